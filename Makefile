@@ -1,0 +1,43 @@
+# make run: the dashboard.  make test: everything that must hold.  make bench: what it costs.
+PYTHON ?= python3
+PORT ?= 8501
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint bench train screenshots clean
+
+run: $(VENV)/run.stamp
+	$(BIN)/streamlit run app.py --server.port $(PORT)
+
+test: lint
+	$(BIN)/python -m pytest tests/unit tests/app -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/e2e
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m tests.benchmarks
+
+train: $(VENV)/run.stamp
+	for name in resnet20-digits mobilenet-digits resnext-digits vgg-digits convnext-digits; do \
+		$(BIN)/python -m reflow_core train $$name || exit 1; done
+
+screenshots: $(VENV)/test.stamp
+	$(BIN)/python -m tests.e2e.screenshots
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache test-artifacts
+
+$(VENV)/run.stamp: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make run PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -r requirements.txt
+	touch $@
+
+$(VENV)/test.stamp: $(VENV)/run.stamp tests/requirements.txt
+	$(BIN)/python -m pip install -q -r tests/requirements.txt
+	touch $@

@@ -1,0 +1,14 @@
+"""reflow_core: why a pruned network fails and what repairs it, without a browser.
+
+>>> from reflow_core import Library, Spec, diagnose
+>>> found = diagnose(Spec(sparsity=0.8), Library())
+>>> found.pruned.accuracy < 0.3 < found.repaired.accuracy
+True
+"""
+
+from reflow_core.diagnose import diagnose
+from reflow_core.library import Library
+from reflow_core.result import Diagnosis
+from reflow_core.spec import Spec
+
+__all__ = ["Diagnosis", "Library", "Spec", "diagnose"]

@@ -1,0 +1,270 @@
+"""The command line: the same specs, the same results, for scripts and servers.
+
+stdout carries the result and nothing else; progress and errors go to stderr. Exit 2 with one line for bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from reflow_core import library as shelves
+from reflow_core.calibration import evaluation_inputs
+from reflow_core.errors import ReflowError, unknown
+from reflow_core.library import Library
+from reflow_core.models.catalogue import catalogue, find
+from reflow_core.result import Diagnosis, to_json
+from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec
+from reflow_core.store import Store
+from reflow_core.sweep import along
+from reflow_core.train import RECIPES, Recipe, save, train
+from reflow_core.verdict import percent, verdict
+from reflow_core.work import answer
+
+EXAMPLES = """examples:
+  python -m reflow_core diagnose --model resnet20-digits --sparsity 0.8
+  python -m reflow_core diagnose --model vgg-digits --sparsity 0.9 --repair none --json
+  python -m reflow_core diagnose --model resnet20-cifar10 --data FOLDER --checkpoint FILE.pth --json
+  python -m reflow_core sweep --model resnet20-digits --sparsities 0:0.99:0.05 --out results.csv
+  python -m reflow_core download resnet20-cifar10
+  python -m reflow_core train resnet20-digits --out FOLDER
+  python -m reflow_core models
+"""
+OPTIONS = {
+    "model": ("--model", "a network's name; 'models' lists them"),
+    "data": ("--data", "an image set's name, a folder with train/CLASS/*.png and test/CLASS/*.png, or an .npz file"),
+    "criterion": ("--criterion", "how weights are scored: magnitude, random"),
+    "allocation": ("--allocation", "how the sparsity is spread over the layers: global, uniform"),
+    "sparsity": ("--sparsity", "fraction of the weights removed, 0 to 0.99"),
+    "repair": ("--repair", "reflow or none"),
+    "statistics": ("--statistics", "REFLOW's estimate: population, pooled, batch_mean, ema"),
+    "calibration_images": ("--calibration", "training images to calibrate on"),
+    "calibration_view": ("--calibration-view", "train (augmented as in training) or eval"),
+    "calibration_batch": ("--calibration-batch", "images a batch for pooled, batch_mean and ema"),
+    "evaluation_images": ("--evaluation", "images to evaluate on"),
+    "seed": ("--seed", "draws the images, the augmentation and random scores"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ReflowError, which `main` prints."""
+        raise ReflowError(f"{message}; see 'python -m reflow_core --help'.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        options = parser().parse_args(arguments)
+        options.run(options)
+    except ReflowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"error: {error.filename or 'file'}: {error.strerror or error}; check the path and its rights.",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; what is done is kept.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = Parser(
+        prog="python -m reflow_core",
+        description="Watch a network collapse under pruning, and REFLOW bring it back.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(required=True, metavar="command", parser_class=Parser)
+    one = commands.add_parser("diagnose", help="prune, measure, repair and measure again")
+    _add_spec(one, tuple(OPTIONS))
+    one.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    one.set_defaults(run=_diagnose)
+    many = commands.add_parser("sweep", help="the same at many sparsities; resumes where it was stopped")
+    _add_spec(many, tuple(name for name in OPTIONS if name != "sparsity"))
+    many.add_argument("--sparsities", default="0:0.99:0.05", help="FROM:TO:STEP, or values with commas")
+    many.add_argument("--out", type=Path, help="a .csv, .json or .parquet file; CSV on stdout without it")
+    many.set_defaults(run=_sweep)
+    known = commands.add_parser("models", help="the networks known by name")
+    known.add_argument("--json", action="store_true", help="one JSON list on stdout")
+    known.set_defaults(run=_models)
+    get = commands.add_parser("download", help="fetch public weights and their data set")
+    get.add_argument("name")
+    get.set_defaults(run=_download)
+    learn = commands.add_parser("train", help="train a network that ships, from its seed")
+    learn.add_argument("name")
+    learn.add_argument("--out", type=Path, default=shelves.SHIPPED, help="folder for the weights and their card")
+    learn.add_argument("--epochs", type=int, help="instead of the recipe's")
+    learn.set_defaults(run=_train)
+    return top
+
+
+def _add_spec(command: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    for name in names:
+        flag, text = OPTIONS[name]
+        command.add_argument(flag, dest=name, default=DEFAULTS[name], help=f"{text} (default {DEFAULTS[name]})")
+    command.add_argument("--checkpoint", type=Path, help="a state dict to load into the named model")
+
+
+def _spec(options: argparse.Namespace) -> Spec:
+    return Spec(**{name: getattr(options, name) for name in OPTIONS if hasattr(options, name)})
+
+
+def _library(options: argparse.Namespace) -> Library:
+    find(options.model)
+    return Library({} if options.checkpoint is None else {options.model: options.checkpoint}, local=True)
+
+
+def _store() -> Store:
+    store = Store()
+    if store.problem:
+        print(f"note: {store.problem}", file=sys.stderr)
+    return store
+
+
+def _diagnose(options: argparse.Namespace) -> None:
+    spec, library = _spec(options), _library(options)
+    torch.set_flush_denormal(True)
+    found = answer(spec, library, _store())
+    print(json.dumps(to_json(found), allow_nan=False) if options.json else as_text(found))
+
+
+def as_text(found: Diagnosis) -> str:
+    """A diagnosis for a terminal: verdict, evidence, accuracies, one row a layer."""
+    judged = verdict(found)
+    lines = [f"{judged.status.upper()}. {judged.headline}", *judged.evidence, ""]
+    for arm, summary in found.outcomes().items():
+        interval = (
+            "" if summary.ci95 is None else f"  95 % interval {percent(summary.ci95[0])} to {percent(summary.ci95[1])}"
+        )
+        lines.append(f"{arm:<9}{percent(summary.accuracy):>14}  n={summary.n}{interval}")
+    lines += [f"No repair: {found.reason}"] if found.reason else [f"Repair: {found.repair_report}"]
+    lines += [
+        "",
+        f"{'layer':<28}{'sparsity':>9}{'pruned':>10}{'repaired':>10}   variance ratio, n={found.probed} images",
+    ]
+    for layer in found.layers:
+        own = "" if layer.sparsity is None else f"{layer.sparsity:.2f}"
+        lines.append(
+            f"{layer.name:<28}{own:>9}{_ratio(layer.variance_ratio('pruned'))}{_ratio(layer.variance_ratio('repaired'))}"
+        )
+    lines += [f"not measured: {name}: {why}" for name, why in found.unmeasured]
+    return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
+
+
+def _ratio(value: float | None) -> str:
+    return f"{'–' if value is None else format(value, '.3g'):>10}"
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    specs = along(_spec(options), sparsities(options.sparsities))
+    if options.out is not None and options.out.suffix not in WRITERS:
+        raise unknown("file type", options.out.suffix, WRITERS)
+    library, store = _library(options), _store()
+    torch.set_flush_denormal(True)
+    bar = tqdm(specs, desc=options.model, unit="spec", file=sys.stderr)
+    table = pd.DataFrame([row(answer(spec, library, store)) for spec in bar])
+    WRITERS[options.out.suffix if options.out else ".csv"](table, options.out or sys.stdout)
+
+
+WRITERS: dict[str, Any] = {
+    ".csv": lambda table, out: table.to_csv(out, index=False),
+    ".json": lambda table, out: table.to_json(out, orient="records"),
+    ".parquet": lambda table, out: table.to_parquet(out, index=False),
+}
+
+
+def row(found: Diagnosis) -> dict[str, Any]:
+    """One diagnosis as a flat row: the spec's fields, then the arms' summaries."""
+    flat: dict[str, Any] = {**found.spec.to_dict(), "status": verdict(found).status, "reached": found.sparsity}
+    for arm, summary in found.outcomes().items():
+        low, high = summary.ci95 or (None, None)
+        flat |= {f"{arm}_accuracy": summary.accuracy, f"{arm}_low": low, f"{arm}_high": high}
+        flat |= {f"{arm}_top_share": summary.top_share, f"{arm}_n": summary.n}
+    last = found.layers[-1] if found.layers else None
+    for arm in ("pruned", "repaired"):
+        flat[f"{arm}_last_ratio"] = last.variance_ratio(arm) if last else None
+    return flat
+
+
+def sparsities(text: str) -> list[float]:
+    """ "0:0.99:0.05" (FROM:TO:STEP, both ends included where the step meets them) or "0.5,0.8" as fractions.
+
+    Raises ReflowError for anything else.
+    """
+    try:
+        if ":" not in text:
+            return [float(part) for part in text.split(",")]
+        start, stop, step = (float(part) for part in text.split(":"))
+        if step <= 0 or not 0 <= start <= stop <= MAX_SPARSITY:
+            raise ValueError
+        count = int((stop - start) / step + 1e-9) + 1
+        return [round(start + number * step, 6) for number in range(count)]
+    except (ValueError, OverflowError):
+        raise ReflowError(
+            f"sparsities={text!r} is not FROM:TO:STEP within 0 to {MAX_SPARSITY}; try 0:0.99:0.05."
+        ) from None
+
+
+def _models(options: argparse.Namespace) -> None:
+    rows: list[dict[str, Any]] = [
+        {"name": info.name, "title": info.title, "data": info.data, "here": shelves.available(info.name),
+         "accuracy": shelves.card(info.name).get("accuracy"), "collapse_at": info.collapse_at, "paper": info.paper}
+        for info in catalogue.values()
+    ]  # fmt: skip
+    if options.json:
+        print(json.dumps(rows))
+        return
+    for each in rows:
+        where = "ready" if each["here"] else "to download"
+        print(
+            f"{each['name']:<20}{percent(each['accuracy']) if each['accuracy'] else '':>8}  {where:<12}{each['title']}"
+        )
+
+
+def _download(options: argparse.Namespace) -> None:
+    with tqdm(unit="B", unit_scale=True, desc=options.name, file=sys.stderr) as bar:
+
+        def watch(stage: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        shelves.download(options.name, watch)
+
+
+def _train(options: argparse.Namespace) -> None:
+    info = find(options.name)
+    if info.download is not None:
+        raise ReflowError(f"{info.name} is not trained here, its public weights are; use 'download {info.name}'.")
+    recipe = RECIPES.get(info.name, Recipe())
+    if options.epochs is not None:
+        if options.epochs < 1:
+            raise ReflowError(f"epochs={options.epochs} is out of range; choose 1 or more.")
+        recipe = dataclasses.replace(recipe, epochs=options.epochs)
+    images = Library().images(Spec(model=info.name))
+    with tqdm(total=recipe.epochs, desc=info.name, unit="epoch", file=sys.stderr) as bar:
+        network = train(
+            info, images, recipe, lambda epoch, epochs, loss: (bar.set_postfix(loss=f"{loss:.3f}"), bar.update())[1]
+        )
+    with torch.inference_mode():
+        answers = network(evaluation_inputs(images.test, info)(slice(None))).argmax(1)
+    accuracy = float((answers == images.test.labels).double().mean())
+    print(save(network, info, recipe, accuracy, len(images.test), options.out))

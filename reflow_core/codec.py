@@ -1,0 +1,71 @@
+"""A diagnosis as bytes and back: JSON for the words, NumPy arrays for the numbers, nothing that could execute."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reflow_core.result import Answers, Diagnosis, Layer
+from reflow_core.spec import Spec
+
+Arrays = dict[str, NDArray[Any]]
+_ARRAYS = ("labels", "answers", "layers")
+
+
+def encode(found: Diagnosis) -> bytes:
+    """Lossless: decode(encode(found)) equals found in every value."""
+    plain = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name not in _ARRAYS}
+    plain |= {"spec": found.spec.to_dict(), "seconds": dict(found.seconds)}
+    arrays: Arrays = {} if found.labels is None else {"labels": found.labels}
+    plain["answers"] = {arm: _pack_answers(arm, answers, arrays) for arm, answers in found.answers.items()}
+    plain["layers"] = [_pack_layer(number, layer, arrays) for number, layer in enumerate(found.layers)]
+    arrays["plain"] = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def decode(content: bytes) -> Diagnosis:
+    """The diagnosis that was encoded. Raises ValueError or KeyError for other bytes."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    plain = json.loads(arrays["plain"].tobytes())
+    answers = {arm: _unpack_answers(arm, row, arrays) for arm, row in plain.pop("answers").items()}
+    layers = tuple(_unpack_layer(number, row, arrays) for number, row in enumerate(plain.pop("layers")))
+    return Diagnosis(
+        **plain
+        | {
+            "spec": Spec(**plain["spec"]),
+            "classes": tuple(plain["classes"]),
+            "unmeasured": tuple((name, reason) for name, reason in plain["unmeasured"]),
+            "notes": tuple(plain["notes"]),
+            "labels": arrays.get("labels"),
+            "answers": answers,
+            "layers": layers,
+        }
+    )
+
+
+def _pack_answers(arm: str, answers: Answers, arrays: Arrays) -> dict[str, Any]:
+    arrays[f"{arm}.predicted"], arrays[f"{arm}.confidence"] = answers.predicted, answers.confidence
+    return {"separability": answers.separability, "finite": answers.finite}
+
+
+def _unpack_answers(arm: str, row: Mapping[str, Any], arrays: Arrays) -> Answers:
+    return Answers(arrays[f"{arm}.predicted"], arrays[f"{arm}.confidence"], **row)
+
+
+def _pack_layer(number: int, layer: Layer, arrays: Arrays) -> dict[str, Any]:
+    arrays |= {f"{number}.{arm}": variance for arm, variance in layer.variance.items()}
+    row = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name != "variance"}
+    return row | {"arms": list(layer.variance)}
+
+
+def _unpack_layer(number: int, row: dict[str, Any], arrays: Arrays) -> Layer:
+    return Layer(variance={arm: arrays[f"{number}.{arm}"] for arm in row.pop("arms")}, **row)

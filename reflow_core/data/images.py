@@ -1,0 +1,57 @@
+"""An image set in memory: the one shape in which every data source arrives."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from reflow_core.errors import ReflowError
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with or without labels.
+
+    `pixels` is uint8 of shape (N, 3, H, W); `labels` int64 of shape (N,), or None where there are none.
+    """
+
+    pixels: Tensor
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, count: int, seed: int) -> Images:
+        """At most `count` images drawn without replacement, in a seeded order, so that any prefix is a fair sample."""
+        chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
+        return Images(self.pixels[chosen], None if self.labels is None else self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Training images (for calibration) and test images (for evaluation), kept strictly apart."""
+
+    name: str
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if len(self.test) == 0:
+            raise ReflowError(f"The data {self.name!r} holds no test image; put some under test/CLASS/.")
+        object.__setattr__(self, "digest", digest(self))
+
+
+def digest(images: ImageSet) -> str:
+    """SHA-256 over pixels, labels and class names: the content, whatever its name or place."""
+    state = hashlib.sha256("\0".join(images.classes).encode())
+    for part in (images.train, images.test):
+        state.update(str(tuple(part.pixels.shape)).encode())
+        state.update(part.pixels.numpy().tobytes())
+        state.update(b"" if part.labels is None else part.labels.numpy().tobytes())
+    return state.hexdigest()

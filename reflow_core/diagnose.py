@@ -1,0 +1,187 @@
+"""The one function: a spec in, a diagnosis out. Knows no store, no executor and no page."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from reflow_core import stats
+from reflow_core.allocations import allocations
+from reflow_core.anatomy import Anatomy, anatomy
+from reflow_core.calibration import calibration, evaluation_inputs
+from reflow_core.criteria import Subject, criteria
+from reflow_core.data.images import Images, ImageSet
+from reflow_core.library import Library, Network
+from reflow_core.probes import PROBED, Observation, observe
+from reflow_core.pruning import Masks, Scores, apply_masks, prunable, sparsity_of
+from reflow_core.repairs import NotApplicable, repairs
+from reflow_core.result import Diagnosis, Layer, finite
+from reflow_core.selectors import score, select
+from reflow_core.spec import Spec
+from reflow_core.watch import Watch, ignore
+
+
+def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
+    """Prune, measure, repair and measure again, as `spec` says; the same spec and content give the same result.
+
+    `source` resolves names to content and lends what many specs share; its networks are never changed. `watch` is
+    called at every batch and may raise `Cancelled`. Raises ReflowError for names or content that cannot be used.
+    """
+    check_names(spec)
+    bench = Bench(spec, source, watch)
+    with bench.timed("load"):
+        bench.open()
+    with bench.timed("dense"):
+        dense = bench.dense()
+    with bench.timed("prune"):
+        masks, private = bench.prune()
+    with bench.timed("pruned"):
+        observed = {"dense": dense, "pruned": bench.observe(private, "pruned")}
+    with bench.timed("calibrate"):
+        report, reason = bench.repair(private)
+    if report is not None:
+        with bench.timed("repaired"):
+            observed["repaired"] = bench.observe(private, "repaired")
+    return bench.diagnosis(masks, observed, report, reason)
+
+
+def check_names(spec: Spec) -> None:
+    """Raises ReflowError with the nearest match for a criterion, allocation or repair that is not registered."""
+    _ = criteria[spec.criterion], allocations[spec.allocation], repairs[spec.repair]
+
+
+@dataclass
+class Bench:
+    """One diagnosis under way: what it works on and the seconds each stage took."""
+
+    spec: Spec
+    source: Library
+    watch: Watch
+    seconds: dict[str, float] = field(default_factory=dict)
+    network: Network = field(init=False)
+    images: ImageSet = field(init=False)
+    evaluation: Images = field(init=False)
+    anatomy: Anatomy = field(init=False)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the seconds of its body under `stage`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - start
+
+    def open(self) -> None:
+        """Resolve the names and learn the network's anatomy."""
+        self.watch("load", 0, 1)
+        self.network, self.images = self.source.network(self.spec.model), self.source.images(self.spec)
+        self.evaluation = self.images.test.take(self.spec.evaluation_images, self.spec.seed)
+        example = evaluation_inputs(self.evaluation, self.network.info)(slice(0, 1))
+        self.anatomy = self.source.recall(
+            ("anatomy", self.network.digest, self.network.info.size), lambda: anatomy(self.network.module, example)
+        )
+
+    def dense(self) -> Observation:
+        """The dense network's observation, shared by all specs on the same images."""
+        key = ("dense", self.network.digest, self.images.digest, len(self.evaluation), self.spec.seed)
+        found: Observation = self.source.recall(key, lambda: self.observe(copy.deepcopy(self.network.module), "dense"))
+        return found
+
+    def prune(self) -> tuple[Masks, nn.Module]:
+        """Masks, and a private copy of the network with the masked-out weights at zero."""
+        subject = Subject(self.network.module, prunable(self.network.module), self.spec.seed)
+        key = ("scores", self.network.digest, self.spec.criterion, self.spec.seed)
+        scores: Scores = self.source.recall(key, lambda: score(subject, self.spec.criterion))
+        masks = select(scores, self.spec.allocation, self.spec.sparsity)
+        private = copy.deepcopy(self.network.module)
+        apply_masks(private, masks)
+        return masks, private
+
+    def repair(self, private: nn.Module) -> tuple[str | None, str | None]:
+        """Repair the private copy in place: (what was changed, None) or (None, why not)."""
+        if self.spec.repair != "none" and len(self.images.train) == 0:
+            return (
+                None,
+                f"The data {self.images.name!r} have no training images to calibrate on; put some under train/.",
+            )
+        try:
+            images = calibration(self.spec, self.network.info, self.images)
+            return repairs[self.spec.repair].function(self.network.module, private, images, self.watch), None
+        except NotApplicable as why:
+            return None, str(why)
+
+    def observe(self, private: nn.Module, stage: str) -> Observation:
+        """Run the evaluation images through a private copy, probing its layers."""
+        inputs = evaluation_inputs(self.evaluation, self.network.info)
+        return observe(private, self.anatomy, inputs, self.labels, len(self.evaluation), self.watch, stage)
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """True classes of the evaluation images (N,), None without labels."""
+        return None if self.evaluation.labels is None else self.evaluation.labels.numpy()
+
+    def diagnosis(
+        self, masks: Masks, observed: Mapping[str, Observation], report: str | None, reason: str | None
+    ) -> Diagnosis:
+        """Put everything found together."""
+        return Diagnosis(
+            spec=self.spec,
+            data=self.images.name,
+            classes=self.images.classes,
+            labels=self.labels,
+            answers={arm: observation.answers for arm, observation in observed.items()},
+            layers=layers(self.anatomy, masks, observed),
+            sparsity=sparsity_of(masks),
+            weights=sum(mask.numel() for mask in masks.values()),
+            probed=min(PROBED, len(self.evaluation)),
+            reason=reason,
+            repair_report=report,
+            unmeasured=self.anatomy.unmeasured,
+            notes=tuple(self.notes(observed)),
+            seconds=self.seconds,
+        )
+
+    def notes(self, observed: Mapping[str, Observation]) -> Iterator[str]:
+        """What the person should know about the input and the output."""
+        yield from self.images.notes
+        asked, there = self.spec.evaluation_images, len(self.evaluation)
+        if there < asked:
+            yield f"{asked} evaluation images were asked for; the data have {there}."
+        asked, there = self.spec.calibration_images, len(self.images.train)
+        if self.spec.repair != "none" and 0 < there < asked:
+            yield f"{asked} calibration images were asked for; the data have {there}."
+        if self.evaluation.labels is None:
+            yield "The images have no labels, so accuracy is not available; histograms and ratios work."
+        for arm, observation in observed.items():
+            if not observation.answers.finite:
+                yield f"The {arm} network puts out NaN or infinity for some images."
+
+
+def layers(anatomy: Anatomy, masks: Masks, observed: Mapping[str, Observation]) -> tuple[Layer, ...]:
+    """One row a measured site, in the order of execution."""
+    return tuple(
+        Layer(
+            name=site.name,
+            kind=site.kind,
+            weights=site.weights,
+            sparsity=sparsity_of({site.weights: masks[site.weights]}) if site.weights else None,
+            variance={arm: found.signals[site.name].variance for arm, found in observed.items()},
+            cka=_similarity(stats.cka, site.name, observed),
+            cosine=_similarity(stats.cosine, site.name, observed),
+            eps_floor={arm: found.signals[site.name].eps_floor for arm, found in observed.items()},
+        )
+        for site in anatomy.sites
+    )
+
+
+def _similarity(measure: stats.Similarity, name: str, observed: Mapping[str, Observation]) -> dict[str, float | None]:
+    dense = observed["dense"].signals[name].sketch
+    return {
+        arm: finite(measure(found.signals[name].sketch, dense)) for arm, found in observed.items() if arm != "dense"
+    }

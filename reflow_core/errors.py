@@ -1,0 +1,22 @@
+"""What can go wrong, said so that a person can mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ReflowError(ValueError):
+    """Bad input. The message is one sentence that names the bad value and the mend."""
+
+
+class Cancelled(Exception):
+    """Raised by a `watch` callback to stop a computation between two batches; not an error."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ReflowError:
+    """The error for a name that no registry holds, with the nearest match."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}."
+    return ReflowError(f"Unknown {kind} {str(name)!r}; {hint}")

@@ -1,0 +1,157 @@
+"""REFLOW: re-estimate the BatchNorm statistics of a pruned network (arXiv 2502.15790).
+
+The recalibration itself is known elsewhere as BN tuning or adaptive BN (e.g. EagleEye, arXiv 2007.02491).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
+
+from reflow_core.calibration import Calibration
+from reflow_core.moments import Moments
+from reflow_core.registry import Info
+from reflow_core.repairs import NotApplicable, repairs
+from reflow_core.watch import Watch
+
+EMA_MOMENTUM = 0.1
+Norms = dict[str, _BatchNorm]
+
+
+@repairs.register(
+    Info(
+        "reflow",
+        "REFLOW",
+        "Re-estimate the BatchNorm statistics on calibration images; no weight is touched.",
+        "arXiv 2502.15790",
+        needs_data=True,
+    )
+)
+def reflow(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:
+    """Set each BatchNorm's running mean and variance (C,) to what the pruned network sends it.
+
+    `statistics` of the calibration: "population", "pooled", "batch_mean" or "ema" (see the functions below).
+    Parameters stay bit for bit; only norm buffers change. Raises NotApplicable without BatchNorm.
+    """
+    norms = batch_norms(pruned)
+    if not norms:
+        raise NotApplicable(
+            "REFLOW re-estimates BatchNorm statistics, and this network has no BatchNorm: its other norms compute "
+            "their statistics afresh for every image, so there is nothing stale to correct."
+        )
+    ESTIMATORS[calibration.statistics](pruned, norms, calibration, watch)
+    return f"Running mean and variance of {len(norms)} BatchNorm layers, from {len(calibration.inputs)} images."
+
+
+def batch_norms(network: nn.Module) -> Norms:
+    """All BatchNorm layers that keep running statistics, by name."""
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
+
+
+def population(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
+    """Moments of the *whole* calibration set at each norm, all norms before it already corrected.
+
+    One train-mode batch over the whole set does exactly this: each norm normalises with the moments of what arrives.
+    The variance is the population's (divided by N·H·W).
+    """
+    with _observed(norms) as seen, _training(norms, momentum=1.0):
+        _pass(network, (calibration.inputs,), watch)
+    for name, norm in norms.items():
+        if seen[name]:
+            # torch stores the unbiased variance n/(n-1)·σ²
+            _buffer(norm.running_var).mul_((seen[name] - 1) / seen[name])
+
+
+def pooled(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
+    """Train-mode batches, their moments merged by Chan's rule in float64: within-batch normalisation, pooled stats."""
+    merged = {name: Moments.empty(norm.num_features) for name, norm in norms.items()}
+    with _observed(norms) as seen, _training(norms, momentum=1.0):
+        for part in calibration.inputs.split(calibration.batch):
+            _pass(network, (part,), watch)
+            for name, norm in norms.items():
+                mean, var = _buffer(norm.running_mean).double(), _buffer(norm.running_var).double()
+                merged[name] = merged[name].merge(Moments(seen[name], mean, var * (seen[name] - 1)))
+                seen[name] = 0
+    for name, norm in norms.items():
+        if merged[name].count:
+            _buffer(norm.running_mean).copy_(merged[name].mean)
+            _buffer(norm.running_var).copy_(merged[name].variance)
+
+
+def batch_mean(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
+    """Plain average of the batches' moments, as torch.optim.swa_utils.update_bn (unbiased variance in each batch)."""
+    with _training(norms, momentum=None):
+        for norm in norms.values():
+            norm.reset_running_stats()
+        _pass(network, calibration.inputs.split(calibration.batch), watch)
+
+
+def ema(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
+    """Exponential moving average (momentum 0.1) that starts from the stale statistics, as further training would."""
+    with _training(norms, momentum=EMA_MOMENTUM):
+        _pass(network, calibration.inputs.split(calibration.batch), watch)
+
+
+ESTIMATORS: dict[str, Callable[[nn.Module, Norms, Calibration, Watch], None]] = {
+    "population": population,
+    "pooled": pooled,
+    "batch_mean": batch_mean,
+    "ema": ema,
+}
+
+
+def _pass(network: nn.Module, parts: tuple[Tensor, ...], watch: Watch) -> None:
+    with torch.inference_mode():
+        for done, part in enumerate(parts):
+            watch("calibrate", done, len(parts))
+            network(part)
+
+
+@contextmanager
+def _training(norms: Norms, momentum: float | None) -> Iterator[None]:
+    """Only the norms leave eval mode; mode, momentum and counter are put back whatever happens."""
+    before = {name: (norm.training, norm.momentum, norm.num_batches_tracked) for name, norm in norms.items()}
+    try:
+        for norm in norms.values():
+            norm.momentum = momentum
+            norm.train()
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked = norm.num_batches_tracked.clone()
+        yield
+    finally:
+        for name, norm in norms.items():
+            training, norm.momentum, norm.num_batches_tracked = before[name]
+            norm.train(training)
+
+
+@contextmanager
+def _observed(norms: Norms) -> Iterator[dict[str, int]]:
+    """Counts the values a channel that reach each norm, by name."""
+    seen = dict.fromkeys(norms, 0)
+
+    def counter(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            seen[name] = inputs[0].numel() // inputs[0].shape[1]
+
+        return count
+
+    handles: list[RemovableHandle] = [norm.register_forward_pre_hook(counter(name)) for name, norm in norms.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _buffer(buffer: Tensor | None) -> Tensor:
+    assert buffer is not None
+    return buffer

@@ -1,0 +1,127 @@
+"""The spec: everything that decides a diagnosis, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reflow_core.errors import ReflowError, unknown
+
+MAX_SPARSITY = 0.99
+STATISTICS = ("population", "pooled", "batch_mean", "ema")
+CALIBRATION_VIEWS = ("train", "eval")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One question to the lab; hashable, and the same everywhere: URL, store key, command line, sweep.
+
+    `model`, `criterion`, `allocation`, `repair`: names in the registries. `data`: an image set's name, or "auto" for
+    the one the model was trained on. `sparsity`: fraction of the prunable weights set to zero, 0 to 0.99.
+    `statistics`: how REFLOW estimates moments. `calibration_view`: "train" (augmented as in training) or "eval".
+    `calibration_batch`: images a batch where `statistics` depends on it. `calibration_images`, `evaluation_images`:
+    how many to use at most. `seed`: draws the images, the augmentation and random scores.
+
+    Raises ReflowError where a value is out of range or has no meaning beside the others.
+    """
+
+    model: str = "resnet20-digits"
+    data: str = "auto"
+    criterion: str = "magnitude"
+    allocation: str = "global"
+    sparsity: float = 0.8
+    repair: str = "reflow"
+    statistics: str = "population"
+    calibration_images: int = 512
+    calibration_view: str = "train"
+    calibration_batch: int = 128
+    evaluation_images: int = 700
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name)))
+        _in_range("sparsity", self.sparsity, 0, MAX_SPARSITY)
+        for name in ("calibration_images", "evaluation_images", "calibration_batch"):
+            _in_range(name, getattr(self, name), 1, 1_000_000)
+        _in_range("seed", self.seed, 0, 2**31 - 1)
+        _one_of("statistics", self.statistics, STATISTICS)
+        _one_of("calibration_view", self.calibration_view, CALIBRATION_VIEWS)
+        self._refuse_what_means_nothing()
+
+    def _refuse_what_means_nothing(self) -> None:
+        if self.repair == "none":
+            for name in ("statistics", "calibration_images", "calibration_view", "calibration_batch"):
+                self._must_be_default(name, "repair 'none' reads no calibration images")
+        if self.statistics == "population":
+            self._must_be_default("calibration_batch", "'population' statistics do not depend on the batch")
+
+    def _must_be_default(self, name: str, why: str) -> None:
+        if getattr(self, name) != DEFAULTS[name]:
+            raise ReflowError(f"{name}={getattr(self, name)} has no meaning here: {why}; leave it out.")
+
+    def to_dict(self) -> dict[str, str | float | int]:
+        """All fields by name, in order."""
+        return dataclasses.asdict(self)
+
+    def canonical(self) -> str:
+        """JSON with sorted keys and no spaces: equal specs give equal text."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    def differences(self) -> dict[str, str | float | int]:
+        """Only the fields that differ from the defaults: the URL's parameters and the command line's options."""
+        return {name: value for name, value in self.to_dict().items() if value != DEFAULTS[name]}
+
+    def replace(self, **changes: str | float | int) -> Spec:
+        """A copy with some fields changed, checked anew."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def without_repair(self) -> Spec:
+        """The same pruning with repair "none", calibration fields back at their defaults."""
+        calibration = {name: value for name, value in DEFAULTS.items() if name.startswith("calibration_")}
+        return self.replace(**calibration, statistics=DEFAULTS["statistics"], repair="none")
+
+
+DEFAULTS: dict[str, str | float | int] = {field.name: field.default for field in dataclasses.fields(Spec)}  # type: ignore[misc]
+
+
+def read(values: Mapping[str, str]) -> tuple[Spec, list[str]]:
+    """A spec from text such as a URL's parameters, and a sentence for each value that was set aside.
+
+    Names that are no field of a spec are ignored; a bad value falls back to its default.
+    """
+    spec, problems = Spec(), []
+    for name in DEFAULTS:
+        if name not in values:
+            continue
+        try:
+            spec = spec.replace(**{name: values[name]})
+        except ReflowError as error:
+            problems.append(f"{error} Showing {name}={getattr(spec, name)} instead.")
+    return spec, problems
+
+
+def _typed(name: str, value: Any) -> str | float | int:
+    kind = type(DEFAULTS[name])
+    try:
+        if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
+            raise ValueError
+        number: str | float | int = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        wanted = {int: "a whole number", float: "a number", str: "a name"}[kind]
+        raise ReflowError(f"{name}={value!r} is not {wanted}; the default is {DEFAULTS[name]}.") from None
+    return number
+
+
+def _in_range(name: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ReflowError(f"{name}={value:g} is out of range; choose {low:g} to {high:g}.")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise unknown(name, value, known)

@@ -1,0 +1,91 @@
+"""Closed-form statistics of answers: intervals, entropy, similarity of representations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Similarity = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
+Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """95 % score interval of a proportion (Wilson 1927), as fractions 0 to 1.
+
+    Raises ValueError for counts that are no proportion.
+    """
+    if not 0 <= successes <= trials or trials == 0:
+        raise ValueError(f"{successes} of {trials} is not a proportion")
+    share, z2 = successes / trials, Z95 * Z95
+    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def entropy(histogram: NDArray[np.int64]) -> float:
+    """Shannon entropy in bits of the answers counted in `histogram` (K,)."""
+    shares = histogram[histogram > 0] / histogram.sum()
+    return float(abs(-(shares * np.log2(shares)).sum()))
+
+
+def effective_classes(histogram: NDArray[np.int64]) -> float:
+    """2 to the entropy: how many classes a uniform answerer with this entropy would use, 1 to K."""
+    return float(2 ** entropy(histogram))
+
+
+def cka(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Debiased linear CKA of two representations (n, C) and (n, D) of the same n images; 1 is alike, 0 unrelated.
+
+    Computed in feature space (Kornblith et al., arXiv 1905.00414; debiasing after Song et al. 2012). The debiased
+    estimate may be slightly negative. NaN where either side is constant or n < 4.
+    """
+    if len(x) < 4:
+        return math.nan
+    x, y = x - x.mean(0), y - y.mean(0)
+    own_x, own_y = _hsic(x, x), _hsic(y, y)
+    if not (own_x > 0 and own_y > 0):
+        return math.nan
+    return _hsic(x, y) / math.sqrt(own_x * own_y)
+
+
+def _hsic(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Unbiased HSIC of centred features with linear kernels, up to the factor n(n-3)."""
+    n = len(x)
+    rows_x, rows_y = (x * x).sum(1), (y * y).sum(1)
+    cross = float(((x.T @ y) ** 2).sum())
+    return cross - n / (n - 2) * float(rows_x @ rows_y) + float(rows_x.sum() * rows_y.sum()) / ((n - 1) * (n - 2))
+
+
+def cosine(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Mean over images of the cosine between the rows of x and y, both (n, C). NaN where a row of either is zero."""
+    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    if not (lengths > 0).all():
+        return math.nan
+    return float(((x * y).sum(1) / lengths).mean())
+
+
+def separability(features: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Leave-one-out accuracy (fraction) of the nearest class mean on features (n, C): what could still be told apart.
+
+    Each feature is first scaled to unit deviation, so a signal that only shrank scores as before. Classes with one
+    image are left out; NaN where fewer than two classes remain.
+    """
+    counts = np.bincount(labels)
+    keep = counts[labels] > 1
+    x, y = features[keep], labels[keep]
+    classes = np.unique(y)
+    if len(classes) < 2:
+        return math.nan
+    deviation = x.std(0)
+    x = (x - x.mean(0)) / np.where(deviation > 0, deviation, 1)
+    means = np.stack([x[y == label].mean(0) for label in classes])
+    distance = ((x[:, None] - means[None]) ** 2).sum(2)
+    own = np.searchsorted(classes, y)
+    # Without the image itself its class mean m moves to m - (x - m) / (n - 1): the distance grows by (n / (n - 1))².
+    size = counts[y].astype(float)
+    rows = np.arange(len(x))
+    distance[rows, own] *= (size / (size - 1)) ** 2
+    return float((distance.argmin(1) == own).mean())

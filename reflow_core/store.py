@@ -1,0 +1,151 @@
+"""The result store: one SQLite file in WAL mode that many threads and processes share."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import sqlite3
+import tempfile
+import threading
+import time
+import uuid
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from reflow_core.codec import decode, encode
+from reflow_core.library import Library, cache_folder
+from reflow_core.result import Diagnosis
+from reflow_core.spec import Spec
+
+LEASE_S = 15.0  # a computation whose heart has not beaten for so long is taken to be dead
+MAX_RESULTS = 20_000
+BUSY_S = 30.0
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS results
+    (key TEXT PRIMARY KEY, spec TEXT NOT NULL, content BLOB NOT NULL, made REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS results_made ON results (made);
+CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, beat REAL NOT NULL);
+"""
+
+
+@functools.cache
+def source_hash() -> str:
+    """SHA-256 over the core's source: results of another version are never mistaken for this one's."""
+    state = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        state.update(file.read_bytes())
+    return state.hexdigest()
+
+
+def key_of(spec: Spec, library: Library) -> str:
+    """The store's key: the spec, the content behind its names and the core's source. Raises ReflowError."""
+    content = f"{spec.canonical()}|{library.identity(spec)}|{source_hash()}"
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+class Store:
+    """Diagnoses by key. `problem` says, in a sentence, why results are not being kept; None while all is well.
+
+    A folder that cannot be written to is replaced by a temporary one, so that work goes on.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.problem: str | None = None
+        self._local = threading.local()
+        self._owner = uuid.uuid4().hex
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self.path = (folder or cache_folder()) / "results.sqlite"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+        except (OSError, sqlite3.Error) as error:
+            self.problem = (
+                f"Results cannot be kept in {self.path.parent} ({error}); they last until the server stops. "
+                "Set REFLOW_CACHE to a folder that can be written to."
+            )
+            self._temporary = tempfile.TemporaryDirectory(prefix="reflow-")
+            self.path = Path(self._temporary.name) / "results.sqlite"
+            self._local = threading.local()
+            self._open()
+
+    def get(self, key: str) -> Diagnosis | None:
+        """The stored diagnosis, or None. A row that cannot be read counts as missing."""
+        row = self._connection.execute("SELECT content FROM results WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return decode(row[0])
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def known(self, keys: Iterable[str]) -> set[str]:
+        """Which of the keys have a result."""
+        wanted = list(keys)
+        marks = ",".join("?" * len(wanted))
+        return {row[0] for row in self._connection.execute(f"SELECT key FROM results WHERE key IN ({marks})", wanted)}
+
+    def put(self, key: str, found: Diagnosis) -> None:
+        """Keep a diagnosis, in one transaction; where the disk is full `problem` is set and only this row is lost."""
+        row = (key, found.spec.canonical(), encode(found), time.time())
+        try:
+            self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", row)
+            self._forget_oldest()
+            self.problem = self.problem if self._temporary else None
+        except sqlite3.Error as error:
+            self.problem = f"The result could not be kept in {self.path.parent} ({error}); free some space there."
+
+    def claim(self, key: str) -> bool:
+        """Take the right to compute `key`; False while another, living computation holds it."""
+        now = time.time()
+        sql = (
+            "INSERT INTO leases VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
+            "SET owner = excluded.owner, beat = excluded.beat WHERE beat < ?"
+        )
+        try:
+            return self._connection.execute(sql, (key, self._claimant, now, now - LEASE_S)).rowcount > 0
+        except sqlite3.Error:
+            return True  # where no lease can be written, computing twice is better than not at all
+
+    def beat(self, key: str) -> None:
+        """Say that the computation of `key` is alive."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute(
+                "UPDATE leases SET beat = ? WHERE key = ? AND owner = ?", (time.time(), key, self._claimant)
+            )
+
+    def release(self, key: str) -> None:
+        """Give the right to compute `key` back."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("DELETE FROM leases WHERE key = ? AND owner = ?", (key, self._claimant))
+
+    @property
+    def _claimant(self) -> str:
+        return f"{self._owner}:{os.getpid()}:{threading.get_ident()}"
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            self._local.connection = connection
+        return connection
+
+    def _open(self) -> None:
+        try:
+            self._connection.executescript(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            # Not a database: results can be computed again, so a broken file is set aside.
+            self.path.replace(self.path.with_suffix(f".broken-{int(time.time())}"))
+            self._local = threading.local()
+            self._connection.executescript(SCHEMA)
+
+    def _forget_oldest(self) -> None:
+        sql = "DELETE FROM results WHERE made < (SELECT made FROM results ORDER BY made DESC LIMIT 1 OFFSET ?)"
+        self._connection.execute(sql, (MAX_RESULTS - 1,))
