@@ -1,0 +1,70 @@
+"""The one lab of this server: library, store and pool, shared by all visitors."""
+
+from __future__ import annotations
+
+from concurrent.futures import wait
+from dataclasses import dataclass
+
+import streamlit as st
+
+from reflow_core.library import Library
+from reflow_core.memo import Memo
+from reflow_core.result import Diagnosis
+from reflow_core.spec import Spec
+from reflow_core.store import Store, key_of
+from reflow_core.sweep import Sweep
+from reflow_core.work import Pool
+
+POLL_S = 0.05
+STAGES = {
+    "queued": "Waiting for a free worker",
+    "load": "Loading",
+    "dense": "Dense network",
+    "pruned": "Pruned network",
+    "calibrate": "Calibrating",
+    "repaired": "Repaired network",
+}
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What every page asks."""
+
+    library: Library
+    store: Store
+    pool: Pool
+    sweeps: Memo
+
+    def sweep(self, spec: Spec) -> Sweep:
+        """The sweep over all sparsities of a spec, shared by all who look at it."""
+        base = spec.replace(sparsity=0.0)
+        sweep: Sweep = self.sweeps.get(base, lambda: Sweep(base, self.pool))
+        return sweep
+
+    def diagnose(self, spec: Spec) -> Diagnosis:
+        """The diagnosis of a spec; shows progress while it is computed, and stops when a newer control value comes.
+
+        Raises ReflowError.
+        """
+        found = self.store.get(key_of(spec, self.library))
+        return found or self._wait(spec)
+
+    def _wait(self, spec: Spec) -> Diagnosis:
+        job = self.pool.submit(spec)
+        slot = st.empty()
+        try:
+            while not job.future.done():
+                stage, done, total = job.progress
+                slot.progress(done / max(total, 1), f"{STAGES.get(stage, stage)} …")  # newer values interrupt here
+                wait([job.future], timeout=POLL_S)
+            return job.future.result()
+        finally:
+            job.cancel()
+            slot.empty()
+
+
+@st.cache_resource(show_spinner="Opening the lab …")
+def lab() -> Lab:
+    """Opened once a server."""
+    library, store = Library(), Store()
+    return Lab(library, store, Pool(library, store), Memo(size=32))

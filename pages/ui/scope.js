@@ -1,0 +1,242 @@
+// The signal scope: one slider and every panel that follows it. Draws from the packed sweep while the slider is
+// dragged, without a server round trip, and reports the value on release.
+const ARMS = ["dense", "pruned", "repaired"];
+const COLOUR = { dense: "var(--dense)", pruned: "var(--pruned)", repaired: "var(--repaired)" };
+const DASH = { dense: "2 3", pruned: "6 4", repaired: "none" };
+const LOW = 1e-4, HIGH = 3; // fixed range of the variance ratio
+const THUMB = 11; // half the slider's thumb, so that curve and slider share one axis
+
+const views = new WeakMap();
+const clean = (text) => String(text ?? "").replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" }[c]));
+const percent = (share) => (share == null ? "–" : `${(100 * share).toFixed(1)} %`);
+const number = (value) => (value == null ? "–" : value >= 0.01 ? value.toPrecision(2) : value.toExponential(1));
+const same = (a, b) => Math.abs(a - b) < 1e-6;
+
+export default function (component) {
+  const { data, parentElement, setStateValue } = component;
+  let view = views.get(parentElement);
+  if (!view) {
+    view = new Scope(parentElement.querySelector(".scope"));
+    views.set(parentElement, view);
+  }
+  view.update(data, setStateValue);
+  return () => { view.close(); views.delete(parentElement); };
+}
+
+class Scope {
+  constructor(root) {
+    this.root = root;
+    this.find = (selector) => root.querySelector(selector);
+    this.slider = this.find("input");
+    this.dragging = false;
+    this.frames = 0; // how many times the panels were drawn, for the frame-rate test
+    this.slider.oninput = () => { this.dragging = true; this.preset = 0; this.draw(); };
+    this.slider.onchange = () => this.release();
+    const plot = this.find(".ratios .plot");
+    plot.onclick = (event) => this.choose(this.layerAt(event, plot));
+    plot.onmousemove = (event) => this.hover(this.layerAt(event, plot));
+    plot.onmouseleave = () => this.hover(null);
+    plot.onkeydown = (event) => this.step(event);
+    this.keys = (event) => this.key(event);
+    document.addEventListener("keydown", this.keys);
+    this.watcher = new ResizeObserver(() => this.data && this.draw());
+    this.watcher.observe(root);
+  }
+
+  close() { this.watcher.disconnect(); document.removeEventListener("keydown", this.keys); }
+
+  update(data, send) {
+    this.data = data;
+    this.send = send;
+    this.points = [...data.points, ...(data.exact ? [data.exact] : [])].sort((a, b) => a.sparsity - b.sparsity);
+    if (this.sent != null && same(this.sent, data.value)) this.sent = null;
+    if (!this.dragging && this.sent == null) this.slider.value = Math.round(100 * data.value);
+    this.preset = data.demo ? this.preset ?? data.preset : 0;
+    this.root.classList.toggle("demo", data.demo);
+    this.slider.setAttribute("aria-label", "Sparsity in percent");
+    this.find(".ratios .plot").setAttribute("aria-valuemax", data.layers.length);
+    this.presetButtons();
+    this.draw();
+  }
+
+  get value() {
+    const whole = Number(this.slider.value) / 100;
+    return Math.round(100 * this.data.value) === Number(this.slider.value) ? this.data.value : whole;
+  }
+
+  release() {
+    this.dragging = false;
+    if (!same(this.value, this.data.value)) { this.sent = this.value; this.send("sparsity", this.value); }
+    this.draw();
+  }
+
+  // The point to draw, and how it was come by.
+  point() {
+    const { value, data } = this;
+    if (data.exact && same(value, data.exact.sparsity)) return [data.exact, "exact"];
+    const there = data.points.find((point) => same(point.sparsity, value));
+    if (there) return [there, "sweep"];
+    const near = this.points.reduce((best, p) => (best && Math.abs(best.sparsity - value) <= Math.abs(p.sparsity - value) ? best : p), null);
+    return [near, near ? "near" : "wait"];
+  }
+
+  draw() {
+    this.frames += 1;
+    this.root.dataset.frames = this.frames;
+    const [point, kind] = this.point();
+    this.find(".percent").textContent = `${Number((100 * this.value).toFixed(2))} %`;
+    this.root.dataset.shown = point ? point.sparsity : "";
+    this.badge(point, kind);
+    this.curve();
+    if (!point) return;
+    this.verdict(point);
+    this.cards(point);
+    this.ratios(point);
+    this.answers(point);
+  }
+
+  badge(point, kind) {
+    const busy = this.sent != null && kind !== "exact";
+    const text = { exact: "exact", sweep: "from the sweep", near: point ? `nearest computed: ${Math.round(100 * point.sparsity)} %` : "", wait: "computing…" }[kind];
+    const badge = this.find(".badge");
+    badge.dataset.kind = kind;
+    badge.textContent = busy ? `${text} · computing the exact result…` : text;
+  }
+
+  verdict(point) {
+    const covered = this.preset === 3;
+    const status = this.find(".status");
+    status.textContent = status.dataset.status = covered ? "collapsed" : point.status;
+    this.find(".headline").textContent = covered ? point.headline.split(";")[0].replace(/\.?$/, ".") : point.headline;
+    this.find(".evidence").innerHTML = point.evidence.map((line) => `<li>${clean(line)}</li>`).join("");
+  }
+
+  curve() {
+    const box = this.find(".curve"), width = box.clientWidth || 600, height = 84;
+    const x = (s) => THUMB + (s / 0.99) * (width - 2 * THUMB), y = (v) => 6 + (1 - v) * (height - 12);
+    const lines = ARMS.map((arm) => {
+      const path = this.points.filter((p) => p.score[arm] != null).map((p) => `${x(p.sparsity).toFixed(1)},${y(p.score[arm]).toFixed(1)}`);
+      return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOUR[arm]}" stroke-width="2" stroke-dasharray="${DASH[arm]}" stroke-linejoin="round"/>`;
+    });
+    const here = x(this.value);
+    box.setAttribute("aria-label", `${this.data.measure} against sparsity, ${this.points.length} sparsities computed`);
+    box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">
+      ${[0, 0.5, 1].map((v) => `<line class="grid" x1="${THUMB}" x2="${width - THUMB}" y1="${y(v)}" y2="${y(v)}"/><text x="${width - THUMB}" y="${y(v) - 2}" text-anchor="end">${100 * v} %</text>`).join("")}
+      ${lines.join("")}<line class="one" x1="${here}" x2="${here}" y1="0" y2="${height}"/></svg>`;
+    const marks = [0, 20, 40, 60, 80, 99].map((s) => `<span style="left:${x(s / 100)}px">${s} %</span>`).join("");
+    const scale = this.find(".scale");
+    if (scale.innerHTML !== marks) scale.innerHTML = marks;
+  }
+
+  cards(point) {
+    const classes = this.data.classes.length;
+    this.find(".cards").innerHTML = ARMS.map((arm) => {
+      const covered = arm === "repaired" && this.preset === 3;
+      const score = covered ? undefined : point.score[arm];
+      const title = { dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[arm];
+      const open = `<article class="card" style="--tone:${COLOUR[arm]};--ink:var(--${arm}-ink)"><h3>${clean(title)}</h3>`;
+      if (score === undefined) return `${open}<div class="big">${covered ? "?" : "–"}</div><p>${covered ? "press 4" : clean(this.data.reason)}</p></article>`;
+      const change = arm === "dense" ? "" : ` <span class="delta">${(100 * (score - point.score.dense) >= 0 ? "+" : "−")}${Math.abs(100 * (score - point.score.dense)).toFixed(1)} points</span>`;
+      const ci = point.ci[arm] ? `95 % interval ${percent(point.ci[arm][0])} to ${percent(point.ci[arm][1])}, n = ${this.data.n}` : `n = ${this.data.n}`;
+      return `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>uses ${point.effective[arm].toFixed(1)} of ${classes} classes</p></article>`;
+    }).join("");
+  }
+
+  ratios(point) {
+    const box = this.find(".ratios .plot"), width = box.clientWidth || 500, height = 250, left = 40, bottom = 26, top = 8;
+    const count = this.data.layers.length, low = Math.log10(LOW), span = Math.log10(HIGH) - low;
+    const x = (i) => left + ((i + 0.5) / Math.max(count, 1)) * (width - left - 4);
+    const y = (v) => top + (1 - (Math.log10(Math.min(HIGH, Math.max(LOW, v))) - low) / span) * (height - top - bottom);
+    const ticks = [1, 0.1, 0.01, 0.001, 0.0001].map((v) => `<line class="${v === 1 ? "one" : "grid"}" x1="${left}" x2="${width}" y1="${y(v)}" y2="${y(v)}"/><text x="${left - 5}" y="${y(v) + 4}" text-anchor="end">${v}</text>`);
+    const chosen = this.data.layers.indexOf(this.data.layer);
+    const band = chosen < 0 ? "" : `<rect class="chosen" x="${x(chosen) - (width - left) / count / 2}" width="${(width - left) / count}" y="${top}" height="${height - top - bottom}"/>`;
+    const arms = this.preset === 3 ? ["pruned"] : ["pruned", "repaired"];
+    const series = arms.map((arm) => {
+      const values = point.ratio[arm], dots = values.map((v, i) => (v == null ? "" : this.mark(arm, x(i), y(v), v)));
+      const path = values.map((v, i) => (v == null ? null : `${x(i).toFixed(1)},${y(v).toFixed(1)}`)).filter(Boolean);
+      return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOUR[arm]}" stroke-width="2" stroke-dasharray="${DASH[arm]}"/>${dots.join("")}`;
+    });
+    const worst = point.ratio.pruned.filter((v) => v != null);
+    box.setAttribute("aria-valuenow", chosen + 1);
+    box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${number(worst[0])} in the first layer to ${number(worst.at(-1))} in the last`);
+    box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">${band}${ticks.join("")}${series.join("")}
+      <text x="${left}" y="${height - 6}">first layer</text><text x="${width}" y="${height - 6}" text-anchor="end">last layer</text></svg>`;
+    this.hover(this.hovered ?? null);
+  }
+
+  mark(arm, x, y, value) {
+    const fill = COLOUR[arm];
+    if (value < LOW) return `<path d="M${x - 5} ${y - 7}h10l-5 8z" fill="${fill}"/>`;
+    if (value > HIGH) return `<path d="M${x - 5} ${y + 7}h10l-5 -8z" fill="${fill}"/>`;
+    return arm === "pruned" ? `<circle cx="${x}" cy="${y}" r="3.6" fill="${fill}"/>` : `<rect x="${x - 3.2}" y="${y - 3.2}" width="6.4" height="6.4" fill="${fill}"/>`;
+  }
+
+  answers(point) {
+    const box = this.find(".answers .plot"), width = box.clientWidth || 500, height = 250, left = 34, bottom = 26, top = 22;
+    const arms = ARMS.filter((arm) => point.histogram[arm] && !(arm === "repaired" && this.preset === 3));
+    const classes = this.data.classes, total = this.data.n, gap = 10;
+    const each = (width - left - 2 * gap) / 3, y = (v) => top + (1 - v) * (height - top - bottom);
+    const ticks = [0, 0.5, 1].map((v) => `<line class="grid" x1="${left}" x2="${width}" y1="${y(v)}" y2="${y(v)}"/><text x="${left - 5}" y="${y(v) + 4}" text-anchor="end">${100 * v} %</text>`);
+    const parts = arms.map((arm, index) => {
+      const from = left + index * (each + gap), step = each / classes.length;
+      const bars = point.histogram[arm].map((n, k) => `<rect x="${(from + k * step + step * 0.1).toFixed(2)}" width="${(step * 0.8).toFixed(2)}" y="${y(n / total).toFixed(2)}" height="${(y(0) - y(n / total)).toFixed(2)}" fill="${COLOUR[arm]}"/>`);
+      const short = classes.every((name) => name.length <= 2) && step > 8;
+      const labels = short ? classes.map((name, k) => `<text x="${from + (k + 0.5) * step}" y="${height - 10}" text-anchor="middle">${clean(name)}</text>`) : [`<text x="${from + each / 2}" y="${height - 10}" text-anchor="middle">${classes.length} classes</text>`];
+      const title = arm === "repaired" ? this.data.repair : arm;
+      return `${bars.join("")}${labels.join("")}<text x="${from + each / 2}" y="12" text-anchor="middle" style="font-weight:600;fill:var(--${arm}-ink)">${clean(title)}</text>`;
+    });
+    const even = y(1 / classes.length);
+    const words = arms.map((arm) => `${arm === "repaired" ? this.data.repair : arm}: ${point.effective[arm].toFixed(1)} effective classes, ${point.entropy[arm].toFixed(2)} bits, ${point.never[arm]} never predicted`);
+    box.setAttribute("aria-label", `Predicted classes. ${words.join("; ")}.`);
+    box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">${ticks.join("")}${parts.join("")}<line class="one" stroke-dasharray="3 3" x1="${left}" x2="${width}" y1="${even}" y2="${even}"/></svg>`;
+    this.find(".answers .note").textContent = `${words.join(" · ")}. Dotted: an even spread.`;
+  }
+
+  layerAt(event, plot) {
+    const box = plot.getBoundingClientRect(), share = (event.clientX - box.left - 40) / (box.width - 44);
+    const index = Math.floor(share * this.data.layers.length);
+    return index >= 0 && index < this.data.layers.length ? index : null;
+  }
+
+  hover(index) {
+    this.hovered = index;
+    const [point] = this.point();
+    if (!point) return;
+    const shown = index ?? this.data.layers.indexOf(this.data.layer);
+    const name = this.data.layers[shown];
+    const legend = `● pruned, ■ ${this.data.repair}, ▼ under ${LOW}; first ${this.data.probed} images`;
+    this.find(".ratios .note").textContent = name === undefined ? legend : `${name} (${shown + 1} of ${this.data.layers.length}): pruned ${number(point.ratio.pruned[shown])}, ${this.data.repair} ${number(point.ratio.repaired[shown])}. ${legend}.`;
+  }
+
+  choose(index) { if (index != null && this.data.layers[index] !== this.data.layer) this.send("layer", this.data.layers[index]); }
+
+  step(event) {
+    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (move === undefined) return;
+    event.preventDefault();
+    const last = this.data.layers.length - 1;
+    this.choose(Math.max(0, Math.min(last, this.data.layers.indexOf(this.data.layer) + move)));
+  }
+
+  key(event) {
+    if (!this.data?.demo || event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.composedPath()[0];
+    if (typing instanceof HTMLElement && typing.matches("input:not([type=range]), textarea, [contenteditable=true]")) return;
+    if (event.key >= "1" && event.key <= String(this.data.presets.length)) this.recall(Number(event.key));
+    if (event.key === "Escape") this.send("leave", Date.now());
+  }
+
+  presetButtons() {
+    const nav = this.find(".presets");
+    nav.innerHTML = this.data.presets.map((preset, i) => `<button type="button" aria-pressed="${this.preset === i + 1}" data-preset="${i + 1}"><kbd>${i + 1}</kbd>${clean(preset.name)}</button>`).join("");
+    nav.onclick = (event) => { const button = event.target.closest("button"); if (button) this.recall(Number(button.dataset.preset)); };
+  }
+
+  recall(which) {
+    this.preset = which;
+    this.slider.value = Math.round(100 * this.data.presets[which - 1].sparsity);
+    this.presetButtons();
+    this.send("preset", which);
+    this.release();
+  }
+}
