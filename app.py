@@ -1,0 +1,5 @@
+"""The entrance: `streamlit run app.py` opens the dashboard."""
+
+from pages.ui import shell
+
+shell.enter()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass, field
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from reflow_core.errors import ReflowError
@@ -28,6 +30,12 @@ class Images:
         """At most `count` images drawn without replacement, in a seeded order, so that any prefix is a fair sample."""
         chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
         return Images(self.pixels[chosen], None if self.labels is None else self.labels[chosen])
+
+    def png(self, index: int) -> bytes:
+        """One image as a PNG file, pixel for pixel."""
+        buffer = io.BytesIO()
+        Image.fromarray(self.pixels[index].permute(1, 2, 0).numpy()).save(buffer, "PNG")
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True)

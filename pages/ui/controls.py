@@ -1,0 +1,140 @@
+"""The sidebar: one control a field of the spec, each bound to the URL under the field's own name."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from reflow_core.allocations import allocations
+from reflow_core.criteria import criteria
+from reflow_core.library import available
+from reflow_core.models.catalogue import catalogue, find
+from reflow_core.registry import Registry
+from reflow_core.repairs import repairs
+from reflow_core.spec import CALIBRATION_VIEWS, DEFAULTS, MAX_SPARSITY, STATISTICS, Spec, read
+
+VIEW_TITLES = {"train": "As in training (augmented)", "eval": "Clean, as in evaluation"}
+STATISTICS_HELP = (
+    "How the moments are estimated. population: of the whole calibration set at once, earlier norms already corrected "
+    "(exact). pooled: batches merged. batch_mean: plain average of batches, as PyTorch's update_bn. "
+    "ema: running average that starts from the stale values."
+)
+
+
+def controls() -> Spec:
+    """Draw the sidebar and return the spec that it shows; bad values in the link are named on the page."""
+    for problem in link_problems():
+        st.warning(problem, icon=":material/link_off:")
+    with st.sidebar:
+        chosen = _network() | _pruning() | _repair() | _evaluation()
+        st.button("Reset all", on_click=_reset, icon=":material/restart_alt:", width="stretch")
+    return Spec(**chosen)  # type: ignore[arg-type]
+
+
+def link_problems() -> list[str]:
+    """A sentence for each value in the URL that was set aside, kept for this session's first look at it."""
+    parameters = st.query_params.to_dict()
+    problems = read(parameters)[1]
+    for name, known in (("model", catalogue), ("criterion", criteria.names()), ("repair", repairs.names())):
+        value = parameters.get(name)
+        if value is not None and value not in known:
+            problems.append(f"Unknown {name} {value!r} in the link; showing {DEFAULTS[name]}.")
+    return problems
+
+
+def _network() -> dict[str, object]:
+    model = st.selectbox(
+        "Model",
+        list(catalogue),
+        format_func=lambda name: find(name).title + ("" if available(name) else "  ⬇"),
+        help="⬇: public weights, downloaded when you ask for it.",
+        key="model",
+        bind="query-params",
+    )
+    own = find(model).data
+    data = st.selectbox(
+        "Data",
+        ["auto", own],
+        format_func=lambda name: f"What it was trained on ({own})" if name == "auto" else name,
+        help="Calibration uses its training images, evaluation its test images, never the other way round.",
+        key="data",
+        bind="query-params",
+    )
+    return {"model": model, "data": data}
+
+
+def _pruning() -> dict[str, object]:
+    sparsity = st.number_input(
+        "Sparsity (fraction)",
+        0.0,
+        MAX_SPARSITY,
+        float(DEFAULTS["sparsity"]),
+        0.01,
+        help="Fraction of all convolution and linear weights set to zero, 0 to 0.99. The big slider moves this number.",
+        key="sparsity",
+        bind="query-params",
+    )
+    return {
+        "sparsity": round(sparsity, 6),
+        "criterion": _registered("criterion", "Criterion", criteria),
+        "allocation": _registered("allocation", "Allocation", allocations),
+    }
+
+
+def _repair() -> dict[str, object]:
+    repair = _registered("repair", "Repair", repairs)
+    if repair == "none":
+        return {"repair": repair}
+    statistics = st.selectbox("Statistics", STATISTICS, help=STATISTICS_HELP, key="statistics", bind="query-params")
+    chosen = {
+        "repair": repair,
+        "statistics": statistics,
+        "calibration_images": _count("calibration_images", "Calibration images", "Training images it may look at."),
+        "calibration_view": st.selectbox(
+            "Calibration view",
+            CALIBRATION_VIEWS,
+            format_func=VIEW_TITLES.__getitem__,
+            help="Statistics should come from what training saw; clean images shift them.",
+            key="calibration_view",
+            bind="query-params",
+        ),
+    }
+    if statistics != "population":
+        chosen["calibration_batch"] = _count("calibration_batch", "Calibration batch", "Images a batch.")
+    return chosen
+
+
+def _evaluation() -> dict[str, object]:
+    seed = st.number_input(
+        "Seed",
+        0,
+        2**31 - 1,
+        int(DEFAULTS["seed"]),
+        help="Draws the images, the augmentation and random scores.",
+        key="seed",
+        bind="query-params",
+    )
+    return {"evaluation_images": _count("evaluation_images", "Evaluation images", "Test images."), "seed": seed}
+
+
+def _registered(name: str, label: str, registry: Registry) -> str:  # type: ignore[type-arg]
+    notes = "  \n".join(f"**{info.title}**: {info.summary} {info.paper}" for info in registry)
+    names = list(registry.names())
+    return st.selectbox(
+        label,
+        names,
+        index=names.index(str(DEFAULTS[name])),
+        format_func=lambda key: registry[key].info.title,
+        help=notes,
+        key=name,
+        bind="query-params",
+    )
+
+
+def _count(name: str, label: str, text: str) -> int:
+    return st.number_input(label, 1, 1_000_000, int(DEFAULTS[name]), help=text, key=name, bind="query-params")
+
+
+def _reset() -> None:
+    for name, value in DEFAULTS.items():
+        st.session_state[name] = value
+    st.session_state["layer"] = "auto"

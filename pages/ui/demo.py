@@ -1,0 +1,34 @@
+"""Demo mode: one sentence, three numbers, presets on the keys 1 to 4, readable from the back of a room."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui.stage import diagnosed, stage
+from reflow_core.models.catalogue import find
+from reflow_core.spec import Spec
+
+
+def on() -> bool:
+    """Whether the link asks for it."""
+    return st.query_params.get("demo") == "1"
+
+
+def show(spec: Spec) -> None:
+    """The scope alone, large."""
+    presets = presets_of(spec.model)
+    asked = st.query_params.get("preset", "")
+    number = int(asked) if asked in {str(place + 1) for place in range(len(presets))} else 0
+    stage(diagnosed(spec), presets, number)
+    st.caption("Keys 1 to 4: presets. Arrow keys: sparsity. Esc: back to the whole page.")
+
+
+def presets_of(model: str) -> list[dict[str, object]]:
+    """Healthy, onset, collapse and rescued; the last two at the sparsity where this network is down."""
+    down = find(model).collapse_at
+    return [
+        {"name": "Healthy", "sparsity": 0.3},
+        {"name": "Onset", "sparsity": round(down - 0.1, 2)},
+        {"name": "Collapse", "sparsity": down},
+        {"name": "Rescued", "sparsity": down},
+    ]

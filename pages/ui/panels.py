@@ -1,0 +1,116 @@
+"""Panels below the scope, each a picture, its message, and the data behind it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import shlex
+
+import pandas as pd
+import streamlit as st
+
+from pages.ui.lab import lab
+from reflow_core.figures import Chart, channels, knowledge
+from reflow_core.result import Diagnosis, layer_json, to_json
+
+STRIP = 14
+STRIP_CSS = """
+<style>
+.strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); gap: 10px; }
+.strip figure { margin: 0; font-size: 0.8rem; line-height: 1.45; }
+.strip img { width: 100%; image-rendering: pixelated; border-radius: 6px; display: block; }
+.strip b { display: inline-block; width: 0.9em; font-weight: 700; }
+.strip .wrong { text-decoration: underline wavy #D55E00 1.5px; text-underline-offset: 3px; }
+</style>
+"""
+
+
+def chart(drawn: Chart, key: str) -> None:
+    """A figure with its message in words."""
+    st.plotly_chart(drawn.figure, key=key, alt=drawn.message, config={"displaylogo": False})
+    st.caption(drawn.message)
+
+
+def table(label: str, frame: pd.DataFrame, key: str) -> None:
+    """The data of a panel, sent only once it is opened."""
+    box = st.expander(label, key=key, on_change="rerun", icon=":material/table:")
+    if box.open:
+        box.dataframe(frame, hide_index=True, width="stretch")
+        box.download_button("CSV", frame.to_csv(index=False), f"{key}.csv", "text/csv", on_click="ignore")
+
+
+def layers(found: Diagnosis, layer: str | None) -> None:
+    """What the layers still know, and one of them in detail."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("What each layer still knows", anchor=False)
+        st.caption(
+            "After REFLOW a variance ratio near 1 is true by construction. Similarity to the dense network is evidence."
+        )
+        known = knowledge(found, layer)
+        chart(known, "knowledge")
+        table("Show data: layers", known.table, "layers-data")
+    with right:
+        st.subheader("One layer, channel by channel", anchor=False)
+        names = [row.name for row in found.layers]
+        st.selectbox(
+            "Layer",
+            ["auto", *names],
+            format_func=lambda name: f"Where the signal first fails ({layer})" if name == "auto" else name,
+            key="layer",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+        if layer is not None:
+            detail = channels(found, found.layers[names.index(layer)])
+            chart(detail, "channels")
+            table("Show data: channels", detail.table, "channels-data")
+
+
+def strip(found: Diagnosis) -> None:
+    """The first evaluation images with the answers of all arms; wrong ones underlined."""
+    st.subheader("The same images, three answers", anchor=False)
+    spec = found.spec
+    images = lab().library.images(spec).test.take(spec.evaluation_images, spec.seed)
+    cells = [_cell(found, number, images.png(number)) for number in range(min(STRIP, len(images)))]
+    st.html(f'{STRIP_CSS}<div class="strip">{"".join(cells)}</div>')
+    arms = ", ".join(f"{arm[0].upper()}: {arm}" for arm in found.answers)
+    st.caption(f"{arms}. Wavy underline: wrong" + ("." if found.labels is not None else " cannot be told, no labels."))
+
+
+def _cell(found: Diagnosis, number: int, png: bytes) -> str:
+    truth = None if found.labels is None else int(found.labels[number])
+    lines = []
+    for arm, answers in found.answers.items():
+        told = int(answers.predicted[number])
+        wrong = ' class="wrong"' if truth is not None and told != truth else ""
+        name = html.escape(found.classes[told])
+        lines.append(f"<div><b>{arm[0].upper()}</b> <span{wrong}>{name}</span> {answers.confidence[number]:.0%}</div>")
+    alt = "image without label" if truth is None else f"a picture of class {html.escape(found.classes[truth])}"
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f'<figure><img alt="{alt}" src="{source}">{"".join(lines)}</figure>'
+
+
+def take_away(found: Diagnosis) -> None:
+    """The same result elsewhere: the command line, JSON, the tables of the scope."""
+    options = [
+        f"--{OPTION_NAMES.get(name, name)} {shlex.quote(str(v))}" for name, v in found.spec.differences().items()
+    ]
+    box = st.expander("Take it away", key="take", on_change="rerun", icon=":material/output:")
+    if not box.open:
+        return
+    box.write("The same numbers from the command line:")
+    box.code(" ".join(["python -m reflow_core diagnose --json", *options]), language="bash")
+    box.download_button("JSON", json.dumps(to_json(found), indent=1), "diagnosis.json", on_click="ignore")
+    counts = {arm: found.outcome(arm).histogram for arm in found.answers}
+    box.dataframe(pd.DataFrame({"class": found.classes, **counts}), hide_index=True)
+    box.dataframe(pd.json_normalize([layer_json(layer) for layer in found.layers]), hide_index=True)
+
+
+OPTION_NAMES = {
+    "calibration_images": "calibration",
+    "evaluation_images": "evaluation",
+    "calibration_view": "calibration-view",
+    "calibration_batch": "calibration-batch",
+}

@@ -1,0 +1,50 @@
+"""What every page wears: its settings, the navigation, and the frame around the content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.navigation.page import Page
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEFAULT = "collapse"
+ENTERED = "_entered"
+CSS = """
+<style>
+  [data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: 0.6rem; }
+  [data-testid="stMainBlockContainer"] { max-width: 1280px; }
+</style>
+"""
+DEMO_CSS = """
+<style>
+  [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none; }
+  [data-testid="stMainBlockContainer"] { max-width: none; padding: 2.5rem 4vw; }
+</style>
+"""
+
+
+def enter() -> None:
+    """Run by app.py: page settings and navigation over every file in pages/, then the chosen page."""
+    st.set_page_config(page_title="Reflow Lab", page_icon=":material/monitor_heart:", layout="wide")
+    st.session_state[ENTERED] = True
+    st.html(DEMO_CSS if st.query_params.get("demo") == "1" else CSS)
+    _navigation().run()
+
+
+def frame(file: str) -> None:
+    """First call of every page. A cold deep link runs the page without app.py; this goes back through the entrance."""
+    if ENTERED not in st.session_state:
+        _navigation()
+        parameters = st.query_params.to_dict()
+        st.switch_page(_path(Path(file).stem), query_params=parameters)
+
+
+def _navigation() -> Page:
+    files = sorted(file.stem for file in (ROOT / "pages").glob("*.py") if not file.stem.startswith("_"))
+    files.sort(key=lambda name: name != DEFAULT)
+    return st.navigation([st.Page(_path(name), default=name == DEFAULT) for name in files])
+
+
+def _path(name: str) -> str:
+    return f"pages/{name}.py"

@@ -1,0 +1,105 @@
+"""From a spec to its diagnosis on the page: the download it may need, the sweep around it, the scope above all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from pages.ui.lab import lab
+from pages.ui.scope import scope
+from reflow_core.errors import ReflowError
+from reflow_core.library import available, download
+from reflow_core.models.catalogue import find
+from reflow_core.result import Diagnosis
+from reflow_core.spec import Spec
+from reflow_core.sweep import Sweep
+from reflow_core.verdict import verdict
+
+REDRAW_EVERY = 12  # new sweep points that are worth a redraw
+
+
+def diagnosed(spec: Spec) -> Diagnosis:
+    """The diagnosis of a spec; stops the page with a sentence where there is none."""
+    if not available(spec.model):
+        offer_download(spec.model)
+        st.stop()
+    try:
+        found = lab().diagnose(spec)
+    except ReflowError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+    if lab().store.problem:
+        st.warning(lab().store.problem, icon=":material/save:")
+    for note in found.notes:
+        st.info(note)
+    return found
+
+
+def stage(found: Diagnosis, presets: Sequence[Mapping[str, Any]] = (), preset: int = 0) -> str | None:
+    """Draw the scope with the sweep around it; returns the layer that every panel shows."""
+    sweep = lab().sweep(found.spec)
+    sweep.look()
+    layer = chosen_layer(found)
+    scope(found, list(sweep.points.values()), layer, presets, preset)
+    st.session_state["_drawn"] = len(sweep.points)
+    st.fragment(progress, run_every=1.0 if sweep.running else None)(sweep)
+    return layer
+
+
+def chosen_layer(found: Diagnosis) -> str | None:
+    """The layer of the link or the last click; else where the signal first fails."""
+    wanted = st.session_state.get("layer", st.query_params.get("layer"))
+    return wanted if wanted in [layer.name for layer in found.layers] else verdict(found).layer
+
+
+def progress(sweep: Sweep) -> None:
+    """The sweep's progress, and what one can do about it."""
+    share = sweep.look()
+    fresh = len(sweep.points) - st.session_state.get("_drawn", 0)
+    if fresh >= REDRAW_EVERY or (fresh and not sweep.running):
+        st.rerun()
+    with st.container(height=64, border=False):
+        text, button = st.columns([5, 1], vertical_alignment="center")
+        if sweep.error:
+            text.caption(f"The sweep stopped: {sweep.error}")
+        elif sweep.running:
+            text.progress(share, f"Sweep: {len(sweep.points)} of {sweep.total} sparsities; drag the slider any time.")
+            button.button("Pause", on_click=sweep.stop, key="sweep-pause", width="stretch")
+        elif share < 1:
+            text.caption(
+                f"Sweep paused at {len(sweep.points)} of {sweep.total}; the slider shows the nearest computed."
+            )
+            button.button("Go on", on_click=_go_on, args=(sweep,), key="sweep-go", width="stretch")
+        else:
+            text.caption("All 100 sparsities are computed: drag the slider, every panel follows without the server.")
+
+
+def _go_on(sweep: Sweep) -> None:
+    sweep.go_on()
+    sweep.look()
+
+
+def offer_download(model: str) -> None:
+    """What the model needs from the internet, fetched only on a click."""
+    info = find(model)
+    assert info.download is not None
+    st.subheader(f"{info.title} is not on this machine yet")
+    st.write(
+        f"It needs its public weights ({info.download.size / 1e6:.1f} MB, {info.download.url}) and CIFAR-10 (170 MB). "
+        "Both are checked against their hashes and kept in your cache folder."
+    )
+    if not st.button("Download now", type="primary", icon=":material/download:"):
+        return
+    bar = st.progress(0.0, "Connecting …")
+
+    def watch(stage: str, done: int, total: int) -> None:
+        bar.progress(done / total, f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
+
+    try:
+        download(model, watch)
+    except ReflowError as error:
+        st.error(str(error), icon=":material/wifi_off:")
+        return
+    st.rerun()
