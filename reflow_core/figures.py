@@ -34,7 +34,7 @@ def knowledge(found: Diagnosis, chosen: str | None) -> Chart:
     for title, dash, pick in (
         ("CKA", "solid", lambda layer, arm: layer.cka.get(arm)),
         ("cosine", "dot", lambda layer, arm: layer.cosine.get(arm)),
-        ("ε floor σ²/(σ²+ε)", "dashdot", lambda layer, arm: layer.eps_floor.get(arm)),
+        ("ε floor", "dashdot", lambda layer, arm: layer.eps_floor.get(arm)),
     ):
         for arm in _shown(found):
             values = [pick(layer, arm) for layer in found.layers]
@@ -123,8 +123,16 @@ def _empty(y_title: str, y_range: tuple[float, float] | None) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         height=HEIGHT,
-        margin={"l": 56, "r": 8, "t": 8, "b": 44},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        margin={"l": 56, "r": 8, "t": 48, "b": 44},
+        legend={
+            "orientation": "h",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "x": 0,
+            "entrywidth": 0.32,
+            "entrywidthmode": "fraction",
+            "font": {"size": 11},
+        },
         hovermode="closest",
         uirevision="keep",
     )

@@ -77,7 +77,11 @@ def _score(summary: Outcome) -> str:
 
 def _headline(found: Diagnosis, status: str, repaired: float | None) -> str:
     measure = "accuracy" if found.labels is not None else "agreement with dense"
-    fall = f"At {found.sparsity:.0%} sparsity the {measure} is {_score(found.pruned)}, dense {_score(found.dense)}"
+    moves = "stays at" if status == HEALTHY else "falls to"
+    fall = (
+        f"{100 * found.sparsity:.0f} % of the weights removed: {measure} {moves} {_score(found.pruned)} "
+        f"(dense {_score(found.dense)})"
+    )
     if found.repaired is None:
         return f"{fall}."
     name = "REFLOW" if found.spec.repair == "reflow" else found.spec.repair
@@ -93,8 +97,8 @@ def _headline(found: Diagnosis, status: str, repaired: float | None) -> str:
 def _answers(found: Diagnosis) -> str:
     summary, classes = found.pruned, found.classes
     return (
-        f"{summary.top_share:.0%} of the pruned network's answers are “{classes[summary.top_class]}” "
-        f"(an even spread would give {1 / len(classes):.0%}); "
+        f"{100 * summary.top_share:.0f} % of the pruned network's answers are “{classes[summary.top_class]}” "
+        f"(an even spread would give {100 / len(classes):.0f} %); "
         f"it uses {summary.effective_classes:.1f} of {len(classes)} classes."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import heapq
 import itertools
 import os
@@ -23,6 +24,7 @@ from reflow_core.watch import Watch, ignore
 
 BEAT_S = 1.0
 POLL_S = 0.05
+CLOSE_S = 10.0
 PERSON, BACKGROUND = 0, 1
 
 
@@ -93,8 +95,12 @@ class Pool:
         self._changed = threading.Condition()
         self._people = 0
         self._background_running = False
-        for number in range(self._workers):
-            threading.Thread(target=self._work, name=f"reflow-{number}", daemon=True).start()
+        self._closed = False
+        names = [f"reflow-{number}" for number in range(self._workers)]
+        self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
+        for thread in self._threads:
+            thread.start()
+        atexit.register(self.close)
 
     def submit(self, spec: Spec, rank: int = PERSON, wanted: Callable[[], bool] = lambda: True) -> Job:
         """Queue a spec. `wanted`: asked at every batch; False cancels the job."""
@@ -109,12 +115,23 @@ class Pool:
         # Inherited by this thread's own OpenMP workers: a collapsed signal is full of denormals, which are slow.
         torch.set_flush_denormal(True)
         torch.set_num_threads(self._threads_each)
-        while True:
-            self._run(self._take())
+        while (job := self._take()) is not None:
+            self._run(job)
 
-    def _take(self) -> Job:
+    def close(self) -> None:
+        """Stop every job at its next batch and end the threads; what is stored stays."""
         with self._changed:
-            self._changed.wait_for(self._ready)
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(CLOSE_S)
+        atexit.unregister(self.close)
+
+    def _take(self) -> Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._ready())
+            if self._closed:
+                return None
             job = heapq.heappop(self._queue)
             self._background_running |= job.rank == BACKGROUND
             return job
@@ -142,7 +159,7 @@ class Pool:
     def _watch(self, job: Job) -> Watch:
         def watch(stage: str, done: int, total: int) -> None:
             job.progress = (stage, done, total)
-            if job.cancelled or not job.wanted():
+            if self._closed or job.cancelled or not job.wanted():
                 raise Cancelled(job.spec.canonical())
             if job.rank == BACKGROUND and self._people:
                 raise _Yield

@@ -21,7 +21,7 @@ STRIP_CSS = """
 .strip figure { margin: 0; font-size: 0.8rem; line-height: 1.45; }
 .strip img { width: 100%; image-rendering: pixelated; border-radius: 6px; display: block; }
 .strip b { display: inline-block; width: 0.9em; font-weight: 700; }
-.strip .wrong { text-decoration: underline wavy #D55E00 1.5px; text-underline-offset: 3px; }
+.strip .wrong { color: color-mix(in srgb, #D55E00 82%, currentColor); font-weight: 600; }
 </style>
 """
 
@@ -69,14 +69,15 @@ def layers(found: Diagnosis, layer: str | None) -> None:
 
 
 def strip(found: Diagnosis) -> None:
-    """The first evaluation images with the answers of all arms; wrong ones underlined."""
+    """The first evaluation images with the answers of all arms; wrong ones marked."""
     st.subheader("The same images, three answers", anchor=False)
     spec = found.spec
     images = lab().library.images(spec).test.take(spec.evaluation_images, spec.seed)
     cells = [_cell(found, number, images.png(number)) for number in range(min(STRIP, len(images)))]
     st.html(f'{STRIP_CSS}<div class="strip">{"".join(cells)}</div>')
     arms = ", ".join(f"{arm[0].upper()}: {arm}" for arm in found.answers)
-    st.caption(f"{arms}. Wavy underline: wrong" + ("." if found.labels is not None else " cannot be told, no labels."))
+    truth = "✗: wrong" if found.labels is not None else "No labels, so right and wrong cannot be told"
+    st.caption(f"{arms}; the share is its confidence. {truth}.")
 
 
 def _cell(found: Diagnosis, number: int, png: bytes) -> str:
@@ -86,7 +87,9 @@ def _cell(found: Diagnosis, number: int, png: bytes) -> str:
         told = int(answers.predicted[number])
         wrong = ' class="wrong"' if truth is not None and told != truth else ""
         name = html.escape(found.classes[told])
-        lines.append(f"<div><b>{arm[0].upper()}</b> <span{wrong}>{name}</span> {answers.confidence[number]:.0%}</div>")
+        mark = " ✗" if wrong else ""
+        share = f"{100 * answers.confidence[number]:.0f} %"
+        lines.append(f"<div><b>{arm[0].upper()}</b> <span{wrong}>{name}{mark}</span> {share}</div>")
     alt = "image without label" if truth is None else f"a picture of class {html.escape(found.classes[truth])}"
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return f'<figure><img alt="{alt}" src="{source}">{"".join(lines)}</figure>'

@@ -42,7 +42,7 @@ def scope(
             "measure": "accuracy" if found.labels is not None else "agreement with dense",
             "n": len(found.answers["dense"].predicted),
             "probed": found.probed,
-            "repair": repairs[found.spec.repair].info.title if found.repaired else "repaired",
+            "repair": repairs[found.spec.repair].info.title if found.repaired else "Repaired",
             "reason": found.reason or "",
             "demo": bool(presets),
             "presets": list(presets),

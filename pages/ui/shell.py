@@ -27,6 +27,7 @@ DEMO_CSS = """
 def enter() -> None:
     """Run by app.py: page settings and navigation over every file in pages/, then the chosen page."""
     st.set_page_config(page_title="Reflow Lab", page_icon=":material/monitor_heart:", layout="wide")
+    st.logo(ROOT / "assets" / "logo.svg", size="large")
     st.session_state[ENTERED] = True
     st.html(DEMO_CSS if st.query_params.get("demo") == "1" else CSS)
     _navigation().run()
@@ -43,7 +44,8 @@ def frame(file: str) -> None:
 def _navigation() -> Page:
     files = sorted(file.stem for file in (ROOT / "pages").glob("*.py") if not file.stem.startswith("_"))
     files.sort(key=lambda name: name != DEFAULT)
-    return st.navigation([st.Page(_path(name), default=name == DEFAULT) for name in files])
+    pages = [st.Page(_path(name), title=name.capitalize(), default=name == DEFAULT) for name in files]
+    return st.navigation(pages)
 
 
 def _path(name: str) -> str:

@@ -58,7 +58,8 @@ def _collapses(found: Diagnosis) -> str:
         f"{percent(found.pruned.separability)} of the images apart: the knowledge is there, the signal is too faint."
     )  # fmt: skip
     return (
-        f"{found.pruned.top_share:.0%} of all images get the same answer, “{found.classes[found.pruned.top_class]}”. "
+        f"{100 * found.pruned.top_share:.0f} % of all images get the same answer, "
+        f"“{found.classes[found.pruned.top_class]}”. "
         f"The network no longer looks at its input: signal collapse.{told}"
     )
 

@@ -1,0 +1,82 @@
+"""Every page through AppTest: the native twins of the scope's controls, and what must never raise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SMALL = {"evaluation_images": "64", "calibration_images": "64"}
+
+
+def open_app(page: str = "", **parameters: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90)
+    for name, value in (SMALL | parameters).items():
+        app.query_params[name] = value
+    if page:
+        app.run()
+        app.switch_page(f"pages/{page}.py")
+    return app.run()
+
+
+@pytest.mark.parametrize("page", sorted(file.stem for file in (ROOT / "pages").glob("[a-z]*.py")))
+def test_every_page_opens_without_an_exception_or_error(page: str) -> None:
+    app = open_app("" if page == "collapse" else page)
+    assert not app.exception
+    assert not app.error
+
+
+def test_the_number_box_is_the_sliders_twin() -> None:
+    app = open_app()
+    app.number_input(key="sparsity").set_value(0.95).run()
+    assert not app.exception
+    assert any("95 %" in str(chart.proto) for chart in app.get("bidi_component"))
+
+
+def test_no_repair_hides_the_calibration_controls() -> None:
+    app = open_app()
+    app.selectbox(key="repair").set_value("none").run()
+    assert not app.exception
+    with pytest.raises(KeyError):
+        app.selectbox(key="statistics")
+
+
+def test_a_batch_is_asked_for_only_where_it_matters() -> None:
+    app = open_app()
+    app.selectbox(key="statistics").set_value("batch_mean").run()
+    assert not app.exception
+    assert app.number_input(key="calibration_batch").value == 128
+
+
+def test_choosing_a_layer_describes_it() -> None:
+    app = open_app()
+    app.selectbox(key="layer").set_value("layer2.0.bn1").run()
+    assert any(caption.value.startswith("layer2.0.bn1 keeps") for caption in app.caption)
+
+
+def test_reset_returns_to_the_defaults() -> None:
+    app = open_app(sparsity="0.5")
+    assert app.number_input(key="sparsity").value == 0.5
+    next(button for button in app.button if button.label == "Reset all").click().run()
+    assert app.number_input(key="sparsity").value == 0.8
+    assert app.number_input(key="evaluation_images").value == 700
+
+
+def test_more_images_than_there_are_is_said() -> None:
+    app = open_app(evaluation_images="5000")
+    assert any("5000 evaluation images were asked for; the data have 700." in note.value for note in app.info)
+
+
+def test_a_read_only_cache_is_said_and_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pages.ui.lab import lab
+
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("REFLOW_CACHE", str(blocked / "cache"))
+    lab.clear()
+    app = open_app()
+    lab.clear()
+    assert not app.exception
+    assert any("REFLOW_CACHE" in warning.value for warning in app.warning)

@@ -1,0 +1,66 @@
+"""A real server and a real browser: the two things every journey needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OFF = ("gpu", "background-networking", "component-update", "sync", "quic")
+FLAGS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in OFF)]
+START_S = 60
+
+
+@contextmanager
+def server(cache: Path, script: Path = ROOT / "app.py", environment: dict[str, str] | None = None) -> Iterator[str]:
+    """Streamlit on a free loopback port with its own cache folder; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = os.environ | {"REFLOW_CACHE": str(cache), "TORCH_HOME": str(cache / "torch")} | (environment or {})
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
+    command += ["--server.fileWatcherType", "none", "--server.address", "127.0.0.1", "--server.headless", "true"]
+    log = (cache / "server.log").open("w")
+    process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(address, process)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(START_S * 10):
+        assert process.poll() is None, "the server ended"
+        with (
+            suppress(urllib.error.URLError, ConnectionError),
+            urllib.request.urlopen(f"{address}/_stcore/health") as up,
+        ):
+            if up.status == 200:
+                return
+        Event().wait(0.1)
+    raise TimeoutError("the server did not start")
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Headless Chromium of the system."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()

@@ -1,0 +1,161 @@
+"""What a person does, in a real browser against the real server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+SLIDER = ".scope input[type=range]"
+
+
+def open_page(page: Page, url: str) -> None:
+    page.goto(url)
+    expect(page.locator(".scope .badge")).to_have_text("exact")
+    expect(page.locator(".scope .card .big").first).to_be_visible()
+
+
+def query(page: Page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
+
+
+def wait_for_query(page: Page, **wanted: str) -> None:
+    for name, value in wanted.items():
+        page.wait_for_url(re.compile(rf"[?&]{name}={re.escape(value)}(&|$)"))
+
+
+def test_cold_deep_link_to_the_story_opens_it_inside_the_shell(page: Page, address: str) -> None:
+    """First of all tests: this server has not run app.py yet."""
+    open_page(page, f"{address}/story?step=4")
+    expect(page.get_by_role("heading", name="Collapse: one answer for everything")).to_be_visible()
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_text(["Collapse", "Story"])
+    assert query(page)["step"] == "4"
+
+
+def test_the_first_screen_tells_the_story_without_a_click(page: Page, address: str) -> None:
+    open_page(page, address)
+    expect(page.locator(".scope .status")).to_have_text("rescued")
+    dense, pruned, repaired = (float(text.split()[0]) for text in page.locator(".card .big").all_inner_texts())
+    assert dense >= 99 and pruned <= 20 and repaired >= 93
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    expect(page.locator(".strip img").first).to_be_visible()
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_releasing_the_slider_computes_and_the_link_opens_the_same_view(
+    page: Page, address: str, chromium: Browser
+) -> None:
+    open_page(page, address)
+    page.locator(SLIDER).focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    wait_for_query(page, sparsity="0.85")
+    expect(page.locator(".scope .percent")).to_have_text("85 %")
+    expect(page.locator(".scope .badge")).to_have_text("exact")
+    expect(page.locator(".scope")).to_have_attribute("data-shown", "0.85")
+    shown = page.locator(".card .big").all_inner_texts()
+    fresh = chromium.new_context().new_page()
+    open_page(fresh, page.url)
+    expect(fresh.locator(".scope .percent")).to_have_text("85 %")
+    assert fresh.locator(".card .big").all_inner_texts() == shown
+    fresh.context.close()
+
+
+def test_clicking_a_layer_drives_every_panel_and_the_link(page: Page, address: str) -> None:
+    open_page(page, address)
+    plot = page.locator(".ratios .plot")
+    box = plot.bounding_box()
+    assert box is not None
+    plot.click(position={"x": 44 + (box["width"] - 44) * 0.5 / 19, "y": 60})
+    wait_for_query(page, layer="bn1")
+    expect(page.locator(".ratios .note")).to_contain_text("bn1 (1 of 19)")
+    expect(page.get_by_text(re.compile(r"^bn1 keeps"))).to_be_visible()
+
+
+def test_scrubbing_draws_every_panel_while_dragging_without_the_server(page: Page, address: str) -> None:
+    """On a small evaluation set, so that the whole sweep is computed within the test."""
+    open_page(page, f"{address}/?evaluation_images=32&calibration_images=16")
+    expect(page.get_by_text("All 100 sparsities are computed")).to_be_visible(timeout=90_000)
+    slider, scope = page.locator(SLIDER), page.locator(".scope")
+    box = slider.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    at = lambda share: box["x"] + 11 + (box["width"] - 22) * share / 0.99  # noqa: E731
+    page.mouse.move(at(0.8), y)
+    page.mouse.down()
+    seen = set()
+    for step in range(40):
+        page.mouse.move(at(0.8 - 0.01 * step), y)
+        seen.add(scope.get_attribute("data-shown"))
+    assert len(seen) >= 35, "the panels did not follow the drag"
+    expect(page.locator(".scope .badge")).to_have_text("from the sweep")
+    assert "sparsity" not in query(page), "nothing is reported before the release"
+    page.mouse.up()
+    page.wait_for_url(re.compile("sparsity=0\\.4"))
+    expect(page.locator(".scope .badge")).to_have_text("exact")
+
+
+def test_demo_presets_follow_the_keys_and_escape_leaves(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?demo=1")
+    expect(page.get_by_test_id("stSidebar")).to_be_hidden()
+    for key, status in (("1", "healthy"), ("3", "collapsed"), ("4", "rescued")):
+        page.keyboard.press(key)
+        expect(page.locator(".scope .status")).to_have_text(status)
+        wait_for_query(page, preset=key)
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("stSidebar")).to_be_visible()
+
+
+def test_the_story_sets_the_real_controls_step_by_step(page: Page, address: str) -> None:
+    open_page(page, f"{address}/story")
+    for step, (percent, heading) in enumerate(
+        (("50 %", "Half the weights are gone"), ("75 %", "The signal fades"), ("80 %", "Collapse"), ("80 %", "REFLOW")),
+        2,
+    ):
+        page.get_by_role("button", name="Next").click()
+        expect(page.get_by_role("heading", name=re.compile(heading))).to_be_visible()
+        expect(page.locator(".scope .percent")).to_have_text(percent)
+        wait_for_query(page, step=str(step))
+    expect(page.locator(".scope .status")).to_have_text("rescued")
+    expect(page.get_by_role("button", name="Next")).to_be_disabled()
+
+
+def test_nonsense_in_the_link_is_named_and_the_page_still_works(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?sparsity=7&model=resnet19-digits&seed=abc&layer=nowhere&step=x")
+    alerts = page.get_by_test_id("stAlert")
+    expect(alerts.filter(has_text="sparsity=7")).to_be_visible()
+    expect(alerts.filter(has_text="resnet19-digits")).to_be_visible()
+    expect(alerts.filter(has_text="seed='abc'")).to_be_visible()
+    expect(page.locator(".scope .percent")).to_have_text("80 %")
+
+
+def test_a_network_without_batchnorm_says_why_reflow_does_not_apply(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?model=convnext-digits")
+    expect(page.locator(".card").last).to_contain_text("no BatchNorm")
+
+
+def test_a_link_alone_starts_no_download(page: Page, address: str) -> None:
+    page.goto(f"{address}/?model=resnet20-cifar10")
+    expect(page.get_by_role("heading", name=re.compile("is not on this machine yet"))).to_be_visible()
+    expect(page.get_by_role("button", name="Download now")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/", "/story", "/?demo=1"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_fits_in_both_themes_and_widths(
+    chromium: Browser, address: str, screenshots: Path, path: str, scheme: str, width: int
+) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(45_000)
+    open_page(page, address + path)
+    name = {"/": "collapse", "/story": "story", "/?demo=1": "demo"}[path]
+    page.screenshot(path=screenshots / f"{name}-{scheme}-{width}.png")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+    background = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+    assert (sum(int(part) for part in re.findall(r"\d+", background)[:3]) < 200) == (scheme == "dark")
+    context.close()
