@@ -12,7 +12,6 @@ from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.spec import CALIBRATION_VIEWS, DEFAULTS, MAX_SPARSITY, STATISTICS, Spec, read
 
-VIEW_TITLES = {"train": "As in training (augmented)", "eval": "Clean, as in evaluation"}
 STATISTICS_HELP = (
     "How the moments are estimated. population: of the whole calibration set at once, earlier norms already corrected "
     "(exact). pooled: batches merged. batch_mean: plain average of batches, as PyTorch's update_bn. "
@@ -45,17 +44,17 @@ def _network() -> dict[str, object]:
     model = st.selectbox(
         "Model",
         list(catalogue),
-        format_func=lambda name: find(name).title + ("" if available(name) else "  ⬇"),
-        help="⬇: public weights, downloaded when you ask for it.",
+        help="The CIFAR-10 networks need their public weights, downloaded when you ask for it.",
         key="model",
         bind="query-params",
     )
+    st.caption(find(model).title + ("." if available(model) else ", not on this machine yet."))
     own = find(model).data
     data = st.selectbox(
         "Data",
         ["auto", own],
-        format_func=lambda name: f"What it was trained on ({own})" if name == "auto" else name,
-        help="Calibration uses its training images, evaluation its test images, never the other way round.",
+        help=f"auto: what the model was trained on, {own}. Calibration uses its training images, evaluation its test "
+        "images, never the other way round.",
         key="data",
         bind="query-params",
     )
@@ -92,8 +91,8 @@ def _repair() -> dict[str, object]:
         "calibration_view": st.selectbox(
             "Calibration view",
             CALIBRATION_VIEWS,
-            format_func=VIEW_TITLES.__getitem__,
-            help="Statistics should come from what training saw; clean images shift them.",
+            help="train: augmented as in training. eval: clean. Statistics should come from what training saw; clean "
+            "images shift them.",
             key="calibration_view",
             bind="query-params",
         ),
@@ -123,7 +122,6 @@ def _registered(name: str, label: str, registry: Registry) -> str:  # type: igno
         label,
         names,
         index=names.index(str(DEFAULTS[name])),
-        format_func=lambda key: registry[key].info.title,
         help=notes,
         key=name,
         bind="query-params",

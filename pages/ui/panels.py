@@ -57,7 +57,7 @@ def layers(found: Diagnosis, layer: str | None) -> None:
         st.selectbox(
             "Layer",
             ["auto", *names],
-            format_func=lambda name: f"Where the signal first fails ({layer})" if name == "auto" else name,
+            help=f"auto: where the signal first fails, here {layer}. A click on the scope chooses too.",
             key="layer",
             bind="query-params",
             label_visibility="collapsed",

@@ -13,13 +13,13 @@ const number = (value) => (value == null ? "–" : value >= 0.01 ? value.toPreci
 const same = (a, b) => Math.abs(a - b) < 1e-6;
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
+  const { data, parentElement, setStateValue, setTriggerValue } = component;
   let view = views.get(parentElement);
   if (!view) {
     view = new Scope(parentElement.querySelector(".scope"));
     views.set(parentElement, view);
   }
-  view.update(data, setStateValue);
+  view.update(data, setStateValue, setTriggerValue);
   return () => { view.close(); views.delete(parentElement); };
 }
 
@@ -45,9 +45,10 @@ class Scope {
 
   close() { this.watcher.disconnect(); document.removeEventListener("keydown", this.keys); }
 
-  update(data, send) {
+  update(data, send, fire) {
     this.data = data;
     this.send = send;
+    this.fire = fire;
     this.points = [...data.points, ...(data.exact ? [data.exact] : [])].sort((a, b) => a.sparsity - b.sparsity);
     if (this.sent != null && same(this.sent, data.value)) this.sent = null;
     if (!this.dragging && this.sent == null) this.slider.value = Math.round(100 * data.value);
@@ -223,7 +224,7 @@ class Scope {
     const typing = event.composedPath()[0];
     if (typing instanceof HTMLElement && typing.matches("input:not([type=range]), textarea, [contenteditable=true]")) return;
     if (event.key >= "1" && event.key <= String(this.data.presets.length)) this.recall(Number(event.key));
-    if (event.key === "Escape") this.send("leave", Date.now());
+    if (event.key === "Escape") this.fire("leave", true);
   }
 
   presetButtons() {
@@ -234,9 +235,10 @@ class Scope {
 
   recall(which) {
     this.preset = which;
-    this.slider.value = Math.round(100 * this.data.presets[which - 1].sparsity);
+    this.sent = this.data.presets[which - 1].sparsity;
+    this.slider.value = Math.round(100 * this.sent);
     this.presetButtons();
-    this.send("preset", which);
-    this.release();
+    this.fire("preset", which);
+    this.draw();
   }
 }

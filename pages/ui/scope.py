@@ -50,7 +50,7 @@ def scope(
         },
         on_sparsity_change=lambda: _adopt("sparsity"),
         on_layer_change=lambda: _adopt("layer"),
-        on_preset_change=lambda: _note("preset"),
+        on_preset_change=lambda: _recall(presets),
         on_leave_change=lambda: st.query_params.pop("demo", None),
     )
 
@@ -62,5 +62,7 @@ def _adopt(name: str) -> None:
         st.session_state[name] = value
 
 
-def _note(name: str) -> None:
-    st.query_params[name] = str(getattr(st.session_state[KEY], name))
+def _recall(presets: Sequence[Mapping[str, Any]]) -> None:
+    number = st.session_state[KEY].preset
+    st.session_state["sparsity"] = presets[number - 1]["sparsity"]
+    st.query_params["preset"] = str(number)

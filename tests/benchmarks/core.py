@@ -1,0 +1,137 @@
+"""What a diagnosis costs, against bare forward passes and against the obvious pipeline."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.utils.data import DataLoader, TensorDataset
+
+from reflow_core import Library, Spec, diagnose
+from reflow_core.anatomy import anatomy
+from reflow_core.models.catalogue import find
+from reflow_core.probes import BATCH, observe
+from reflow_core.watch import ignore
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+IMAGES = 512
+ROUNDS = 15
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    bound: float
+    value: float
+    at_most: bool = True
+    note: str = ""
+
+
+def paired(
+    first: Callable[[int], object], second: Callable[[int], object], rounds: int = ROUNDS
+) -> tuple[float, float]:
+    """Median seconds of two actions done in turn, after one warm-up of each."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + 1):
+        for action, kept in zip((first, second), times, strict=True):
+            start = time.perf_counter()
+            action(number)
+            kept.append(time.perf_counter() - start)
+    return statistics.median(times[0][1:]), statistics.median(times[1][1:])
+
+
+def subject(folder: Path) -> tuple[Library, Spec]:
+    """ResNet-20 at 32x32 on 512 images: the public weights and real images where they are, else random ones."""
+    weights, data = SHARED / "weights" / "resnet20-12fca82f.th", SHARED / "data" / "cifar10_sample.npz"
+    if not weights.is_file():
+        torch.manual_seed(0)
+        weights = folder / "random.pt"
+        torch.save(find("resnet20-cifar10").build().state_dict(), weights)
+    if not data.is_file():
+        data = folder / "random.npz"
+        pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
+        np.savez(data, test_images=pixels, train_images=pixels)
+    spec = Spec(model="resnet20-cifar10", data=str(data), calibration_images=IMAGES, evaluation_images=IMAGES)
+    return Library({"resnet20-cifar10": weights}, local=True), spec
+
+
+def bare(network: nn.Module, inputs: Tensor) -> None:
+    """One forward pass and nothing else."""
+    with torch.inference_mode():
+        for part in inputs.split(BATCH):
+            network(part)
+
+
+def obvious(network: nn.Module, inputs: Tensor, labels: Tensor, sparsity: float) -> None:
+    """The pipeline one would write first: prune utilities, hooks that compute `.var()`, DataLoader, update_bn."""
+    pruned = copy.deepcopy(network).requires_grad_(True)
+    layers = [(module, "weight") for module in pruned.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    prune.global_unstructured(layers, prune.L1Unstructured, amount=sparsity)
+    loader = DataLoader(TensorDataset(inputs, labels), batch_size=BATCH)
+    _evaluate_with_hooks(network, loader)
+    _evaluate_with_hooks(pruned, loader)
+    torch.optim.swa_utils.update_bn(loader, pruned)
+    _evaluate_with_hooks(pruned.eval(), loader)
+
+
+def _evaluate_with_hooks(network: nn.Module, loader: DataLoader[tuple[Tensor, ...]]) -> None:
+    found: list[Tensor] = []
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    handles = [norm.register_forward_hook(lambda m, i, out: found.append(out.var((0, 2, 3)))) for norm in norms]
+    with torch.no_grad():
+        for inputs, labels in loader:
+            (network(inputs).argmax(1) == labels).sum()
+    for handle in handles:
+        handle.remove()
+
+
+def cost() -> Iterator[Row]:
+    """One cold diagnosis, dense known and unknown, and the obvious pipeline."""
+    torch.set_flush_denormal(True)
+    with tempfile.TemporaryDirectory() as name:
+        library, spec = subject(Path(name))
+        network = library.network(spec.model).module
+        inputs, labels = torch.randn(IMAGES, 3, 32, 32), torch.zeros(IMAGES, dtype=torch.int64)
+        diagnose(spec, library)
+        known = lambda number: diagnose(spec.replace(sparsity=round(0.5 + 0.01 * number, 2)), library)  # noqa: E731
+        ours, passes = paired(known, lambda _: [bare(network, inputs) for _ in range(3)])
+        yield Row(
+            "diagnose, dense known / three bare passes", 1.15, ours / passes, note=f"{ours:.2f} s / {passes:.2f} s"
+        )
+
+        def forgetful(_: int) -> None:
+            library._facts = type(library._facts)(size=64)
+            diagnose(spec, library)
+
+        cold, four = paired(forgetful, lambda _: [bare(network, inputs) for _ in range(4)])
+        yield Row("diagnose, dense unknown / four bare passes", 1.15, cold / four, note=f"{cold:.2f} s / {four:.2f} s")
+        ours, slow = paired(known, lambda _: obvious(network, inputs, labels, 0.8), rounds=7)
+        yield Row("obvious pipeline / diagnose", 1.8, slow / ours, at_most=False, note=f"{slow:.2f} s / {ours:.2f} s")
+
+
+def probing() -> Iterator[Row]:
+    """Moments and sketch in the predicting pass, on the first 256 of 512 images."""
+    torch.set_flush_denormal(True)
+    network = find("resnet20-cifar10").build().eval()
+    inputs = torch.randn(IMAGES, 3, 32, 32)
+    plan = anatomy(network, inputs[:1])
+    probed, plain = paired(
+        lambda _: observe(network, plan, inputs.__getitem__, None, IMAGES, ignore, "probe"),
+        lambda _: bare(network, inputs),
+        rounds=31,
+    )
+    yield Row("pass with probes / bare pass", 1.08, probed / plain, note=f"{probed:.3f} s / {plain:.3f} s")
+
+
+BENCHMARKS = (probing, cost)
