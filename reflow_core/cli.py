@@ -22,6 +22,7 @@ from reflow_core import library as shelves
 from reflow_core.calibration import evaluation_inputs
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.library import Library
+from reflow_core.machine import prepare
 from reflow_core.models.catalogue import catalogue, find
 from reflow_core.result import Diagnosis, to_json
 from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec
@@ -142,7 +143,7 @@ def _store() -> Store:
 
 def _diagnose(options: argparse.Namespace) -> None:
     spec, library = _spec(options), _library(options)
-    torch.set_flush_denormal(True)
+    prepare()
     found = answer(spec, library, _store())
     print(json.dumps(to_json(found), allow_nan=False) if options.json else as_text(found))
 
@@ -179,7 +180,7 @@ def _sweep(options: argparse.Namespace) -> None:
     if options.out is not None and options.out.suffix not in WRITERS:
         raise unknown("file type", options.out.suffix, WRITERS)
     library, store = _library(options), _store()
-    torch.set_flush_denormal(True)
+    prepare()
     bar = tqdm(specs, desc=options.model, unit="spec", file=sys.stderr)
     table = pd.DataFrame([row(answer(spec, library, store)) for spec in bar])
     WRITERS[options.out.suffix if options.out else ".csv"](table, options.out or sys.stdout)

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import torch
-
 from reflow_core.diagnose import diagnose
 from reflow_core.errors import Cancelled
 from reflow_core.library import Library
+from reflow_core.machine import prepare
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
 from reflow_core.store import Store, key_of
@@ -112,9 +111,7 @@ class Pool:
         return job
 
     def _work(self) -> None:
-        # Inherited by this thread's own OpenMP workers: a collapsed signal is full of denormals, which are slow.
-        torch.set_flush_denormal(True)
-        torch.set_num_threads(self._threads_each)
+        prepare(self._threads_each)
         while (job := self._take()) is not None:
             self._run(job)
 

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from playwright.sync_api import Browser, Page
 
 from reflow_core import Library, Spec
 from reflow_core.calibration import evaluation_inputs
+from reflow_core.machine import prepare
 from tests.benchmarks.core import Row, bare
 from tests.e2e.browser import CHROMIUM, browser, server
 
@@ -108,7 +108,7 @@ def _three_passes() -> float:
     library, spec = Library(), Spec()
     network = library.network(spec.model)
     images = library.images(spec)
-    torch.set_flush_denormal(True)
+    prepare()
     inputs = evaluation_inputs(images.test, network.info)(slice(None))
     times = []
     for _ in range(9):

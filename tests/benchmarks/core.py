@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.anatomy import anatomy
+from reflow_core.machine import prepare
 from reflow_core.models.catalogue import find
 from reflow_core.probes import BATCH, observe
 from reflow_core.watch import ignore
@@ -98,7 +99,7 @@ def _evaluate_with_hooks(network: nn.Module, loader: DataLoader[tuple[Tensor, ..
 
 def cost() -> Iterator[Row]:
     """One cold diagnosis, dense known and unknown, and the obvious pipeline."""
-    torch.set_flush_denormal(True)
+    prepare()
     with tempfile.TemporaryDirectory() as name:
         library, spec = subject(Path(name))
         network = library.network(spec.model).module
@@ -122,7 +123,7 @@ def cost() -> Iterator[Row]:
 
 def probing() -> Iterator[Row]:
     """Moments and sketch in the predicting pass, on the first 256 of 512 images."""
-    torch.set_flush_denormal(True)
+    prepare()
     network = find("resnet20-cifar10").build().eval()
     inputs = torch.randn(IMAGES, 3, 32, 32)
     plan = anatomy(network, inputs[:1])
