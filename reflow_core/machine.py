@@ -1,4 +1,4 @@
-"""Settings of the process and thread that computes; none of them changes a result by more than rounding of denormals."""
+"""Settings of the process and thread that computes; a result changes by no more than its denormals."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from reflow_core.result import Answers
 from reflow_core.watch import Watch
 
 BATCH = 128
-PROBED = 256  # costs under 8 % of a pass over 512 images (make bench: "probing")
+PROBED = 128  # 256 images cost over 8 % of a pass over 512 (make bench: "probing")
 Floats = NDArray[np.float64]
 
 

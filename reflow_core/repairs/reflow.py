@@ -5,6 +5,7 @@ The recalibration itself is known elsewhere as BN tuning or adaptive BN (e.g. Ea
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -64,7 +65,7 @@ def population(network: nn.Module, norms: Norms, calibration: Calibration, watch
     The variance is the population's (divided by N·H·W).
     """
     with _observed(norms) as seen, _training(norms, momentum=1.0):
-        _pass(network, (calibration.inputs,), watch)
+        deque(_batches(network, (calibration.inputs,), watch), maxlen=0)
     for name, norm in norms.items():
         if seen[name]:
             # torch stores the unbiased variance n/(n-1)·σ²
@@ -75,8 +76,7 @@ def pooled(network: nn.Module, norms: Norms, calibration: Calibration, watch: Wa
     """Train-mode batches, their moments merged by Chan's rule in float64: within-batch normalisation, pooled stats."""
     merged = {name: Moments.empty(norm.num_features) for name, norm in norms.items()}
     with _observed(norms) as seen, _training(norms, momentum=1.0):
-        for part in calibration.inputs.split(calibration.batch):
-            _pass(network, (part,), watch)
+        for _ in _batches(network, calibration.inputs.split(calibration.batch), watch):
             for name, norm in norms.items():
                 mean, var = _buffer(norm.running_mean).double(), _buffer(norm.running_var).double()
                 merged[name] = merged[name].merge(Moments(seen[name], mean, var * (seen[name] - 1)))
@@ -92,13 +92,13 @@ def batch_mean(network: nn.Module, norms: Norms, calibration: Calibration, watch
     with _training(norms, momentum=None):
         for norm in norms.values():
             norm.reset_running_stats()
-        _pass(network, calibration.inputs.split(calibration.batch), watch)
+        deque(_batches(network, calibration.inputs.split(calibration.batch), watch), maxlen=0)
 
 
 def ema(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
     """Exponential moving average (momentum 0.1) that starts from the stale statistics, as further training would."""
     with _training(norms, momentum=EMA_MOMENTUM):
-        _pass(network, calibration.inputs.split(calibration.batch), watch)
+        deque(_batches(network, calibration.inputs.split(calibration.batch), watch), maxlen=0)
 
 
 ESTIMATORS: dict[str, Callable[[nn.Module, Norms, Calibration, Watch], None]] = {
@@ -109,11 +109,13 @@ ESTIMATORS: dict[str, Callable[[nn.Module, Norms, Calibration, Watch], None]] = 
 }
 
 
-def _pass(network: nn.Module, parts: tuple[Tensor, ...], watch: Watch) -> None:
-    with torch.inference_mode():
-        for done, part in enumerate(parts):
-            watch("calibrate", done, len(parts))
+def _batches(network: nn.Module, parts: tuple[Tensor, ...], watch: Watch) -> Iterator[None]:
+    """Send the parts through the network, one for each item taken."""
+    for done, part in enumerate(parts):
+        watch("calibrate", done, len(parts))
+        with torch.inference_mode():
             network(part)
+        yield
 
 
 @contextmanager

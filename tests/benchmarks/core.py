@@ -122,7 +122,7 @@ def cost() -> Iterator[Row]:
 
 
 def probing() -> Iterator[Row]:
-    """Moments and sketch in the predicting pass, on the first 256 of 512 images."""
+    """Moments and sketch in the predicting pass, on the first 128 of 512 images."""
     prepare()
     network = find("resnet20-cifar10").build().eval()
     inputs = torch.randn(IMAGES, 3, 32, 32)

@@ -1,0 +1,46 @@
+"""Every test computes into folders of its own, never into the person's cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reflow_core import Library
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folders = {"REFLOW_CACHE": tmp_path_factory.mktemp("cache"), "TORCH_HOME": tmp_path_factory.mktemp("torch")}
+    before = {name: os.environ.get(name) for name in folders}
+    os.environ.update({name: str(folder) for name, folder in folders.items()})
+    yield
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+@pytest.fixture(scope="session")
+def library() -> Library:
+    return Library()
+
+
+@pytest.fixture(scope="session")
+def cifar_images() -> Path:
+    """600 test and 1,536 training images of CIFAR-10."""
+    return _there(SHARED / "data" / "cifar10_sample.npz")
+
+
+@pytest.fixture(scope="session")
+def cifar_weights() -> Path:
+    """The public ResNet-20."""
+    return _there(SHARED / "weights" / "resnet20-12fca82f.th")
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        pytest.skip(f"needs {path.name}, which is not on this machine")
+    return path

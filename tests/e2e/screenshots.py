@@ -1,0 +1,46 @@
+"""`make screenshots`: the pictures of the README, taken from the real pages with the whole sweep computed."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.browser import ROOT, browser, server
+
+FOLDER = ROOT / "assets" / "pictures"
+SHOTS = (
+    ("collapse-light", "/", "light", 1280, 1880),
+    ("collapse-dark", "/", "dark", 1280, 1080),
+    ("story", "/story?step=4", "light", 1280, 980),
+    ("demo", "/?demo=1&preset=4", "dark", 1280, 1080),
+    ("phone", "/", "light", 390, 844),
+)
+
+
+def take(chromium: Browser, address: str, name: str, path: str, scheme: str, width: int, height: int) -> None:
+    """One picture of one page, after its sweep is complete."""
+    viewport = {"width": width, "height": height}
+    context = chromium.new_context(viewport=viewport, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(address + path)
+    expect(page.get_by_text("All 100 sparsities are computed")).to_be_attached(timeout=240_000)
+    if "story" not in path and "demo" not in path:
+        page.wait_for_selector(".js-plotly-plot .scatterlayer")
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
+    context.close()
+
+
+def main() -> None:
+    """All of them."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as cache, server(Path(cache)) as address, browser() as chromium:
+        for shot in SHOTS:
+            take(chromium, address, *shot)
+            print(shot[0])
+
+
+if __name__ == "__main__":
+    main()

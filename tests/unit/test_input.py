@@ -1,0 +1,180 @@
+"""Whatever a person brings: a sentence that says the mend, never a traceback, never code that runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from reflow_core import Diagnosis, Library, Spec, diagnose
+from reflow_core.download import fetch
+from reflow_core.errors import ReflowError
+from reflow_core.models.catalogue import find
+from reflow_core.vision import torchvision
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return find("resnet20-digits").build().state_dict()
+
+
+def load(path: Path) -> Library:
+    library = Library({"resnet20-digits": path}, local=True)
+    library.network("resnet20-digits")
+    return library
+
+
+def test_a_checkpoint_loads_plain_wrapped_prefixed_and_as_safetensors(state: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    torch.save(state, tmp_path / "plain.pt")
+    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "wrapped.th")
+    save_file(state, tmp_path / "safe.safetensors")
+    names = ("plain.pt", "wrapped.th", "safe.safetensors")
+    digests = {load(tmp_path / name).network("resnet20-digits").digest for name in names}
+    assert len(digests) == 1
+
+
+class Hostile:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.target,)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_never_runs(tmp_path: Path) -> None:
+    torch.save({"state_dict": Hostile(tmp_path / "ran")}, tmp_path / "hostile.pt")
+    with pytest.raises(ReflowError, match="could run code"):
+        load(tmp_path / "hostile.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_truncated_checkpoint_is_said(state: dict, tmp_path: Path, suffix: str) -> None:  # type: ignore[type-arg]
+    path = tmp_path / f"half{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    for size in (0, 10, path.stat().st_size // 2):
+        path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(ReflowError, match="truncated"):
+            load(path)
+
+
+def test_another_architecture_names_the_keys_and_nan_names_the_tensor(state: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    torch.save(find("vgg-digits").build().state_dict(), tmp_path / "vgg.pt")
+    with pytest.raises(ReflowError, match=r"missing: conv1\.weight"):
+        load(tmp_path / "vgg.pt")
+    torch.save(state | {"linear.bias": torch.full((10,), torch.nan)}, tmp_path / "nan.pt")
+    with pytest.raises(ReflowError, match=r"NaN or infinity in 'linear\.bias'"):
+        load(tmp_path / "nan.pt")
+    for name in ("absent.pt", "model.txt"):
+        with pytest.raises(ReflowError):
+            load(tmp_path / name)
+
+
+def fill(folder: Path, count: int = 3) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def look(folder: Path) -> Diagnosis:
+    return diagnose(Spec(data=str(folder)), Library(local=True))
+
+
+def test_an_image_folder_works_and_says_what_was_skipped_or_missing(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for name in ("3", "7"):
+            fill(tmp_path / part / name)
+    (tmp_path / "test" / "3" / "broken.png").write_bytes(b"no picture")
+    found = look(tmp_path)
+    assert found.pruned.n == 6 and found.repaired is not None
+    assert found.labels is not None and set(found.labels) == {3, 7}
+    assert any("1 broken image(s) skipped: broken.png" in note for note in found.notes)
+    assert any("700 evaluation images were asked for; the data have 6" in note for note in found.notes)
+
+
+def test_images_without_labels_have_ratios_but_no_accuracy(tmp_path: Path) -> None:
+    fill(tmp_path / "test", 5)
+    found = look(tmp_path)
+    assert found.pruned.accuracy is None and found.layers[-1].variance_ratio("pruned") is not None
+    assert found.repaired is None and found.reason is not None and "no training images" in found.reason
+
+
+def test_a_single_class_folder_is_marked(tmp_path: Path) -> None:
+    fill(tmp_path / "test" / "5")
+    assert any("one class, '5'" in note for note in look(tmp_path).notes)
+
+
+@pytest.mark.parametrize("make", ["nothing", "empty", "strange"])
+def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path, make: str) -> None:
+    if make != "nothing":
+        (tmp_path / "test" / "3").mkdir(parents=True)
+    if make == "strange":
+        fill(tmp_path / "test" / "walrus")
+    said = {"nothing": "no folder test/", "empty": "no readable image", "strange": "walrus"}[make]
+    with pytest.raises(ReflowError, match=said):
+        look(tmp_path)
+
+
+def test_a_broken_npz_and_a_path_where_paths_are_closed_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"PK no")
+    with pytest.raises(ReflowError, match="not a readable"):
+        look(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", test_images=np.zeros((2, 3, 8, 8), np.uint8))
+    with pytest.raises(ReflowError, match="expected"):
+        look(tmp_path / "b.npz")
+    with pytest.raises(ReflowError, match="Unknown data"):
+        diagnose(Spec(data=str(tmp_path)), Library())
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    content = tmp_path / "served"
+    content.mkdir()
+    (content / "weights.th").write_bytes(b"x" * 200_000)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments, directory=str(content))  # type: ignore[arg-type]
+
+        def log_message(self, format: str, *arguments: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_download_shows_progress_and_checks_the_hash(served: str, tmp_path: Path) -> None:
+    import hashlib
+
+    told: list[tuple[int, int]] = []
+    digest = hashlib.sha256(b"x" * 200_000).hexdigest()[:8]
+    target = tmp_path / "cache" / "weights.th"
+    url = f"{served}/weights.th"
+    assert fetch(url, target, digest, 1, lambda stage, done, total: told.append((done, total))).read_bytes()
+    assert told[-1] == (200_000, 200_000) and len(told) > 1
+    with pytest.raises(ReflowError, match="has SHA-256"):
+        fetch(url, tmp_path / "other" / "weights.th", "00000000", 1)
+    assert not list((tmp_path / "other").iterdir()), "no part of a failed download is left behind"
+
+
+def test_no_network_and_no_place_are_said(served: str, tmp_path: Path) -> None:
+    with pytest.raises(ReflowError, match="connect to the internet"):
+        fetch("http://127.0.0.1:9/weights.th", tmp_path / "weights.th", "00", 1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReflowError, match="Could not save"):
+        fetch(f"{served}/weights.th", tmp_path / "file" / "weights.th", "00", 1)
+
+
+def test_torchvision_works_beside_this_torch() -> None:
+    assert torchvision().models.resnet18 is not None
+    assert torchvision().datasets.CIFAR10 is not None

@@ -1,0 +1,291 @@
+"""Every numeric routine against a closed form, an independent implementation or a library."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given
+from hypothesis import strategies as some
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from reflow_core import Library, Spec, diagnose, stats
+from reflow_core.anatomy import anatomy
+from reflow_core.calibration import Calibration
+from reflow_core.errors import Cancelled
+from reflow_core.models.catalogue import find
+from reflow_core.models.checkpoint import fingerprint
+from reflow_core.moments import Moments, image_moments, over_images
+from reflow_core.probes import observe
+from reflow_core.pruning import Scores, apply_masks, prunable, sparsity_of
+from reflow_core.repairs.reflow import batch_norms, reflow
+from reflow_core.selectors import select
+from reflow_core.watch import ignore
+
+
+def magnitudes(network: nn.Module) -> Scores:
+    return Scores({name: weight.abs() for name, weight in prunable(network).items()})
+
+
+def small(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    network = find("resnet20-digits").build()
+    with torch.no_grad():
+        network(torch.randn(64, 3, 16, 16))  # statistics that are not the initial ones
+    return network.eval().requires_grad_(False)
+
+
+def pruned(network: nn.Module, sparsity: float = 0.7) -> nn.Module:
+    private = copy.deepcopy(network)
+    apply_masks(private, select(magnitudes(network), "global", sparsity))
+    return private
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.013, 0.5, 0.8, 0.99])
+def test_global_masks_equal_torch_prune(sparsity: float) -> None:
+    network = small()
+    masks = select(magnitudes(network), "global", sparsity)
+    theirs = copy.deepcopy(network)
+    layers = [(module, "weight") for module in theirs.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    prune.global_unstructured(layers, prune.L1Unstructured, amount=sparsity)
+    for name, mask in masks.items():
+        module = theirs.get_submodule(name)
+        expected = getattr(module, "weight_mask", torch.ones_like(mask, dtype=torch.float32))
+        assert torch.equal(mask, expected.bool()), name
+
+
+@given(count=some.integers(1, 200), sparsity=some.floats(0, 0.99), levels=some.integers(1, 5))
+def test_ties_are_removed_exactly_and_in_order_of_position(count: int, sparsity: float, levels: int) -> None:
+    generator = torch.Generator().manual_seed(count)
+    values = torch.randint(0, levels, (count,), generator=generator).float()
+    masks = select(Scores({"a": values[: count // 2], "b": values[count // 2 :]}), "global", sparsity)
+    removed = round(sparsity * count)
+    order = sorted(range(count), key=lambda place: (values[place].item(), place))[:removed]
+    kept = torch.cat([masks["a"], masks["b"]])
+    assert (~kept).nonzero().flatten().tolist() == sorted(order)
+
+
+def test_uniform_removes_the_same_fraction_of_each_layer_and_masks_are_nested() -> None:
+    scores = magnitudes(small())
+    for allocation in ("global", "uniform"):
+        tight, loose = (select(scores, allocation, sparsity) for sparsity in (0.9, 0.6))
+        assert all(not (tight[name] & ~loose[name]).any() for name in tight), allocation
+    for name, mask in select(scores, "uniform", 0.6).items():
+        assert int((~mask).sum()) == round(0.6 * mask.numel()), name
+    assert sparsity_of(select(scores, "global", 0.6)) == pytest.approx(0.6, abs=1e-5)
+
+
+def layer_by_layer(network: nn.Module, inputs: Tensor) -> None:
+    """The oracle of `population`: eval mode throughout, norm after norm, the earlier ones frozen."""
+    for norm in [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]:
+        seen: list[Tensor] = []
+        handle = norm.register_forward_pre_hook(lambda m, i, seen=seen: seen.append(i[0].double()))
+        with torch.no_grad():
+            for part in inputs.split(24):
+                network(part)
+        handle.remove()
+        everything = torch.cat(seen)
+        norm.running_mean = everything.mean((0, 2, 3)).float()
+        norm.running_var = everything.var((0, 2, 3), correction=0).float()
+
+
+def test_population_equals_norm_by_norm_calibration() -> None:
+    inputs = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    ours = pruned(small())
+    theirs = copy.deepcopy(ours)
+    reflow(small(), ours, Calibration(inputs, "population", 128), ignore)
+    layer_by_layer(theirs, inputs)
+    for name, norm in batch_norms(ours).items():
+        other = theirs.get_submodule(name)
+        torch.testing.assert_close(norm.running_var, other.running_var, rtol=1e-4, atol=0)
+        deviation = torch.as_tensor(other.running_var).sqrt()
+        assert ((norm.running_mean - other.running_mean).abs() <= 1e-4 * deviation).all(), name  # type: ignore[operator]
+
+
+def test_batch_mean_equals_update_bn() -> None:
+    inputs = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    ours = pruned(small())
+    theirs = copy.deepcopy(ours)
+    reflow(small(), ours, Calibration(inputs, "batch_mean", 32), ignore)
+    torch.optim.swa_utils.update_bn(list(inputs.split(32)), theirs)
+    for name, norm in batch_norms(ours).items():
+        other = theirs.get_submodule(name)
+        torch.testing.assert_close(norm.running_var, other.running_var, rtol=1e-5, atol=1e-9)
+        torch.testing.assert_close(norm.running_mean, other.running_mean, rtol=1e-5, atol=1e-6)
+
+
+def test_pooled_over_one_batch_equals_population() -> None:
+    inputs = torch.randn(48, 3, 16, 16)
+    one, other = pruned(small()), pruned(small())
+    reflow(small(), one, Calibration(inputs, "pooled", 48), ignore)
+    reflow(small(), other, Calibration(inputs, "population", 128), ignore)
+    for name, norm in batch_norms(one).items():
+        torch.testing.assert_close(norm.running_var, other.get_submodule(name).running_var, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("statistics", ["population", "pooled", "batch_mean", "ema"])
+def test_reflow_touches_no_weight_and_puts_everything_back(statistics: str) -> None:
+    dense, private = small(), pruned(small())
+    before = {name: parameter.clone() for name, parameter in private.named_parameters()}
+    counters = [norm.num_batches_tracked.clone() for norm in batch_norms(private).values()]  # type: ignore[union-attr]
+    stale = [norm.running_var.clone() for norm in batch_norms(private).values()]  # type: ignore[union-attr]
+    reflow(dense, private, Calibration(torch.randn(64, 3, 16, 16), statistics, 32), ignore)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in private.named_parameters())
+    norms = list(batch_norms(private).values())
+    assert not any(module.training for module in private.modules())
+    assert all(norm.momentum == 0.1 and not norm._forward_pre_hooks for norm in norms)
+    assert [norm.num_batches_tracked for norm in norms] == counters
+    assert not any(torch.equal(norm.running_var, old) for norm, old in zip(norms, stale, strict=True))  # type: ignore[arg-type]
+
+
+def test_a_cancelled_calibration_leaves_no_mode_or_hook_behind() -> None:
+    private = pruned(small())
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if done:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        reflow(small(), private, Calibration(torch.randn(64, 3, 16, 16), "pooled", 16), stop)
+    assert not any(module.training or module._forward_pre_hooks for module in private.modules())
+
+
+def test_after_reflow_parameters_equal_dense_times_mask_bit_for_bit() -> None:
+    dense, private = small(), pruned(small(), 0.8)
+    masks = select(magnitudes(dense), "global", 0.8)
+    reflow(dense, private, Calibration(torch.randn(64, 3, 16, 16), "population", 128), ignore)
+    for name, parameter in private.named_parameters():
+        layer = name.removesuffix(".weight")
+        expected = dense.get_parameter(name) * masks[layer] if layer in masks else dense.get_parameter(name)
+        assert torch.equal(parameter, expected), name
+
+
+@given(cuts=some.lists(some.integers(1, 31), max_size=6))
+def test_moments_do_not_depend_on_how_the_images_are_split(cuts: list[int]) -> None:
+    x = torch.randn(32, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 7
+    edges = [0, *sorted(set(cuts)), 32]
+    merged = Moments.empty(3)
+    for start, stop in itertools.pairwise(edges):
+        merged = merged.merge(over_images(*image_moments(x[start:stop]), 25))
+    torch.testing.assert_close(merged.mean, x.double().mean((0, 2, 3)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(merged.variance, x.double().var((0, 2, 3), correction=0), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 16])
+def test_a_nearly_constant_channel_is_measured_right(size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.randn(64, 4, size, size, generator=generator, dtype=torch.float64) * 1e-4 + 0.3).float()
+    found = over_images(*image_moments(x), size * size).variance
+    torch.testing.assert_close(found, x.double().var((0, 2, 3), correction=0), rtol=0.01, atol=0)
+
+
+def test_a_constant_channel_has_variance_zero_and_nan_stays_nan() -> None:
+    x = torch.full((8, 2, 4, 4), 5.0)
+    x[:, 1, 0, 0] = torch.nan
+    variance = over_images(*image_moments(x), 16).variance
+    assert variance[0] == 0
+    assert variance[1].isnan()
+
+
+@pytest.mark.parametrize("model", ["resnet20-digits", "convnext-digits"])
+def test_layer_variances_equal_an_independent_hooks(library: Library, model: str) -> None:
+    network = copy.deepcopy(library.network(model).module)
+    x = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    plan = anatomy(network, x[:1])
+    found = observe(network, plan, x.__getitem__, None, 40, ignore, "test")
+    outputs: dict[str, Tensor] = {}
+    for site in plan.sites:
+        keep = lambda m, i, out, name=site.name: outputs.__setitem__(name, out.double())  # noqa: E731
+        network.get_submodule(site.name).register_forward_hook(keep)
+    with torch.no_grad():
+        network(x)
+    for name, signal in found.signals.items():
+        out = outputs[name] if model.startswith("resnet") else outputs[name].movedim(-1, 1)
+        dims = tuple(dim for dim in range(out.ndim) if dim != 1)
+        np.testing.assert_allclose(signal.variance, out.var(dims, correction=0), rtol=1e-4, atol=1e-10)
+        np.testing.assert_allclose(signal.sketch, out.flatten(2).mean(2) if out.ndim > 2 else out, rtol=1e-3, atol=1e-4)
+
+
+def test_sites_name_the_weights_that_feed_them_and_list_what_cannot_be_measured() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.twice, self.never = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+            self.once = nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.twice(self.twice(self.once(self.conv(x))))
+
+    plan = anatomy(Odd().eval(), torch.randn(1, 3, 4, 4))
+    assert [(site.name, site.weights) for site in plan.sites] == [("once", "conv")]
+    assert dict(plan.unmeasured).keys() == {"twice", "never"}
+
+
+@given(trials=some.integers(1, 5000), share=some.floats(0, 1))
+def test_wilson_equals_scipy(trials: int, share: float) -> None:
+    successes = round(share * trials)
+    theirs = scipy.stats.binomtest(successes, trials).proportion_ci(method="wilson")
+    assert stats.wilson(successes, trials) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+@given(some.lists(some.integers(0, 100), min_size=1, max_size=20).filter(any))
+def test_entropy_equals_scipy(counts: list[int]) -> None:
+    assert stats.entropy(np.array(counts)) == pytest.approx(scipy.stats.entropy(counts, base=2), abs=1e-12)
+
+
+def unbiased_hsic(k: np.ndarray, m: np.ndarray) -> float:
+    """HSIC_1 of Song et al. (2012), in kernel space."""
+    n = len(k)
+    k, m = k.copy(), m.copy()
+    np.fill_diagonal(k, 0)
+    np.fill_diagonal(m, 0)
+    ones = np.ones(n)
+    total = np.trace(k @ m) + (ones @ k @ ones) * (ones @ m @ ones) / ((n - 1) * (n - 2))
+    return float((total - 2 / (n - 2) * ones @ k @ m @ ones) / (n * (n - 3)))
+
+
+def test_cka_equals_the_kernel_space_estimator() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(40, 6)), random.normal(size=(40, 9))
+    y[:, :3] += 2 * x[:, :3]
+    kernels = x @ x.T, y @ y.T
+    own = np.sqrt(unbiased_hsic(kernels[0], kernels[0]) * unbiased_hsic(kernels[1], kernels[1]))
+    assert stats.cka(x, y) == pytest.approx(unbiased_hsic(*kernels) / own, rel=1e-9)
+    assert stats.cka(x, 3 * x + 1) == pytest.approx(1)
+    assert np.isnan(stats.cka(x, np.ones_like(x)))
+
+
+def test_separability_equals_brute_force_leave_one_out() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 4, 50)
+    features = random.normal(size=(50, 5)) + labels[:, None] * 0.4
+    scaled = (features - features.mean(0)) / features.std(0)
+    right = 0
+    for left_out in range(50):
+        rest = np.arange(50) != left_out
+        means = [scaled[rest & (labels == label)].mean(0) for label in range(4)]
+        right += int(np.argmin([((scaled[left_out] - mean) ** 2).sum() for mean in means]) == labels[left_out])
+    assert stats.separability(features, labels) == right / 50
+    assert stats.separability(features * 1e-6, labels) == right / 50
+
+
+def test_twenty_threads_on_one_model_give_the_serial_results(library: Library) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    before = fingerprint(library.network("resnet20-digits").module)
+    specs = [Spec(sparsity=round(0.04 * n, 2), evaluation_images=96, calibration_images=64) for n in range(20)]
+    serial = [diagnose(spec, Library()) for spec in specs]
+    with ThreadPoolExecutor(20) as threads:
+        parallel = list(threads.map(lambda spec: diagnose(spec, library), specs))
+    for one, other in zip(serial, parallel, strict=True):
+        assert one.outcomes().keys() == other.outcomes().keys()
+        for arm in one.answers:
+            assert one.outcome(arm).accuracy == other.outcome(arm).accuracy
+            mine = [layer.variance_ratio(arm) for layer in one.layers]
+            assert mine == pytest.approx([layer.variance_ratio(arm) for layer in other.layers], rel=1e-6)
+    assert fingerprint(library.network("resnet20-digits").module) == before

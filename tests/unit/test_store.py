@@ -1,0 +1,186 @@
+"""The store and the pool: nothing lost, nothing computed twice, people first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from reflow_core import Diagnosis, Library, Spec, diagnose, work
+from reflow_core.codec import decode, encode
+from reflow_core.errors import Cancelled, ReflowError
+from reflow_core.result import to_json
+from reflow_core.store import LEASE_S, Store
+from reflow_core.sweep import Sweep, coarse_first
+from reflow_core.watch import Watch, ignore
+from reflow_core.work import BACKGROUND, Pool, answer
+
+SMALL = Spec(evaluation_images=64, calibration_images=32)
+
+
+def until(done: Callable[[], bool], seconds: float = 60) -> None:
+    for _ in range(int(seconds * 100)):
+        if done():
+            return
+        threading.Event().wait(0.01)
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("spec", [SMALL, SMALL.replace(model="convnext-digits")])
+def test_a_stored_diagnosis_equals_the_computed_one(library: Library, spec: Spec) -> None:
+    found = diagnose(spec, library)
+    again = decode(encode(found))
+    assert to_json(again) == to_json(found)
+    for arm, answers in found.answers.items():
+        np.testing.assert_array_equal(again.answers[arm].predicted, answers.predicted)
+        np.testing.assert_array_equal(again.answers[arm].confidence, answers.confidence)
+    for one, other in zip(found.layers, again.layers, strict=True):
+        for arm in one.variance:
+            np.testing.assert_array_equal(one.variance[arm], other.variance[arm])
+
+
+def test_two_stores_share_one_file(library: Library, tmp_path: Path) -> None:
+    found = diagnose(SMALL, library)
+    Store(tmp_path).put("key", found)
+    again = Store(tmp_path).get("key")
+    assert again is not None and to_json(again) == to_json(found)
+    assert Store(tmp_path).known(["key", "other"]) == {"key"}
+
+
+def test_a_claim_excludes_others_until_it_is_released_or_dead(tmp_path: Path) -> None:
+    one, other = Store(tmp_path), Store(tmp_path)
+    assert one.claim("key") and not other.claim("key")
+    one.release("key")
+    assert other.claim("key") and not one.claim("key")
+    with contextlib.closing(sqlite3.connect(tmp_path / "results.sqlite")) as file:
+        file.execute("UPDATE leases SET beat = ?", (time.time() - LEASE_S - 1,))
+        file.commit()
+    assert one.claim("key"), "a heart that stopped beating gives the work free"
+
+
+def test_one_spec_asked_for_at_once_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = []
+
+    def counted(spec: Spec, library: Library, watch: Watch = ignore) -> Diagnosis:
+        computed.append(spec)
+        return diagnose(spec, library, watch)
+
+    monkeypatch.setattr(work, "diagnose", counted)
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda _: answer(SMALL, Library(), Store(tmp_path)), range(6)))
+    assert len(computed) == 1
+    assert len({str(each.outcomes()) for each in found}) == 1
+
+
+def test_a_broken_file_is_set_aside(tmp_path: Path, library: Library) -> None:
+    (tmp_path / "results.sqlite").write_bytes(b"this is no database, and long enough to be taken for one" * 40)
+    store = Store(tmp_path)
+    store.put("key", diagnose(SMALL, library))
+    assert store.problem is None and store.get("key") is not None
+    assert list(tmp_path.glob("*broken*"))
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_work_goes_on(tmp_path: Path, library: Library) -> None:
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "cache")
+    assert store.problem is not None and "REFLOW_CACHE" in store.problem
+    assert answer(SMALL, library, store).pruned.n == 64
+
+
+def test_a_full_disk_is_said_and_the_result_is_not_lost(tmp_path: Path, library: Library) -> None:
+    store = Store(tmp_path)
+    store._connection.execute("PRAGMA max_page_count = 8")
+    found = answer(SMALL, library, store)
+    assert found.pruned.n == 64
+    assert store.problem is not None and "free some space" in store.problem
+
+
+def test_people_go_before_the_background_and_cancelling_works(tmp_path: Path, library: Library) -> None:
+    pool = Pool(library, Store(tmp_path), workers=1)
+    behind = [pool.submit(SMALL.replace(seed=seed), BACKGROUND) for seed in range(8)]
+    person = pool.submit(SMALL.replace(seed=100))
+    assert person.future.result(60).pruned.n == 64
+    assert not all(job.future.done() for job in behind)
+    behind[-1].cancel()
+    with pytest.raises(Cancelled):
+        behind[-1].future.result(60)
+    assert all(job.future.result(60) for job in behind[:-1])
+    with pytest.raises(ReflowError, match="did you mean"):
+        pool.submit(SMALL.replace(criterion="magnitud")).future.result(60)
+    pool.close()
+
+
+def test_a_sweep_completes_stops_and_resumes_from_the_store(tmp_path: Path, library: Library) -> None:
+    store = Store(tmp_path)
+    pool = Pool(library, store, workers=1)
+    sweep = Sweep(SMALL, pool, [0.0, 0.3, 0.6, 0.9])
+    until(lambda: sweep.look() >= 0.25)
+    sweep.stop()
+    assert not sweep.running
+    sweep.go_on()
+    until(lambda: sweep.look() == 1)
+    assert {point["sparsity"] for point in sweep.points.values()} == {0.0, 0.3, 0.6, 0.9}
+    again = Sweep(SMALL, pool, [0.0, 0.3, 0.6, 0.9])
+    until(lambda: again.look() == 1)
+    assert again.points == sweep.points
+    pool.close()
+
+
+@given(some.integers(1, 130))
+def test_coarse_first_is_a_permutation_that_starts_with_the_ends_of_the_range(count: int) -> None:
+    values = [number / count for number in range(count)]
+    order = coarse_first(values)
+    assert sorted(order) == values
+    assert order[0] == 0
+
+
+@pytest.mark.timeout(300)
+def test_killed_twenty_times_a_sweep_loses_nothing_and_goes_on(tmp_path: Path) -> None:
+    """A real process, a real SIGKILL in the middle of its work, twenty times."""
+    script = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from reflow_core.cli import main\n"
+        "import os, sys\n"
+        "sys.stdin.readline()\n"  # told to begin, so that twenty starts overlap
+        "main(['sweep', '--evaluation', '16', '--calibration', '8', '--sparsities', '0:0.98:0.01'])\n"
+    )
+    environment = os.environ | {"REFLOW_CACHE": str(tmp_path)}
+    Store(tmp_path)
+    file = sqlite3.connect(tmp_path / "results.sqlite", isolation_level=None)
+    count = lambda: file.execute("SELECT count(*) FROM results").fetchone()[0]  # noqa: E731
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", script]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, env=environment, **pipes)  # type: ignore[call-overload,no-any-return]
+
+    waiting = start()
+    kept = 0
+    for _ in range(20):
+        running, waiting = waiting, start()
+        assert running.stdin is not None
+        running.stdin.write(b"\n")
+        running.stdin.flush()
+        until(lambda: count() > kept or running.poll() is not None)  # noqa: B023
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        assert count() >= kept
+        kept = count()
+        assert all(decode(row[0]) for row in file.execute("SELECT content FROM results"))
+    assert kept >= 20
+    assert waiting.communicate(b"\n", timeout=120) is not None
+    assert count() == 99
+    file.close()
