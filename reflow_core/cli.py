@@ -242,6 +242,8 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _download(options: argparse.Namespace) -> None:
+    if options.name not in (known := [*catalogue, "cifar10"]):
+        raise unknown("download", options.name, known)
     with tqdm(unit="B", unit_scale=True, desc=options.name, file=sys.stderr) as bar:
 
         def watch(stage: str, done: int, total: int) -> None:

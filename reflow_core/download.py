@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import urllib.error
@@ -35,7 +36,8 @@ def fetch(url: str, target: Path, sha256: str, size: int, watch: Watch = ignore)
     except OSError as error:
         raise ReflowError(f"Could not save {target.name} in {target.parent} ({error.strerror or error}).") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return target
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from reflow_core import Library
 
@@ -21,6 +22,13 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     for name, value in before.items():
         os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """The command line flushes denormals in its process; hypothesis needs them back."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -47,9 +47,8 @@ def image_folder(root: Path, size: tuple[int, int], expected: tuple[str, ...]) -
         raise ReflowError(f"{str(tests[0])!r} holds no readable image; expected CLASS/*.png inside it.")
     broken = test.broken + train.broken
     notes = [f"{len(broken)} broken image(s) skipped: {', '.join(broken[:3])}."] if broken else []
-    notes += [f"All test images are of one class, {test.classes[0]!r}: accuracy says little."] * (
-        len(test.classes) == 1
-    )
+    if len(test.classes) == 1:
+        notes.append(f"All test images are of one class, {test.classes[0]!r}: accuracy says little.")
     return ImageSet(_name(root), train.images, test.images, expected, tuple(notes))
 
 

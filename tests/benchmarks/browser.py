@@ -30,7 +30,14 @@ def in_browser() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as cache, browser() as chromium:
         folder = Path(cache)
         with server(folder, REFERENCE, {"REFERENCE_FIGURES": str(FIGURES)}) as address:
-            redraw = _quantile(_moves(_open(chromium, address, ".drawn"), "[role=slider]", ".drawn", 51))
+            redraw = _quantile(
+                _moves(
+                    _open(chromium, address, ".drawn"),
+                    "[data-testid=stSlider] [role=slider], [data-testid=stSlider] input",
+                    ".drawn",
+                    51,
+                )
+            )
         with server(folder, REFERENCE, {"REFERENCE_FIGURES": "1"}) as address:
             one_chart = _first_screen(chromium, address, ".drawn")
         with server(folder) as address:

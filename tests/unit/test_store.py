@@ -149,38 +149,45 @@ def test_coarse_first_is_a_permutation_that_starts_with_the_ends_of_the_range(co
 
 @pytest.mark.timeout(300)
 def test_killed_twenty_times_a_sweep_loses_nothing_and_goes_on(tmp_path: Path) -> None:
-    """A real process, a real SIGKILL in the middle of its work, twenty times."""
+    """A real process, a real SIGKILL in the middle of its work, twenty times; forked from one that has imported all."""
     script = (
-        "import torch; torch.set_num_threads(1)\n"
+        "import os, sys, torch\n"
         "from reflow_core.cli import main\n"
-        "import os, sys\n"
-        "sys.stdin.readline()\n"  # told to begin, so that twenty starts overlap
-        "main(['sweep', '--evaluation', '16', '--calibration', '8', '--sparsities', '0:0.98:0.01'])\n"
+        "arguments = ['sweep', '--evaluation', '16', '--calibration', '8', '--sparsities', '0:0.59:0.01']\n"
+        "for line in sys.stdin:\n"
+        "    if (child := os.fork()) == 0:\n"
+        "        torch.set_num_threads(1)\n"
+        "        os._exit(main([*arguments, '--out', os.environ['TABLE']]))\n"
+        "    print(child, flush=True)\n"
+        "    print(os.waitpid(child, 0)[1], flush=True)\n"
     )
-    environment = os.environ | {"REFLOW_CACHE": str(tmp_path)}
+    environment = os.environ | {"REFLOW_CACHE": str(tmp_path), "TABLE": str(tmp_path / "table.csv")}
     Store(tmp_path)
     file = sqlite3.connect(tmp_path / "results.sqlite", isolation_level=None)
     count = lambda: file.execute("SELECT count(*) FROM results").fetchone()[0]  # noqa: E731
+    command = [sys.executable, "-c", script]
+    parent = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert parent.stdin is not None and parent.stdout is not None
 
-    def start() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", script]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, env=environment, **pipes)  # type: ignore[call-overload,no-any-return]
+    def start() -> int:
+        print(file=parent.stdin, flush=True)
+        return int(parent.stdout.readline())  # type: ignore[union-attr]
 
-    waiting = start()
     kept = 0
     for _ in range(20):
-        running, waiting = waiting, start()
-        assert running.stdin is not None
-        running.stdin.write(b"\n")
-        running.stdin.flush()
-        until(lambda: count() > kept or running.poll() is not None)  # noqa: B023
-        running.send_signal(signal.SIGKILL)
-        running.wait()
+        child = start()
+        until(lambda: count() > kept)  # noqa: B023
+        os.kill(child, signal.SIGKILL)
+        assert int(parent.stdout.readline()) == signal.SIGKILL
         assert count() >= kept
         kept = count()
         assert all(decode(row[0]) for row in file.execute("SELECT content FROM results"))
-    assert kept >= 20
-    assert waiting.communicate(b"\n", timeout=120) is not None
-    assert count() == 99
+    assert 20 <= kept < 60
+    start()
+    assert int(parent.stdout.readline()) == 0
+    assert count() == 60
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 61
+    parent.communicate(timeout=60)
     file.close()
