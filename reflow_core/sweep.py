@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -37,11 +38,13 @@ def along(spec: Spec, sparsities: Iterable[float] = SCRUB) -> list[Spec]:
 def pack(found: Diagnosis) -> dict[str, Any]:
     """One point of a sweep, small enough to send a hundred of: what the scrub panels draw, rounded to 4 digits."""
     judged = verdict(found)
+    before = verdict(dataclasses.replace(found, answers={arm: found.answers[arm] for arm in ("dense", "pruned")}))
     shown = found.outcomes()
     return {
         "sparsity": found.spec.sparsity,
         "status": judged.status,
         "headline": judged.headline,
+        "before": {"status": before.status, "headline": before.headline},
         "evidence": list(judged.evidence),
         "score": {arm: _round(o.agreement if o.accuracy is None else o.accuracy) for arm, o in shown.items()},
         "ci": {arm: [_round(edge) for edge in o.ci95] for arm, o in shown.items() if o.ci95 is not None},

@@ -105,10 +105,10 @@ class Scope {
   }
 
   verdict(point) {
-    const covered = this.preset === 3;
+    const told = this.preset === 3 ? point.before : point; // before the repair, until preset 4 reveals it
     const status = this.find(".status");
-    status.textContent = status.dataset.status = covered ? "collapsed" : point.status;
-    this.find(".headline").textContent = covered ? point.headline.split(";")[0].replace(/\.?$/, ".") : point.headline;
+    status.textContent = status.dataset.status = told.status;
+    this.find(".headline").textContent = told.headline;
     this.find(".evidence").innerHTML = point.evidence.map((line) => `<li>${clean(line)}</li>`).join("");
   }
 
