@@ -80,11 +80,6 @@ class Spec:
         """A copy with some fields changed, checked anew."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
-    def without_repair(self) -> Spec:
-        """The same pruning with repair "none", calibration fields back at their defaults."""
-        calibration = {name: value for name, value in DEFAULTS.items() if name.startswith("calibration_")}
-        return self.replace(**calibration, statistics=DEFAULTS["statistics"], repair="none")
-
 
 DEFAULTS: dict[str, str | float | int] = {field.name: field.default for field in dataclasses.fields(Spec)}  # type: ignore[misc]
 

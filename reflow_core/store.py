@@ -13,7 +13,6 @@ import threading
 import time
 import uuid
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 
 from reflow_core.codec import decode, encode
@@ -92,12 +91,6 @@ class Store:
             return decode(row[0])
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile):
             return None
-
-    def known(self, keys: Iterable[str]) -> set[str]:
-        """Which of the keys have a result."""
-        wanted = list(keys)
-        marks = ",".join("?" * len(wanted))
-        return {row[0] for row in self._connection.execute(f"SELECT key FROM results WHERE key IN ({marks})", wanted)}
 
     def put(self, key: str, found: Diagnosis) -> None:
         """Keep a diagnosis, in one transaction; where the disk is full `problem` is set and only this row is lost."""

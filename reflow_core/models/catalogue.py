@@ -27,6 +27,7 @@ class Download:
 
     @property
     def filename(self) -> str:
+        """The file's name under which torch hub keeps it."""
         return self.url.rsplit("/", 1)[1]
 
 

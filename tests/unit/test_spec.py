@@ -44,7 +44,6 @@ def test_what_means_nothing_is_refused() -> None:
         Spec(repair="none", calibration_images=3)
     with pytest.raises(ReflowError, match="has no meaning"):
         Spec(calibration_batch=4)
-    assert Spec(calibration_images=3).without_repair() == Spec(repair="none")
 
 
 @given(some.dictionaries(some.sampled_from([*DEFAULTS, "other"]), some.text(max_size=12)))
