@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import os
+import sys
+import threading
 
 import torch
 
@@ -21,6 +25,17 @@ def prepare(threads: int | None = None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     keep_large_blocks()
+
+
+def lowest_priority() -> None:
+    """Let everything else on this machine go before the calling thread and the OpenMP workers that it starts.
+
+    A browser that draws the page on the same cores then gets them when it needs them. Nothing elsewhere than on
+    Linux, where alone a thread has a priority of its own.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 @functools.cache

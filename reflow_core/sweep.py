@@ -11,10 +11,10 @@ from typing import Any
 from reflow_core.result import Diagnosis, finite
 from reflow_core.spec import Spec
 from reflow_core.verdict import verdict
-from reflow_core.work import BACKGROUND, Job, Pool
+from reflow_core.work import Job, Pool
 
 SCRUB = tuple(percent / 100 for percent in range(100))
-ABANDONED_S = 20.0
+ABANDONED_S = 5.0
 
 
 def coarse_first(values: Sequence[float]) -> list[float]:
@@ -103,7 +103,7 @@ class Sweep:
         queued = {sparsity for sparsity, _ in self._waiting}
         for spec in self._todo:
             if spec.sparsity not in self.points and spec.sparsity not in queued:
-                self._waiting.append((spec.sparsity, self._pool.submit(spec, BACKGROUND, self._wanted)))
+                self._waiting.append((spec.sparsity, self._pool.submit(spec, background=True, wanted=self._wanted)))
 
     def _gather(self) -> None:
         still = []

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import heapq
-import itertools
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from reflow_core.diagnose import diagnose
 from reflow_core.errors import Cancelled
 from reflow_core.library import Library
-from reflow_core.machine import prepare
+from reflow_core.machine import lowest_priority, prepare
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
 from reflow_core.store import Store, key_of
@@ -24,7 +23,7 @@ from reflow_core.watch import Watch, ignore
 BEAT_S = 1.0
 POLL_S = 0.05
 CLOSE_S = 10.0
-PERSON, BACKGROUND = 0, 1
+QUIET_S = 3.0  # how long the background leaves the processor to a browser that draws what a person asked for
 
 
 def answer(spec: Spec, library: Library, store: Store, watch: Watch = ignore) -> Diagnosis:
@@ -60,60 +59,59 @@ def _with_heartbeat(store: Store, key: str, watch: Watch) -> Watch:
     return beat
 
 
-@dataclass(order=True)
+@dataclass(eq=False)
 class Job:
-    """One spec in the pool. `progress`: (stage, done, total) of the moment. Ordered by rank, then by arrival."""
+    """One spec in the pool. `progress`: (stage, done, total) of the moment."""
 
-    rank: int
-    number: int
-    spec: Spec = field(compare=False)
-    wanted: Callable[[], bool] = field(compare=False)
-    future: Future[Diagnosis] = field(compare=False, default_factory=Future)
-    progress: tuple[str, int, int] = field(compare=False, default=("queued", 0, 1))
-    cancelled: bool = field(compare=False, default=False)
+    spec: Spec
+    background: bool
+    wanted: Callable[[], bool]
+    future: Future[Diagnosis] = field(default_factory=Future)
+    progress: tuple[str, int, int] = ("queued", 0, 1)
+    cancelled: bool = False
 
     def cancel(self) -> None:
         """Stop at the next batch; the future then raises Cancelled."""
         self.cancelled = True
 
 
-class _Yield(Exception):
-    """A background job steps aside for a person and will be done anew."""
+class _StepAside(Exception):
+    """A background job makes room for a person and will be done anew."""
 
 
 class Pool:
-    """A bounded pool of daemon threads: people first; background jobs run one at a time, and step aside."""
+    """Daemon threads that compute: `workers` for people, and one of lowest priority that works while no one waits."""
 
     def __init__(self, library: Library, store: Store, workers: int | None = None) -> None:
         self.library, self.store = library, store
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._workers = workers or max(1, cores // 2)
-        self._threads_each = max(1, cores // self._workers)
-        self._queue: list[Job] = []
-        self._numbers = itertools.count()
+        workers = workers or max(1, cores // 2)
+        self._threads_each = max(1, cores // workers)
+        self._queues: dict[bool, deque[Job]] = {True: deque(), False: deque()}
         self._changed = threading.Condition()
         self._people = 0
-        self._background_running = False
+        self._quiet_until = 0.0
         self._closed = False
-        names = [f"reflow-{number}" for number in range(self._workers)]
-        self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
+        lanes = [*(False for _ in range(workers)), True]
+        self._threads = [
+            threading.Thread(target=self._work, args=(lane,), name="reflow", daemon=True) for lane in lanes
+        ]
         for thread in self._threads:
             thread.start()
         atexit.register(self.close)
 
-    def submit(self, spec: Spec, rank: int = PERSON, wanted: Callable[[], bool] = lambda: True) -> Job:
+    def submit(self, spec: Spec, background: bool = False, wanted: Callable[[], bool] = lambda: True) -> Job:
         """Queue a spec. `wanted`: asked at every batch; False cancels the job."""
+        job = Job(spec, background, wanted)
         with self._changed:
-            job = Job(rank, next(self._numbers), spec, wanted)
-            self._people += rank == PERSON
-            heapq.heappush(self._queue, job)
+            self._people += not background
+            self._queues[background].append(job)
             self._changed.notify_all()
         return job
 
-    def _work(self) -> None:
-        prepare(self._threads_each)
-        while (job := self._take()) is not None:
-            self._run(job)
+    def attend(self) -> None:
+        """A person is at work: the background keeps still for a moment."""
+        self._quiet_until = time.monotonic() + QUIET_S
 
     def close(self) -> None:
         """Stop every job at its next batch and end the threads; what is stored stays."""
@@ -124,33 +122,38 @@ class Pool:
             thread.join(CLOSE_S)
         atexit.unregister(self.close)
 
-    def _take(self) -> Job | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._ready())
-            if self._closed:
-                return None
-            job = heapq.heappop(self._queue)
-            self._background_running |= job.rank == BACKGROUND
-            return job
+    def _work(self, background: bool) -> None:
+        prepare(self._threads_each)
+        if background:
+            lowest_priority()
+        while (job := self._take(background)) is not None:
+            self._run(job)
 
-    def _ready(self) -> bool:
-        if not self._queue:
-            return False
-        return self._queue[0].rank == PERSON or not (self._people or self._background_running)
+    def _take(self, background: bool) -> Job | None:
+        queue = self._queues[background]
+        with self._changed:
+            while not self._closed and (not queue or (background and self._people_first())):
+                self._changed.wait(self._still() or None)
+            return None if self._closed else queue.popleft()
+
+    def _people_first(self) -> bool:
+        return self._people > 0 or self._still() > 0
+
+    def _still(self) -> float:
+        return max(0.0, self._quiet_until - time.monotonic())
 
     def _run(self, job: Job) -> None:
         again = False
         try:
             job.future.set_result(answer(job.spec, self.library, self.store, self._watch(job)))
-        except _Yield:
+        except _StepAside:
             again = True
         except Exception as error:  # whatever happened belongs to whoever asked; the worker lives on
             job.future.set_exception(error)
         with self._changed:
-            self._people -= job.rank == PERSON
-            self._background_running &= job.rank != BACKGROUND
+            self._people -= not job.background
             if again:
-                heapq.heappush(self._queue, job)
+                self._queues[True].appendleft(job)
             self._changed.notify_all()
 
     def _watch(self, job: Job) -> Watch:
@@ -158,7 +161,7 @@ class Pool:
             job.progress = (stage, done, total)
             if self._closed or job.cancelled or not job.wanted():
                 raise Cancelled(job.spec.canonical())
-            if job.rank == BACKGROUND and self._people:
-                raise _Yield
+            if job.background and self._people_first():
+                raise _StepAside
 
         return watch

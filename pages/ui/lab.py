@@ -15,7 +15,7 @@ from reflow_core.store import Store, key_of
 from reflow_core.sweep import Sweep
 from reflow_core.work import Pool
 
-POLL_S = 0.05
+POLL_S = 0.15
 STAGES = {
     "queued": "Waiting for a free worker",
     "load": "Loading",
@@ -46,8 +46,10 @@ class Lab:
 
         Raises ReflowError.
         """
-        found = self.store.get(key_of(spec, self.library))
-        return found or self._wait(spec)
+        self.pool.attend()
+        found = self.store.get(key_of(spec, self.library)) or self._wait(spec)
+        self.pool.attend()
+        return found
 
     def _wait(self, spec: Spec) -> Diagnosis:
         job = self.pool.submit(spec)

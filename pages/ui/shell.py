@@ -16,6 +16,13 @@ CSS = """
   [data-testid="stMainBlockContainer"] { max-width: 1280px; }
 </style>
 """
+# What waits for new values dims in one step: fading it, frame by frame, takes the processor from the computation.
+STILL_CSS = """
+<style>
+  [data-stale] { transition: opacity 0s linear 0.6s !important; }
+  .stProgress *, .stExpander * { transition: none !important; }
+</style>
+"""
 DEMO_CSS = """
 <style>
   [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none; }
@@ -29,7 +36,7 @@ def enter() -> None:
     st.set_page_config(page_title="Reflow Lab", page_icon=":material/monitor_heart:", layout="wide")
     st.logo(ROOT / "assets" / "logo.svg", size="large")
     st.session_state[ENTERED] = True
-    st.html(DEMO_CSS if st.query_params.get("demo") == "1" else CSS)
+    st.html(STILL_CSS + (DEMO_CSS if st.query_params.get("demo") == "1" else CSS))
     _navigation().run()
 
 

@@ -26,7 +26,7 @@ from reflow_core.result import to_json
 from reflow_core.store import LEASE_S, Store
 from reflow_core.sweep import Sweep, coarse_first
 from reflow_core.watch import Watch, ignore
-from reflow_core.work import BACKGROUND, Pool, answer
+from reflow_core.work import Pool, answer
 
 SMALL = Spec(evaluation_images=64, calibration_images=32)
 
@@ -110,7 +110,7 @@ def test_a_full_disk_is_said_and_the_result_is_not_lost(tmp_path: Path, library:
 
 def test_people_go_before_the_background_and_cancelling_works(tmp_path: Path, library: Library) -> None:
     pool = Pool(library, Store(tmp_path), workers=1)
-    behind = [pool.submit(SMALL.replace(seed=seed), BACKGROUND) for seed in range(8)]
+    behind = [pool.submit(SMALL.replace(seed=seed), background=True) for seed in range(8)]
     person = pool.submit(SMALL.replace(seed=100))
     assert person.future.result(60).pruned.n == 64
     assert not all(job.future.done() for job in behind)
