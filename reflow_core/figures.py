@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,14 @@ from reflow_core.result import ARMS, Diagnosis, Layer
 COLOURS = {"dense": "#7F7F7F", "pruned": "#D55E00", "repaired": "#0072B2"}
 DASHES = {"dense": "dot", "pruned": "dash", "repaired": "solid"}
 MARKERS = {"dense": "diamond", "pruned": "circle", "repaired": "square"}
+GLYPHS = {"dense": "◆", "pruned": "●", "repaired": "■"}
 HEIGHT = 320
 RATIO_RANGE = (1e-4, 10.0)
+SIMILARITIES: dict[str, Callable[[Layer], Mapping[str, float | None]]] = {
+    "CKA": lambda layer: layer.cka,
+    "cosine": lambda layer: layer.cosine,
+    "ε floor": lambda layer: layer.eps_floor,
+}
 
 
 @dataclass(frozen=True)
@@ -26,37 +34,35 @@ class Chart:
     table: pd.DataFrame
 
 
-def knowledge(found: Diagnosis, chosen: str | None) -> Chart:
-    """What each layer still knows: CKA and cosine to dense, and the ε floor, in forward order; all 0 to 1."""
+def knowledge(found: Diagnosis, chosen: str | None, similarity: str = "CKA") -> Chart:
+    """What each layer still knows: CKA or cosine to dense, or the ε floor, in forward order; all 0 to 1."""
     names = [layer.name for layer in found.layers]
-    rows = {("sparsity of its weights", ""): [layer.sparsity for layer in found.layers]}
-    figure = _empty("similarity or share, 0 to 1", (-0.05, 1.05))
-    for title, dash, pick in (
-        ("CKA", "solid", lambda layer, arm: layer.cka.get(arm)),
-        ("cosine", "dot", lambda layer, arm: layer.cosine.get(arm)),
-        ("ε floor", "dashdot", lambda layer, arm: layer.eps_floor.get(arm)),
-    ):
-        for arm in _shown(found):
-            values = [pick(layer, arm) for layer in found.layers]
-            rows[(title, arm)] = values
-            figure.add_scatter(
-                x=list(range(1, len(names) + 1)),
-                y=values,
-                name=f"{title}, {arm}",
-                text=names,
-                mode="lines+markers",
-                line={"color": COLOURS[arm], "dash": dash},
-                marker={"symbol": MARKERS[arm], "size": 6},
-                visible=True if title == "CKA" else "legendonly",
-                hovertemplate="%{text}: %{y:.3f}<extra>" + f"{title}, {arm}</extra>",
-            )
-    if chosen in names:
-        figure.add_vline(x=names.index(chosen) + 1, line={"width": 8, "color": "rgba(0,114,178,0.18)"})
-    figure.update_xaxes(title=f"layer, first to last (first {found.probed} images)")
+    places = list(range(1, len(names) + 1))
+    traces = [
+        {
+            "x": places,
+            "y": [SIMILARITIES[similarity](layer).get(arm) for layer in found.layers],
+            "text": names,
+            "mode": "lines+markers",
+            "line": {"color": COLOURS[arm], "dash": DASHES[arm]},
+            "marker": {"symbol": MARKERS[arm], "size": 7},
+            "hovertemplate": "%{text}: %{y:.3f}<extra>" + f"{similarity}, {arm}</extra>",
+        }
+        for arm in _shown(found)
+    ]
+    columns = {
+        f"{name} {arm}": [pick(layer).get(arm) for layer in found.layers]
+        for name, pick in SIMILARITIES.items()
+        for arm in _shown(found)
+    }
     table = pd.DataFrame(
-        {" ".join(key).strip(): values for key, values in rows.items()}, index=pd.Index(names, name="layer")
+        {"layer": names, "sparsity of its weights": [layer.sparsity for layer in found.layers], **columns}
     )
-    return Chart(figure, _knowledge_message(found), table.reset_index())
+    x_axis = {"title": f"layer, first to last (first {found.probed} images)", "range": [0.5, len(names) + 0.5]}
+    y_axis = {"title": "σ² / (σ² + ε)" if similarity == "ε floor" else f"{similarity} to dense"}
+    band = [_band(names.index(chosen) + 1)] if chosen in names else []
+    figure = _figure(_shown(found), traces, x_axis, y_axis | {"range": [-0.05, 1.05]}, band)
+    return Chart(figure, _knowledge_message(found), table)
 
 
 def _knowledge_message(found: Diagnosis) -> str:
@@ -79,29 +85,36 @@ def _knowledge_message(found: Diagnosis) -> str:
 def channels(found: Diagnosis, layer: Layer) -> Chart:
     """One layer's per-channel variance ratios, channels in the order of dense variance; log axis, line at 1."""
     order = np.argsort(-layer.variance["dense"])
-    figure = _empty("Var / Var of dense", None)
     low, high = RATIO_RANGE
     columns: dict[str, object] = {"channel": order, "variance dense": layer.variance["dense"][order]}
+    traces = []
     for arm in _shown(found):
         ratios = layer.channel_ratios(arm)[order]
         columns |= {f"variance {arm}": layer.variance[arm][order], f"ratio {arm}": ratios}
         outside = (ratios < low) | (ratios > high)
-        figure.add_scatter(
-            x=list(range(1, len(order) + 1)),
-            y=np.clip(ratios, low, high),
-            name=arm,
-            mode="markers",
-            customdata=np.stack([order, ratios], 1),
-            marker={
-                "color": COLOURS[arm],
-                "size": 8,
-                "symbol": np.where(outside, "triangle-down", MARKERS[arm]),
-            },
-            hovertemplate="channel %{customdata[0]}: %{customdata[1]:.3g}<extra>" + arm + "</extra>",
+        traces.append(
+            {
+                "x": list(range(1, len(order) + 1)),
+                "y": np.clip(ratios, low, high),
+                "mode": "markers",
+                "customdata": np.stack([order, ratios], 1),
+                "marker": {
+                    "color": COLOURS[arm],
+                    "size": 8,
+                    "symbol": np.where(outside, "triangle-down", MARKERS[arm]),
+                },
+                "hovertemplate": "channel %{customdata[0]}: %{customdata[1]:.3g}<extra>" + arm + "</extra>",
+            }
         )
-    figure.add_hline(y=1, line={"width": 1, "color": "#888888"})
-    figure.update_yaxes(type="log", range=[np.log10(low), np.log10(high) + 0.05], dtick=1, exponentformat="power")
-    figure.update_xaxes(title="channels, strongest in dense first (▼: off the axis)")
+    x_axis = {"title": "channels, strongest in dense first (▼: off the axis)"}
+    y_axis = {
+        "title": "Var / Var of dense",
+        "type": "log",
+        "range": [np.log10(low), np.log10(high) + 0.05],
+        "dtick": 1,
+        "exponentformat": "power",
+    }
+    figure = _figure(_shown(found), traces, x_axis, y_axis, [_line_at_one()])
     return Chart(figure, _channels_message(found, layer), pd.DataFrame(columns))
 
 
@@ -119,22 +132,45 @@ def _shown(found: Diagnosis) -> list[str]:
     return [arm for arm in ARMS[1:] if arm in found.answers]
 
 
-def _empty(y_title: str, y_range: tuple[float, float] | None) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        height=HEIGHT,
-        margin={"l": 56, "r": 8, "t": 48, "b": 44},
-        legend={
-            "orientation": "h",
-            "y": 1.02,
-            "yanchor": "bottom",
-            "x": 0,
-            "entrywidth": 0.32,
-            "entrywidthmode": "fraction",
-            "font": {"size": 11},
-        },
-        hovermode="closest",
-        uirevision="keep",
-    )
-    figure.update_yaxes(title=y_title, range=y_range)
-    return figure
+def _figure(
+    arms: Sequence[str],
+    traces: Sequence[Mapping[str, Any]],
+    x_axis: Mapping[str, Any],
+    y_axis: Mapping[str, Any],
+    shapes: Sequence[Mapping[str, Any]],
+) -> go.Figure:
+    """One scatter trace an arm. The key is a line of text: a legend that measures itself costs half of a redraw."""
+    key = "    ".join(f'<span style="color:{COLOURS[arm]}">{GLYPHS[arm]}</span> {arm}' for arm in arms)
+    layout = {
+        "height": HEIGHT,
+        "margin": {"l": 60, "r": 8, "t": 34, "b": 46, "autoexpand": False},
+        "title": {"text": key, "font": {"size": 13}, "x": 0, "xref": "paper", "y": 0.98, "yanchor": "top"},
+        "showlegend": False,
+        "hovermode": "closest",
+        "uirevision": "keep",
+        "xaxis": _axis(x_axis),
+        "yaxis": _axis(y_axis),
+        "shapes": list(shapes),
+    }
+    return go.Figure({"data": [{"type": "scatter", **trace} for trace in traces], "layout": layout})
+
+
+def _axis(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {**settings, "title": {"text": settings["title"]}, "automargin": False}
+
+
+def _band(place: int) -> dict[str, Any]:
+    return {
+        "type": "rect",
+        "yref": "paper",
+        "x0": place - 0.4,
+        "x1": place + 0.4,
+        "y0": 0,
+        "y1": 1,
+        "line": {"width": 0},
+        "fillcolor": "rgba(128,128,128,0.2)",
+    }
+
+
+def _line_at_one() -> dict[str, Any]:
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"width": 1, "color": "#888"}}

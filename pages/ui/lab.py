@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import wait
 from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from reflow_core.library import Library
 from reflow_core.memo import Memo
@@ -15,7 +17,8 @@ from reflow_core.store import Store, key_of
 from reflow_core.sweep import Sweep
 from reflow_core.work import Pool
 
-POLL_S = 0.15
+POLL_S = 0.1
+SOON_S = 1.0  # what is done so soon needs no progress bar
 STAGES = {
     "queued": "Waiting for a free worker",
     "load": "Loading",
@@ -47,17 +50,19 @@ class Lab:
         Raises ReflowError.
         """
         self.pool.attend()
-        found = self.store.get(key_of(spec, self.library)) or self._wait(spec)
+        slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
+        found = self.store.get(key_of(spec, self.library)) or self._wait(spec, slot)
         self.pool.attend()
         return found
 
-    def _wait(self, spec: Spec) -> Diagnosis:
-        job = self.pool.submit(spec)
-        slot = st.empty()
+    def _wait(self, spec: Spec, slot: DeltaGenerator) -> Diagnosis:
+        begun, job = time.monotonic(), self.pool.submit(spec)
         try:
             while not job.future.done():
-                stage, done, total = job.progress
-                slot.progress(done / max(total, 1), f"{STAGES.get(stage, stage)} …")  # newer values interrupt here
+                _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
+                if time.monotonic() - begun > SOON_S:
+                    stage, done, total = job.progress
+                    slot.progress(done / max(total, 1), f"{STAGES.get(stage, stage)} …")
                 wait([job.future], timeout=POLL_S)
             return job.future.result()
         finally:

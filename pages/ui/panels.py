@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.ui.lab import lab
-from reflow_core.figures import Chart, channels, knowledge
+from reflow_core.figures import SIMILARITIES, Chart, channels, knowledge
 from reflow_core.result import Diagnosis, layer_json, to_json
 
 STRIP = 14
@@ -48,7 +48,19 @@ def layers(found: Diagnosis, layer: str | None) -> None:
         st.caption(
             "After REFLOW a variance ratio near 1 is true by construction. Similarity to the dense network is evidence."
         )
-        known = knowledge(found, layer)
+        similarity = st.segmented_control(
+            "Similarity",
+            list(SIMILARITIES),
+            default=next(iter(SIMILARITIES)),
+            required=True,
+            help="CKA: whether images that were alike stay alike, whatever the scale. cosine: whether the values still "
+            "point the same way. ε floor: the share of unit variance that a norm can restore, σ²/(σ²+ε); near 0 its "
+            "constant ε drowns the signal.",
+            key="similarity",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+        known = knowledge(found, layer, similarity)
         chart(known, "knowledge")
         table("Show data: layers", known.table, "layers-data")
     with right:
