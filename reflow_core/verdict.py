@@ -68,7 +68,7 @@ def weak_layer(found: Diagnosis) -> Layer | None:
 
 def percent(share: float | None) -> str:
     """A fraction as text: 99.1 %."""
-    return "not available" if share is None else f"{100 * share:.1f} %"
+    return "not available" if share is None else f"{100 * share:.1f} %"
 
 
 def _score(summary: Outcome) -> str:
@@ -79,7 +79,7 @@ def _headline(found: Diagnosis, status: str, repaired: float | None) -> str:
     measure = "accuracy" if found.labels is not None else "agreement with dense"
     moves = "stays at" if status == HEALTHY else "falls to"
     fall = (
-        f"{100 * found.sparsity:.0f} % of the weights removed: {measure} {moves} {_score(found.pruned)} "
+        f"{100 * found.sparsity:.0f} % of the weights removed: {measure} {moves} {_score(found.pruned)} "
         f"(dense {_score(found.dense)})"
     )
     if found.repaired is None:
@@ -97,8 +97,8 @@ def _headline(found: Diagnosis, status: str, repaired: float | None) -> str:
 def _answers(found: Diagnosis) -> str:
     summary, classes = found.pruned, found.classes
     return (
-        f"{100 * summary.top_share:.0f} % of the pruned network's answers are “{classes[summary.top_class]}” "
-        f"(an even spread would give {100 / len(classes):.0f} %); "
+        f"{100 * summary.top_share:.0f} % of the pruned network's answers are “{classes[summary.top_class]}” "
+        f"(an even spread would give {100 / len(classes):.0f} %); "
         f"it uses {summary.effective_classes:.1f} of {len(classes)} classes."
     )
 

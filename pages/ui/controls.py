@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 import streamlit as st
 
 from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
+from reflow_core.errors import unknown
 from reflow_core.library import available
 from reflow_core.models.catalogue import catalogue, find
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.spec import CALIBRATION_VIEWS, DEFAULTS, MAX_SPARSITY, STATISTICS, Spec, read
 
+OPENED = "_opened"
 STATISTICS_HELP = (
     "How the moments are estimated. population: of the whole calibration set at once, earlier norms already corrected "
     "(exact). pooled: batches merged. batch_mean: plain average of batches, as PyTorch's update_bn. "
@@ -21,23 +26,47 @@ STATISTICS_HELP = (
 
 def controls() -> Spec:
     """Draw the sidebar and return the spec that it shows; bad values in the link are named on the page."""
-    for problem in link_problems():
-        st.warning(problem, icon=":material/link_off:")
+    said = st.container()
+    if (opened := st.session_state.get(OPENED)) is None:
+        opened = st.session_state[OPENED] = Opened(link_problems())
     with st.sidebar:
         chosen = _network() | _pruning() | _repair() | _evaluation()
         st.button("Reset all", on_click=_reset, icon=":material/restart_alt:", width="stretch")
-    return Spec(**chosen)  # type: ignore[arg-type]
+    spec = Spec(**chosen)  # type: ignore[arg-type]
+    for problem in opened.still_true(spec):
+        said.warning(problem, icon=":material/link_off:")
+    return spec
+
+
+@dataclass
+class Opened:
+    """What was wrong with the link that opened this session; worth saying until the person changes something."""
+
+    problems: list[str]
+    spec: Spec | None = None
+
+    def still_true(self, spec: Spec) -> list[str]:
+        """The problems, as long as the page shows what it showed first."""
+        self.spec = self.spec or spec
+        return self.problems if spec == self.spec else []
 
 
 def link_problems() -> list[str]:
-    """A sentence for each value in the URL that was set aside, kept for this session's first look at it."""
+    """A sentence for each value in the URL that was set aside."""
     parameters = st.query_params.to_dict()
     problems = read(parameters)[1]
-    for name, known in (("model", catalogue), ("criterion", criteria.names()), ("repair", repairs.names())):
-        value = parameters.get(name)
-        if value is not None and value not in known:
-            problems.append(f"Unknown {name} {value!r} in the link; showing {DEFAULTS[name]}.")
+    model = parameters.get("model")
+    own = find(model if model in catalogue else str(DEFAULTS["model"])).data
+    registered = {registry.kind: registry.names() for registry in (criteria, allocations, repairs)}
+    for name, known in {"model": list(catalogue), "data": ("auto", own), **registered}.items():
+        problems += unknown_in_link(name, known)
     return problems
+
+
+def unknown_in_link(name: str, known: Collection[str]) -> list[str]:
+    """A sentence, with the nearest match, where the URL's value of a control is none of those it offers."""
+    value = st.query_params.get(name)
+    return [] if value is None or value in known else [f"{unknown(name, value, known)} It was set aside."]
 
 
 def _network() -> dict[str, object]:

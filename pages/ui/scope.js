@@ -8,7 +8,7 @@ const THUMB = 11; // half the slider's thumb, so that curve and slider share one
 
 const views = new WeakMap();
 const clean = (text) => String(text ?? "").replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" }[c]));
-const percent = (share) => (share == null ? "–" : `${(100 * share).toFixed(1)} %`);
+const percent = (share) => (share == null ? "–" : `${(100 * share).toFixed(1)} %`);
 const number = (value) => (value == null ? "–" : value >= 0.01 ? value.toPrecision(2) : value.toExponential(1));
 const same = (a, b) => Math.abs(a - b) < 1e-6;
 

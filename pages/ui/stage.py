@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.controls import unknown_in_link
 from pages.ui.lab import lab
 from pages.ui.scope import scope
 from reflow_core.errors import ReflowError
@@ -50,8 +51,12 @@ def stage(found: Diagnosis, presets: Sequence[Mapping[str, Any]] = (), preset: i
 
 def chosen_layer(found: Diagnosis) -> str | None:
     """The layer of the link or the last click; else where the signal first fails."""
+    names = [layer.name for layer in found.layers]
+    if "layer" not in st.session_state:
+        for problem in unknown_in_link("layer", ["auto", *names]):
+            st.warning(problem, icon=":material/link_off:")
     wanted = st.session_state.get("layer", st.query_params.get("layer"))
-    return wanted if wanted in [layer.name for layer in found.layers] else verdict(found).layer
+    return wanted if wanted in names else verdict(found).layer
 
 
 def progress(sweep: Sweep) -> None:
@@ -66,12 +71,12 @@ def progress(sweep: Sweep) -> None:
             text.caption(f"The sweep stopped: {sweep.error}")
         elif sweep.running:
             text.progress(share, f"Sweep: {len(sweep.points)} of {sweep.total} sparsities; drag the slider any time.")
-            button.button("Pause", on_click=sweep.stop, key="sweep-pause", width="stretch")
+            button.button("Pause", on_click=sweep.stop, key="sweep-toggle", width="stretch")
         elif share < 1:
             text.caption(
                 f"Sweep paused at {len(sweep.points)} of {sweep.total}; the slider shows the nearest computed."
             )
-            button.button("Go on", on_click=_go_on, args=(sweep,), key="sweep-go", width="stretch")
+            button.button("Go on", on_click=_go_on, args=(sweep,), key="sweep-toggle", width="stretch")
         else:
             text.caption("All 100 sparsities are computed: drag the slider, every panel follows without the server.")
 

@@ -129,11 +129,16 @@ def test_the_story_sets_the_real_controls_step_by_step(page: Page, address: str)
 
 
 def test_nonsense_in_the_link_is_named_and_the_page_still_works(page: Page, address: str) -> None:
-    open_page(page, f"{address}/?sparsity=7&model=resnet19-digits&seed=abc&layer=nowhere&step=x")
+    open_page(
+        page,
+        f"{address}/?sparsity=7&model=resnet19-digits&seed=abc&layer=nowhere&step=x&allocation=globl&data=imagenet",
+    )
     alerts = page.get_by_test_id("stAlert")
     expect(alerts.filter(has_text="sparsity=7")).to_be_visible()
     expect(alerts.filter(has_text="resnet19-digits")).to_be_visible()
     expect(alerts.filter(has_text="seed='abc'")).to_be_visible()
+    expect(alerts.filter(has_text="did you mean 'global'?")).to_be_visible()
+    expect(alerts.filter(has_text="Unknown data 'imagenet'")).to_be_visible()
     expect(page.locator(".scope .percent")).to_have_text("80 %")
 
 
