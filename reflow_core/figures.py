@@ -78,7 +78,7 @@ def _knowledge_message(found: Diagnosis) -> str:
     apart = [
         (arm, summary.separability) for arm, summary in found.outcomes().items() if summary.separability is not None
     ]
-    share = ", ".join(f"{arm} {value:.0%}" for arm, value in apart)
+    share = ", ".join(f"{arm} {100 * value:.0f} %" for arm, value in apart)
     return f"{alike} Told apart by nearest class mean in the penultimate features: {share}." if share else alike
 
 
@@ -119,7 +119,7 @@ def channels(found: Diagnosis, layer: Layer) -> Chart:
 
 
 def _channels_message(found: Diagnosis, layer: Layer) -> str:
-    own = "" if layer.sparsity is None else f" Its weights ({layer.weights}) are {layer.sparsity:.0%} zero."
+    own = "" if layer.sparsity is None else f" Its weights ({layer.weights}) are {100 * layer.sparsity:.0f} % zero."
     dead = ", ".join(f"{arm} {len(layer.dead_channels(arm))}" for arm in ARMS if arm in layer.variance)
     ratio, median = layer.variance_ratio("pruned"), layer.median_ratio("pruned")
     shrunk = "is constant in the dense network" if ratio is None else f"keeps {ratio:.2g} of its variance when pruned"

@@ -65,11 +65,12 @@ def layers(found: Diagnosis, layer: str | None) -> None:
         table("Show data: layers", known.table, "layers-data")
     with right:
         st.subheader("One layer, channel by channel", anchor=False)
+        st.caption("The layer chosen here or by a click on the scope is marked in every panel. auto: where it breaks.")
         names = [row.name for row in found.layers]
         st.selectbox(
             "Layer",
             ["auto", *names],
-            help=f"auto: where the signal first fails, here {layer}. A click on the scope chooses too.",
+            help=f"auto: where the signal first fails, here {layer}.",
             key="layer",
             bind="query-params",
             label_visibility="collapsed",

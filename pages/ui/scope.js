@@ -138,7 +138,7 @@ class Scope {
       const open = `<article class="card" style="--tone:${COLOUR[arm]};--ink:var(--${arm}-ink)"><h3>${clean(title)}</h3>`;
       if (score === undefined) return `${open}<div class="big">${covered ? "?" : "–"}</div><p>${covered ? "press 4" : clean(this.data.reason)}</p></article>`;
       const change = arm === "dense" ? "" : ` <span class="delta">${(100 * (score - point.score.dense) >= 0 ? "+" : "−")}${Math.abs(100 * (score - point.score.dense)).toFixed(1)} points</span>`;
-      const ci = point.ci[arm] ? `95 % interval ${percent(point.ci[arm][0])} to ${percent(point.ci[arm][1])}, n = ${this.data.n}` : `n = ${this.data.n}`;
+      const ci = point.ci[arm] ? `95 % interval ${percent(point.ci[arm][0])} to ${percent(point.ci[arm][1])}, n = ${this.data.n}` : `n = ${this.data.n}`;
       return `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>uses ${point.effective[arm].toFixed(1)} of ${classes} classes</p></article>`;
     }).join("");
   }

@@ -65,20 +65,17 @@ def progress(sweep: Sweep) -> None:
     fresh = len(sweep.points) - st.session_state.get("_drawn", 0)
     if fresh >= REDRAW_EVERY or (fresh and not sweep.running):
         st.rerun()
-    with st.container(height=64, border=False):
-        text, button = st.columns([5, 1], vertical_alignment="center")
+    with st.container(height=64, border=False, horizontal=True, vertical_alignment="center"):
         if sweep.error:
-            text.caption(f"The sweep stopped: {sweep.error}")
+            st.caption(f"The sweep stopped: {sweep.error}")
         elif sweep.running:
-            text.progress(share, f"Sweep: {len(sweep.points)} of {sweep.total} sparsities; drag the slider any time.")
-            button.button("Pause", on_click=sweep.stop, key="sweep-toggle", width="stretch")
+            st.progress(share, f"Sweep: {len(sweep.points)} of {sweep.total} sparsities")
+            st.button("Pause", on_click=sweep.stop, key="sweep-toggle", width=96)
         elif share < 1:
-            text.caption(
-                f"Sweep paused at {len(sweep.points)} of {sweep.total}; the slider shows the nearest computed."
-            )
-            button.button("Go on", on_click=_go_on, args=(sweep,), key="sweep-toggle", width="stretch")
+            st.caption(f"Sweep paused at {len(sweep.points)} of {sweep.total}; the slider shows the nearest computed.")
+            st.button("Go on", on_click=_go_on, args=(sweep,), key="sweep-toggle", width=96)
         else:
-            text.caption("All 100 sparsities are computed: drag the slider, every panel follows without the server.")
+            st.caption("All 100 sparsities are computed: drag the slider, every panel follows without the server.")
 
 
 def _go_on(sweep: Sweep) -> None:

@@ -26,6 +26,7 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
     page = context.new_page()
     page.goto(address + path)
     expect(page.get_by_text("All 100 sparsities are computed")).to_be_attached(timeout=240_000)
+    page.wait_for_selector(".scope .card")
     if "story" not in path and "demo" not in path:
         page.wait_for_selector(".js-plotly-plot .scatterlayer")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
