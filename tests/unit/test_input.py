@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -136,26 +135,14 @@ def test_a_broken_npz_and_a_path_where_paths_are_closed_are_said(tmp_path: Path)
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[str]:
+def served(tmp_path: Path, serve: Callable[[Path], str]) -> str:
     content = tmp_path / "served"
     content.mkdir()
     (content / "weights.th").write_bytes(b"x" * 200_000)
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(content))  # type: ignore[arg-type]
-
-        def log_message(self, format: str, *arguments: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    return serve(content)
 
 
 def test_a_download_shows_progress_and_checks_the_hash(served: str, tmp_path: Path) -> None:
-    import hashlib
-
     told: list[tuple[int, int]] = []
     digest = hashlib.sha256(b"x" * 200_000).hexdigest()[:8]
     target = tmp_path / "cache" / "weights.th"

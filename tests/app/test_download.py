@@ -1,0 +1,98 @@
+"""A model that is not on this machine: asked for on the page, fetched from a real server, shown at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reflow_core import Library, Spec, diagnose
+from reflow_core.data import cifar10
+from reflow_core.library import available, download
+from reflow_core.models.catalogue import CIFAR10_CLASSES, catalogue, find
+from reflow_core.vision import torchvision
+from tests.app.test_pages import open_app
+
+MODEL = "resnet20-cifar10"
+IMAGES_A_BATCH = 40
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, serve: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server with weights and an archive of CIFAR-10's format, and a machine that has neither."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    address = serve(folder)
+    monkeypatch.setenv("REFLOW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    weights = folder / "resnet20.th"
+    torch.manual_seed(0)
+    torch.save({"state_dict": find(MODEL).build().state_dict()}, weights)
+    source = dataclasses.replace(
+        find(MODEL).download, url=f"{address}/{weights.name}", sha256=digest("sha256", weights)[:8]
+    )
+    monkeypatch.setitem(catalogue, MODEL, dataclasses.replace(find(MODEL), download=source))
+    archive = plant(folder, monkeypatch)
+    monkeypatch.setattr(cifar10, "URL", f"{address}/{archive.name}")
+    monkeypatch.setattr(cifar10, "SHA256", digest("sha256", archive))
+
+
+def plant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive as torchvision expects it, with few images; its checksums are told to torchvision."""
+    dataset, generator = torchvision().datasets.CIFAR10, np.random.default_rng(0)
+    inside = folder / dataset.base_folder
+    inside.mkdir()
+    for part in ("train_list", "test_list"):
+        sums = []
+        for name, _ in getattr(dataset, part):
+            pixels = generator.integers(0, 256, (IMAGES_A_BATCH, 3072), dtype=np.uint8)
+            labels = [number % 10 for number in range(IMAGES_A_BATCH)]
+            (inside / name).write_bytes(pickle.dumps({"data": pixels, "labels": labels}))
+            sums.append([name, digest("md5", inside / name)])
+        monkeypatch.setattr(dataset, part, sums)
+    meta = inside / dataset.meta["filename"]
+    meta.write_bytes(pickle.dumps({dataset.meta["key"]: list(CIFAR10_CLASSES)}))
+    monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": digest("md5", meta)})
+    archive = folder / dataset.filename
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(inside, dataset.base_folder)
+    monkeypatch.setattr(dataset, "tgz_md5", digest("md5", archive))
+    return archive
+
+
+def digest(kind: str, path: Path) -> str:
+    return hashlib.new(kind, path.read_bytes()).hexdigest()
+
+
+def test_a_downloaded_model_runs_on_torchvisions_cifar10(mirror: None) -> None:
+    assert not available(MODEL)
+    stages: set[str] = set()
+    download(MODEL, lambda stage, done, total: stages.add(stage))
+    assert available(MODEL) and stages
+    images = Library().images(Spec(MODEL))
+    assert (len(images.train), len(images.test)) == (5 * IMAGES_A_BATCH, IMAGES_A_BATCH)
+    found = diagnose(Spec(MODEL), Library())
+    assert found.dense.n == IMAGES_A_BATCH and found.classes == CIFAR10_CLASSES
+
+
+def test_the_page_downloads_on_a_click_and_shows_the_model(mirror: None) -> None:
+    app = open_app(model=MODEL)
+    assert not app.exception and any("is not on this machine yet" in title.value for title in app.subheader)
+    next(button for button in app.button if button.label == "Download now").click().run()
+    assert not app.exception and not app.error
+    assert available(MODEL) and app.get("bidi_component"), "the scope is drawn"
+
+
+def test_the_page_says_what_to_do_without_a_network(mirror: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = dataclasses.replace(find(MODEL).download, url="http://127.0.0.1:9/weights.th")
+    monkeypatch.setitem(catalogue, MODEL, dataclasses.replace(find(MODEL), download=source))
+    app = open_app(model=MODEL)
+    next(button for button in app.button if button.label == "Download now").click().run()
+    assert not app.exception and any("connect to the internet" in error.value for error in app.error)
