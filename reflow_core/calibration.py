@@ -19,8 +19,9 @@ class Calibration:
     """Normalised network inputs (N, 3, H, W) and how a repair is to read them (the spec's fields)."""
 
     inputs: Tensor
-    statistics: str
-    batch: int
+    statistics: str = "population"
+    batch: int = 128
+    seed: int = 0
 
 
 def calibration(spec: Spec, info: NetworkInfo, images: ImageSet) -> Calibration:
@@ -28,9 +29,8 @@ def calibration(spec: Spec, info: NetworkInfo, images: ImageSet) -> Calibration:
     view = info.train_view if spec.calibration_view == "train" else "none"
     generator = torch.Generator().manual_seed(spec.seed)
     pixels = images.train.take(spec.calibration_images, spec.seed).pixels
-    return Calibration(
-        normalise(views[view].function(pixels, generator), info), spec.statistics, spec.calibration_batch
-    )
+    inputs = normalise(views[view].function(pixels, generator), info)
+    return Calibration(inputs, spec.statistics, spec.calibration_batch, spec.seed)
 
 
 def evaluation_inputs(images: Images, info: NetworkInfo) -> Callable[[slice], Tensor]:

@@ -18,14 +18,18 @@ from reflow_core.anatomy import Anatomy, anatomy
 from reflow_core.calibration import calibration, evaluation_inputs
 from reflow_core.criteria import Subject, criteria
 from reflow_core.data.images import Images, ImageSet
+from reflow_core.errors import ReflowError
 from reflow_core.library import Library, Network
 from reflow_core.probes import PROBED, Observation, observe
 from reflow_core.pruning import Masks, Scores, apply_masks, prunable, sparsity_of
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.result import Diagnosis, Layer, finite
 from reflow_core.selectors import score, select
-from reflow_core.spec import Spec
+from reflow_core.spec import DEFAULTS, Spec
 from reflow_core.watch import Watch, ignore
+
+READ_BY_SOME = ("statistics", "calibration_batch")
+CALIBRATION = ("calibration_images", "calibration_view")
 
 
 def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
@@ -34,7 +38,7 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
     `source` resolves names to content and lends what many specs share; its networks are never changed. `watch` is
     called at every batch and may raise `Cancelled`. Raises ReflowError for names or content that cannot be used.
     """
-    check_names(spec)
+    check(spec)
     bench = Bench(spec, source, watch)
     with bench.timed("load"):
         bench.open()
@@ -52,9 +56,32 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
     return bench.diagnosis(masks, observed, report, reason)
 
 
-def check_names(spec: Spec) -> None:
-    """Raises ReflowError with the nearest match for a criterion, allocation or repair that is not registered."""
-    _ = criteria[spec.criterion], allocations[spec.allocation], repairs[spec.repair]
+def check(spec: Spec) -> None:
+    """Raises ReflowError for a name that is not registered, with the nearest match, and for a value without meaning."""
+    for name, why in idle(spec).items():
+        if (value := getattr(spec, name)) != DEFAULTS[name]:
+            raise ReflowError(f"{name}={value} has no meaning here: {why}; leave it out.")
+
+
+def idle(spec: Spec) -> dict[str, str]:
+    """The fields of a spec that nothing reads, and why. Raises ReflowError for a name that is not registered."""
+    _ = criteria[spec.criterion], allocations[spec.allocation]
+    repair = repairs[spec.repair].info
+    unread: dict[str, str] = {}
+    if spec.statistics == "population":
+        unread["calibration_batch"] = "'population' statistics do not depend on the batch"
+    for name in READ_BY_SOME:
+        if name not in repair.reads:
+            unread[name] = f"repair {repair.name!r} does not read it"
+    if not repair.needs_data:
+        unread |= dict.fromkeys(CALIBRATION, f"repair {repair.name!r} reads no calibration images")
+    return unread
+
+
+def settle(spec: Spec, **changes: str | float | int) -> Spec:
+    """A spec with some fields changed and those that nothing reads at their defaults: an arm beside others."""
+    spec = spec.replace(**changes)
+    return spec.replace(**{name: DEFAULTS[name] for name in idle(spec)})
 
 
 @dataclass

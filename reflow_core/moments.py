@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +60,17 @@ def over_images(mean: Tensor, variance: Tensor, positions: int) -> Moments:
     centre = mean.mean(0)
     between = ((mean - centre) ** 2).sum(0) * positions
     return Moments(len(mean) * positions, centre, variance.sum(0) * positions + between)
+
+
+def output_moments(layer: nn.Module, output: Tensor) -> Moments:
+    """Moments of a layer's output per channel, over images and positions."""
+    values = channels_second(layer, output)
+    mean, variance = image_moments(values)
+    return over_images(mean, variance, values[0, 0].numel())
+
+
+def channels_second(module: nn.Module, output: Tensor) -> Tensor:
+    """(N, …, C) -> (N, C, …) for layers whose channels come last; unchanged for the others."""
+    last = isinstance(module, nn.Linear) or (isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1)
+    output = output.movedim(-1, 1) if last and output.ndim > 2 else output
+    return output if output.ndim > 2 else output[:, :, None]

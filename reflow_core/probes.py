@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core import stats
 from reflow_core.anatomy import Anatomy
-from reflow_core.moments import image_moments, over_images
+from reflow_core.moments import channels_second, image_moments, over_images
 from reflow_core.result import Answers
 from reflow_core.watch import Watch
 
@@ -160,13 +160,6 @@ def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     scale = scale if norm.weight is None else scale * norm.weight.double()
     shift = -norm.running_mean.double() * scale
     return scale, shift if norm.bias is None else shift + norm.bias.double()
-
-
-def channels_second(module: nn.Module, output: Tensor) -> Tensor:
-    """(N, …, C) -> (N, C, …) for layers whose channels come last; unchanged for the others."""
-    last = isinstance(module, nn.Linear) or (isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1)
-    output = output.movedim(-1, 1) if last and output.ndim > 2 else output
-    return output if output.ndim > 2 else output[:, :, None]
 
 
 def layer_norm_floor(norm: nn.LayerNorm, arriving: Tensor) -> Tensor:

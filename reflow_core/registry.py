@@ -17,8 +17,8 @@ F = TypeVar("F", bound=Callable[..., object])
 class Info:
     """One registered method.
 
-    `needs_data`: reads calibration images. `needs_grad`: needs back-propagation. `changes_weights`: alters
-    surviving weights. `paper`: where it comes from.
+    `needs_data`: reads calibration images. `reads`: fields of the spec that only some methods read. `needs_grad`:
+    needs back-propagation. `changes_weights`: alters surviving weights. `paper`: where it comes from.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Info:
     summary: str
     paper: str
     needs_data: bool = False
+    reads: tuple[str, ...] = ()
     needs_grad: bool = False
     changes_weights: bool = False
 

@@ -26,7 +26,8 @@ class Spec:
     `calibration_batch`: images a batch where `statistics` depends on it. `calibration_images`, `evaluation_images`:
     how many to use at most. `seed`: draws the images, the augmentation and random scores.
 
-    Raises ReflowError where a value is out of range or has no meaning beside the others.
+    Raises ReflowError where a value is out of range. Which values mean nothing beside the others depends on what the
+    methods read: see `diagnose.idle`.
     """
 
     model: str = "resnet20-digits"
@@ -51,18 +52,6 @@ class Spec:
         _in_range("seed", self.seed, 0, 2**31 - 1)
         _one_of("statistics", self.statistics, STATISTICS)
         _one_of("calibration_view", self.calibration_view, CALIBRATION_VIEWS)
-        self._refuse_what_means_nothing()
-
-    def _refuse_what_means_nothing(self) -> None:
-        if self.repair == "none":
-            for name in ("statistics", "calibration_images", "calibration_view", "calibration_batch"):
-                self._must_be_default(name, "repair 'none' reads no calibration images")
-        if self.statistics == "population":
-            self._must_be_default("calibration_batch", "'population' statistics do not depend on the batch")
-
-    def _must_be_default(self, name: str, why: str) -> None:
-        if getattr(self, name) != DEFAULTS[name]:
-            raise ReflowError(f"{name}={getattr(self, name)} has no meaning here: {why}; leave it out.")
 
     def to_dict(self) -> dict[str, str | float | int]:
         """All fields by name, in order."""

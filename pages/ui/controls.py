@@ -110,12 +110,15 @@ def _pruning() -> dict[str, object]:
 
 def _repair() -> dict[str, object]:
     repair = _registered("repair", "Repair", repairs)
-    if repair == "none":
-        return {"repair": repair}
-    statistics = st.selectbox("Statistics", STATISTICS, help=STATISTICS_HELP, key="statistics", bind="query-params")
-    chosen = {
-        "repair": repair,
-        "statistics": statistics,
+    info = repairs[repair].info
+    chosen: dict[str, object] = {"repair": repair}
+    if not info.needs_data:
+        return chosen
+    if "statistics" in info.reads:
+        chosen["statistics"] = st.selectbox(
+            "Statistics", STATISTICS, help=STATISTICS_HELP, key="statistics", bind="query-params"
+        )
+    chosen |= {
         "calibration_images": _count("calibration_images", "Calibration images", "Training images it may look at."),
         "calibration_view": st.selectbox(
             "Calibration view",
@@ -126,7 +129,7 @@ def _repair() -> dict[str, object]:
             bind="query-params",
         ),
     }
-    if statistics != "population":
+    if chosen.get("statistics", "population") != "population":
         chosen["calibration_batch"] = _count("calibration_batch", "Calibration batch", "Images a batch.")
     return chosen
 

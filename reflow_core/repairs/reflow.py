@@ -31,6 +31,7 @@ Norms = dict[str, _BatchNorm]
         "Re-estimate the BatchNorm statistics on calibration images; no weight is touched.",
         "arXiv 2502.15790",
         needs_data=True,
+        reads=("statistics", "calibration_batch"),
     )
 )
 def reflow(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from reflow_core.diagnose import check, settle
 from reflow_core.errors import ReflowError
 from reflow_core.registry import Info, Registry
 from reflow_core.spec import DEFAULTS, Spec, read
@@ -40,10 +41,15 @@ def test_the_nearest_match_is_offered() -> None:
 
 
 def test_what_means_nothing_is_refused() -> None:
-    with pytest.raises(ReflowError, match="has no meaning"):
-        Spec(repair="none", calibration_images=3)
-    with pytest.raises(ReflowError, match="has no meaning"):
-        Spec(calibration_batch=4)
+    for meaningless in (
+        Spec(repair="none", calibration_images=3),
+        Spec(calibration_batch=4),
+        Spec(repair="least-squares", statistics="ema"),
+        Spec(repair="norm-rescale", calibration_view="eval"),
+    ):
+        with pytest.raises(ReflowError, match="has no meaning"):
+            check(meaningless)
+    assert settle(Spec(statistics="ema", calibration_batch=4), repair="none") == Spec(repair="none")
 
 
 @given(some.dictionaries(some.sampled_from([*DEFAULTS, "other"]), some.text(max_size=12)))

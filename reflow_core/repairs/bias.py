@@ -1,0 +1,44 @@
+"""Bias correction: every layer's output gets back the dense network's mean, and nothing else changes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from reflow_core.anatomy import NORMS
+from reflow_core.calibration import Calibration
+from reflow_core.registry import Info
+from reflow_core.repairs import NotApplicable, repairs
+from reflow_core.repairs.matching import match
+from reflow_core.repairs.statcorr import has_affine
+from reflow_core.watch import Watch
+
+
+@repairs.register(
+    Info(
+        "bias",
+        "Bias correction",
+        "Match each layer's output mean to the dense network's; the deviation stays collapsed.",
+        "Nagel et al., arXiv 1906.04721, section 4.2",
+        needs_data=True,
+        changes_weights=True,
+    )
+)
+def bias(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:
+    """β ← β + μ_dense − μ_pruned at each norm, or at each convolution and linear layer with a bias.
+
+    Raises NotApplicable where no layer has a shift to correct.
+    """
+    modules = dict(pruned.named_modules())
+    names = [name for name, module in modules.items() if isinstance(module, NORMS) and has_affine(module)]
+    names = names or [name for name, module in modules.items() if isinstance(getattr(module, "bias", None), Tensor)]
+    if not names:
+        raise NotApplicable("Bias correction writes to the shift of layers, and no layer of this network has one.")
+    match(dense, pruned, names, calibration, shift_only, watch, deviation=False)
+    return f"Shift of {len(names)} layers, from {len(calibration.inputs)} images."
+
+
+def shift_only(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
+    """β ← β + shift (C,); the scale is 1."""
+    with torch.no_grad():
+        module.get_parameter("bias").add_(shift)

@@ -1,0 +1,87 @@
+"""What several repairs share: bring the outputs of layers back to the dense network's mean and deviation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from reflow_core.calibration import Calibration
+from reflow_core.moments import Moments, output_moments
+from reflow_core.watch import Watch
+
+DEAD_VARIANCE = 1e-12
+Fold = Callable[[nn.Module, Tensor, Tensor], None]
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
+
+
+def match(
+    dense: nn.Module,
+    pruned: nn.Module,
+    names: list[str],
+    calibration: Calibration,
+    fold: Fold,
+    watch: Watch,
+    deviation: bool = True,
+) -> None:
+    """Walk the pruned network once in forward order; behind each named layer, restore the dense mean and deviation.
+
+    y' = a·y + b per channel, with a = σ_dense/σ_pruned (1 where the pruned channel is dead, or without `deviation`)
+    and b = μ_dense − a·μ_pruned; `fold(layer, a, b)` puts it into the layer. Each layer is measured on what
+    the layers before it, already repaired, send it.
+    """
+    with torch.inference_mode():
+        targets: dict[str, Moments] = {}
+        private = copy.deepcopy(dense)  # other threads use the dense network: it is never hooked itself
+        with _hooked(private, names, lambda name: _record(name, targets)):
+            watch("calibrate", 0, 2)
+            private(calibration.inputs)
+        with _hooked(pruned, names, lambda name: _restore(targets[name], fold, deviation)):
+            watch("calibrate", 1, 2)
+            pruned(calibration.inputs)
+
+
+def _record(name: str, targets: dict[str, Moments]) -> Hook:
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        targets[name] = output_moments(module, output)
+
+    return record
+
+
+def _restore(target: Moments, fold: Fold, deviation: bool) -> Hook:
+    def restore(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        found = output_moments(module, output)
+        alive = (found.variance > DEAD_VARIANCE) & deviation
+        scale = torch.where(alive, (target.variance / found.variance.clamp_min(DEAD_VARIANCE)).sqrt(), 1.0)
+        shift = target.mean - scale * found.mean
+        fold(module, scale, shift)
+        shape = _shape(module, output)
+        return output * scale.to(output).view(shape) + shift.to(output).view(shape)
+
+    return restore
+
+
+def channel_dimension(module: nn.Module, output: Tensor) -> int:
+    """Where a layer keeps its channels: last for linear layers and LayerNorm, second for all others."""
+    return output.ndim - 1 if isinstance(module, nn.Linear | nn.LayerNorm) else 1
+
+
+def _shape(module: nn.Module, output: Tensor) -> list[int]:
+    shape = [1] * output.ndim
+    shape[channel_dimension(module, output)] = -1
+    return shape
+
+
+@contextmanager
+def _hooked(network: nn.Module, names: list[str], hook: Callable[[str], Hook]) -> Iterator[None]:
+    modules: Mapping[str, nn.Module] = dict(network.named_modules())
+    handles: list[RemovableHandle] = [modules[name].register_forward_hook(hook(name)) for name in names]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
