@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 60  # letters of a bad name that are worth repeating
+
 
 class ReflowError(ValueError):
     """Bad input. The message is one sentence that names the bad value and the mend."""
@@ -19,4 +21,5 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ReflowError:
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}."
-    return ReflowError(f"Unknown {kind} {str(name)!r}; {hint}")
+    told = str(name) if len(str(name)) <= LONGEST else f"{str(name)[:LONGEST]}…"
+    return ReflowError(f"Unknown {kind} {told!r}; {hint}")

@@ -103,7 +103,7 @@ def _typed(name: str, value: Any) -> str | float | int:
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:
     if not (math.isfinite(value) and low <= value <= high):
-        raise ReflowError(f"{name}={value:g} is out of range; choose {low:g} to {high:g}.")
+        raise ReflowError(f"{name}={value} is out of range; choose {low} to {high}.")
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
 from reflow_core.errors import unknown
+from reflow_core.figures import SIMILARITIES
 from reflow_core.library import available
 from reflow_core.models.catalogue import catalogue, find
 from reflow_core.registry import Registry
@@ -57,8 +58,9 @@ def link_problems() -> list[str]:
     problems = read(parameters)[1]
     model = parameters.get("model")
     own = find(model if model in catalogue else str(DEFAULTS["model"])).data
-    registered = {registry.kind: registry.names() for registry in (criteria, allocations, repairs)}
-    for name, known in {"model": list(catalogue), "data": ("auto", own), **registered}.items():
+    offered = {"model": list(catalogue), "data": ("auto", own), "similarity": list(SIMILARITIES)}
+    offered |= {registry.kind: registry.names() for registry in (criteria, allocations, repairs)}
+    for name, known in offered.items():
         problems += unknown_in_link(name, known)
     return problems
 
@@ -97,6 +99,7 @@ def _pruning() -> dict[str, object]:
         MAX_SPARSITY,
         float(DEFAULTS["sparsity"]),
         0.01,
+        format="%g",
         help="Fraction of all convolution and linear weights set to zero, 0 to 0.99. The big slider moves this number.",
         key="sparsity",
         bind="query-params",

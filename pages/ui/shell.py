@@ -33,7 +33,7 @@ DEMO_CSS = """
 
 def enter() -> None:
     """Run by app.py: page settings and navigation over every file in pages/, then the chosen page."""
-    st.set_page_config(page_title="Reflow Lab", page_icon=":material/monitor_heart:", layout="wide")
+    st.set_page_config(page_title="Reflow Lab", page_icon=ROOT / "assets" / "icon.svg", layout="wide")
     st.logo(ROOT / "assets" / "logo.svg", size="large")
     st.session_state[ENTERED] = True
     st.html(STILL_CSS + (DEMO_CSS if st.query_params.get("demo") == "1" else CSS))
