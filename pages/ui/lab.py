@@ -49,8 +49,11 @@ class Lab:
 
         Raises ReflowError.
         """
-        self.pool.attend()
         slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
+        if st.session_state.get("_asked") == spec and (found := self.store.get(key_of(spec, self.library))):
+            return found  # the sweep drew the page anew, nobody asked: the background need not keep still
+        st.session_state["_asked"] = spec
+        self.pool.attend()
         found = self.store.get(key_of(spec, self.library)) or self._wait(spec, slot)
         self.pool.attend()
         return found
