@@ -19,11 +19,14 @@ import torch
 from tqdm import tqdm
 
 from reflow_core import library as shelves
+from reflow_core.allocations import allocations
 from reflow_core.calibration import evaluation_inputs
+from reflow_core.criteria import criteria
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.library import Library
 from reflow_core.machine import prepare
 from reflow_core.models.catalogue import catalogue, find
+from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis, to_json
 from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec
 from reflow_core.store import Store
@@ -44,10 +47,10 @@ EXAMPLES = """examples:
 OPTIONS = {
     "model": ("--model", "a network's name; 'models' lists them"),
     "data": ("--data", "an image set's name, a folder with train/CLASS/*.png and test/CLASS/*.png, or an .npz file"),
-    "criterion": ("--criterion", "how weights are scored: magnitude, random"),
-    "allocation": ("--allocation", "how the sparsity is spread over the layers: global, uniform"),
+    "criterion": ("--criterion", f"how weights are scored: {', '.join(criteria.names())}"),
+    "allocation": ("--allocation", f"how the sparsity is spread over the layers: {', '.join(allocations.names())}"),
     "sparsity": ("--sparsity", "fraction of the weights removed, 0 to 0.99"),
-    "repair": ("--repair", "reflow or none"),
+    "repair": ("--repair", f"what is done about it: {', '.join(repairs.names())}"),
     "statistics": ("--statistics", "REFLOW's estimate: population, pooled, batch_mean, ema"),
     "calibration_images": ("--calibration", "training images to calibrate on"),
     "calibration_view": ("--calibration-view", "train (augmented as in training) or eval"),
@@ -121,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_spec(command: argparse.ArgumentParser, names: Sequence[str]) -> None:
     for name in names:
         flag, text = OPTIONS[name]
-        command.add_argument(flag, dest=name, default=DEFAULTS[name], help=f"{text} (default {DEFAULTS[name]})")
+        command.add_argument(flag, dest=name, default=DEFAULTS[name], help=f"{text} (default: {DEFAULTS[name]})")
     command.add_argument("--checkpoint", type=Path, help="a state dict to load into the named model")
 
 
@@ -177,13 +180,22 @@ def _ratio(value: float | None) -> str:
 
 def _sweep(options: argparse.Namespace) -> None:
     specs = along(_spec(options), sparsities(options.sparsities))
-    if options.out is not None and options.out.suffix not in WRITERS:
-        raise unknown("file type", options.out.suffix, WRITERS)
+    _check_out(options.out)
     library, store = _library(options), _store()
     prepare()
     bar = tqdm(specs, desc=options.model, unit="spec", file=sys.stderr)
     table = pd.DataFrame([row(answer(spec, library, store)) for spec in bar])
     WRITERS[options.out.suffix if options.out else ".csv"](table, options.out or sys.stdout)
+
+
+def _check_out(out: Path | None) -> None:
+    """Raises ReflowError, before anything is computed, for a file that could not be written."""
+    if out is None:
+        return
+    if out.suffix not in WRITERS:
+        raise unknown("file type", out.suffix, WRITERS)
+    if not out.parent.is_dir():
+        raise ReflowError(f"There is no folder {str(out.parent)!r} to write {out.name!r} into; make it first.")
 
 
 WRITERS: dict[str, Any] = {

@@ -29,6 +29,7 @@ from reflow_core.spec import DEFAULTS, Spec
 from reflow_core.watch import Watch, ignore
 
 READ_BY_SOME = ("statistics", "calibration_batch")
+HARDLY = 1.5  # a dense network under this multiple of chance is no network for these images
 CALIBRATION = ("calibration_images", "calibration_view")
 
 
@@ -174,6 +175,10 @@ class Bench:
             seconds=self.seconds,
         )
 
+    def right(self, observation: Observation) -> float:
+        """The share of the answers that are right, 0 to 1, of labelled images."""
+        return float((observation.answers.predicted == self.labels).mean())
+
     def notes(self, observed: Mapping[str, Observation]) -> Iterator[str]:
         """What the person should know about the input and the output."""
         yield from self.images.notes
@@ -185,6 +190,11 @@ class Bench:
             yield f"{asked} calibration images were asked for; the data have {there}."
         if self.evaluation.labels is None:
             yield "The images have no labels, so accuracy is not available; histograms and ratios work."
+        elif (right := self.right(observed["dense"])) < HARDLY / len(self.images.classes):
+            yield (
+                f"The dense network is right on only {100 * right:.1f} % of the images, hardly more than chance: "
+                "do these weights belong to these images, their classes and their normalisation?"
+            )
         for arm, observation in observed.items():
             if not observation.answers.finite:
                 yield f"The {arm} network puts out NaN or infinity for some images."

@@ -53,6 +53,7 @@ def test_without_a_repair_the_reason_is_told(capsys: pytest.CaptureFixture[str])
         (["diagnose", "--model", "resnet20-cifar10"], "download resnet20-cifar10"),
         (["sweep", "--sparsities", "1:0"], "1:0"),
         (["sweep", "--out", "results.txt"], ".txt"),
+        (["sweep", "--out", "absent/results.csv"], "no folder 'absent'"),
         (["train", "resnet20-cifar10"], "public weights"),
         (["download", "resnet"], "Unknown download"),
         (["unknown"], "unknown"),

@@ -77,6 +77,13 @@ def test_another_architecture_names_the_keys_and_nan_names_the_tensor(state: dic
             load(tmp_path / name)
 
 
+def test_weights_that_do_not_belong_to_the_images_are_noted(state: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    torch.save(state, tmp_path / "untrained.pt")
+    found = diagnose(Spec(evaluation_images=200, repair="none"), load(tmp_path / "untrained.pt"))
+    assert any("hardly more than chance" in note for note in found.notes)
+    assert not diagnose(Spec(evaluation_images=200, repair="none"), Library()).notes
+
+
 def fill(folder: Path, count: int = 3) -> None:
     folder.mkdir(parents=True)
     for number in range(count):
