@@ -122,7 +122,7 @@ class Scope {
     const here = x(this.value);
     box.setAttribute("aria-label", `${this.data.measure} against sparsity, ${this.points.length} sparsities computed`);
     box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">
-      ${[0, 0.5, 1].map((v) => `<line class="grid" x1="${THUMB}" x2="${width - THUMB}" y1="${y(v)}" y2="${y(v)}"/><text x="${width - THUMB}" y="${y(v) - 2}" text-anchor="end">${100 * v} %</text>`).join("")}
+      ${[0, 0.5, 1].map((v) => `<line class="grid" x1="${THUMB}" x2="${width - THUMB}" y1="${y(v)}" y2="${y(v)}"/><text x="${THUMB}" y="${y(v) - 3}">${100 * v} %</text>`).join("")}
       ${lines.join("")}<line class="one" x1="${here}" x2="${here}" y1="0" y2="${height}"/></svg>`;
     const marks = [0, 20, 40, 60, 80, 99].map((s) => `<span style="left:${x(s / 100)}px">${s} %</span>`).join("");
     const scale = this.find(".scale");

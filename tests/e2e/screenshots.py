@@ -14,7 +14,7 @@ SHOTS = (
     ("collapse-light", "/", "light", 1280, 1880),
     ("collapse-dark", "/", "dark", 1280, 1080),
     ("story", "/story?step=4", "light", 1280, 980),
-    ("demo", "/?demo=1&preset=4", "dark", 1280, 1080),
+    ("demo", "/?demo=1&preset=4", "dark", 1280, 1150),
     ("phone", "/", "light", 390, 844),
 )
 
