@@ -30,9 +30,10 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """Sites in the order of execution, the classifier (last weight layer), and what cannot be measured and why."""
+    """Sites in the order of execution, first and last weight layer, and what cannot be measured and why."""
 
     sites: tuple[Site, ...]
+    first: str | None
     classifier: str | None
     unmeasured: tuple[tuple[str, str], ...]
 
@@ -58,7 +59,8 @@ def anatomy(network: nn.Module, example: Tensor) -> Anatomy:
         if module in measured and counts[module] == 1
     )
     executed = [names[module] for module, _ in calls if isinstance(module, PRUNABLE)]
-    return Anatomy(sites, executed[-1] if executed else None, tuple(unmeasured))
+    first, last = (executed[0], executed[-1]) if executed else (None, None)
+    return Anatomy(sites, first, last, tuple(unmeasured))
 
 
 def _feeder(module: nn.Module, source: nn.Module | None, names: dict[nn.Module, str]) -> str | None:

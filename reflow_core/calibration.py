@@ -10,27 +10,52 @@ from torch import Tensor
 
 from reflow_core.data.images import Images, ImageSet
 from reflow_core.data.views import views
+from reflow_core.errors import ReflowError
 from reflow_core.models.catalogue import NetworkInfo
 from reflow_core.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Normalised network inputs (N, 3, H, W) and how a repair is to read them (the spec's fields)."""
+    """Normalised network inputs (N, 3, H, W), their classes if known, and how a repair is to read them."""
 
     inputs: Tensor
     statistics: str = "population"
     batch: int = 128
     seed: int = 0
+    labels: Tensor | None = None
 
 
 def calibration(spec: Spec, info: NetworkInfo, images: ImageSet) -> Calibration:
-    """The calibration set of a spec; empty where the data have no training images."""
+    """The calibration set of a spec; empty where the data have no training images. Raises ReflowError, see `skewed`."""
     view = info.train_view if spec.calibration_view == "train" else "none"
     generator = torch.Generator().manual_seed(spec.seed)
-    pixels = images.train.take(spec.calibration_images, spec.seed).pixels
-    inputs = normalise(views[view].function(pixels, generator), info)
-    return Calibration(inputs, spec.statistics, spec.calibration_batch, spec.seed)
+    chosen = skewed(images.train, spec.calibration_images, spec.calibration_skew, spec.seed)
+    inputs = normalise(views[view].function(chosen.pixels, generator), info)
+    return Calibration(inputs, spec.statistics, spec.calibration_batch, spec.seed, chosen.labels)
+
+
+def no_training_images(images: ImageSet) -> ReflowError:
+    """Says that there is nothing to calibrate on."""
+    return ReflowError(f"The data {images.name!r} have no training images to calibrate on; put some under train/.")
+
+
+def skewed(images: Images, count: int, skew: float, seed: int) -> Images:
+    """`count` images of which the share `skew` (0 to 1) is of one class drawn from the seed, the rest a fair draw.
+
+    Fewer where that class has fewer. Raises ReflowError for skew without labels.
+    """
+    if skew == 0:
+        return images.take(count, seed)
+    if images.labels is None:
+        raise ReflowError("calibration_skew needs labelled training images; leave it out.")
+    order, known = images.order(seed), images.labels.unique()
+    same = images.labels[order] == known[seed % len(known)]
+    many = round(skew * count)
+    chosen = same.nonzero().flatten()[:many]
+    rest = torch.ones_like(same)
+    rest[chosen] = False
+    return images[order[torch.cat([chosen, rest.nonzero().flatten()[: count - many]])]]
 
 
 def evaluation_inputs(images: Images, info: NetworkInfo) -> Callable[[slice], Tensor]:

@@ -15,22 +15,24 @@ from torch import nn
 from reflow_core import stats
 from reflow_core.allocations import allocations
 from reflow_core.anatomy import Anatomy, anatomy
-from reflow_core.calibration import calibration, evaluation_inputs
-from reflow_core.criteria import Subject, criteria
+from reflow_core.calibration import evaluation_inputs, no_training_images
+from reflow_core.criteria import criteria
 from reflow_core.data.images import Images, ImageSet
 from reflow_core.errors import ReflowError
 from reflow_core.library import Library, Network
+from reflow_core.patterns import UNSTRUCTURED
 from reflow_core.probes import PROBED, Observation, observe
-from reflow_core.pruning import Masks, Scores, apply_masks, prunable, sparsity_of
+from reflow_core.pruner import Pruned, Pruner
+from reflow_core.pruning import Masks, install, sparsity_of
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.result import Diagnosis, Layer, finite
-from reflow_core.selectors import score, select
-from reflow_core.spec import DEFAULTS, Spec
+from reflow_core.spec import CALIBRATION, DEFAULTS, Spec
+from reflow_core.updates import updates
 from reflow_core.watch import Watch, ignore
 
 READ_BY_SOME = ("statistics", "calibration_batch")
+BUDGET = ("sparsity", "allocation", "layer_sparsity")
 HARDLY = 1.5  # a dense network under this multiple of chance is no network for these images
-CALIBRATION = ("calibration_images", "calibration_view")
 
 
 def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
@@ -46,15 +48,16 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
     with bench.timed("dense"):
         dense = bench.dense()
     with bench.timed("prune"):
-        masks, private = bench.prune()
+        pruned = bench.prune()
     with bench.timed("pruned"):
-        observed = {"dense": dense, "pruned": bench.observe(private, "pruned")}
+        observation, private = bench.pruned(pruned)
+    observed = {"dense": dense, "pruned": observation}
     with bench.timed("calibrate"):
         report, reason = bench.repair(private)
     if report is not None:
         with bench.timed("repaired"):
             observed["repaired"] = bench.observe(private, "repaired")
-    return bench.diagnosis(masks, observed, report, reason)
+    return bench.diagnosis(pruned.masks, observed, report, reason)
 
 
 def check(spec: Spec) -> None:
@@ -66,16 +69,21 @@ def check(spec: Spec) -> None:
 
 def idle(spec: Spec) -> dict[str, str]:
     """The fields of a spec that nothing reads, and why. Raises ReflowError for a name that is not registered."""
-    _ = criteria[spec.criterion], allocations[spec.allocation]
-    repair = repairs[spec.repair].info
+    allocation, repair = allocations[spec.allocation].info, repairs[spec.repair].info
+    reading = [repair, criteria[spec.criterion].info, updates[spec.update].info]
     unread: dict[str, str] = {}
     if spec.statistics == "population":
         unread["calibration_batch"] = "'population' statistics do not depend on the batch"
     for name in READ_BY_SOME:
         if name not in repair.reads:
             unread[name] = f"repair {repair.name!r} does not read it"
-    if not repair.needs_data:
-        unread |= dict.fromkeys(CALIBRATION, f"repair {repair.name!r} reads no calibration images")
+    if "layer_sparsity" not in allocation.reads:
+        unread["layer_sparsity"] = f"allocation {allocation.name!r} does not read it"
+    if spec.pattern != UNSTRUCTURED:
+        unread |= dict.fromkeys(BUDGET, f"the pattern {spec.pattern} says how many weights each layer keeps")
+    if not any(info.needs_data for info in reading):
+        names = " and ".join(repr(info.name) for info in reading[:2])
+        unread |= dict.fromkeys(CALIBRATION, f"{names} read no calibration images")
     return unread
 
 
@@ -97,6 +105,7 @@ class Bench:
     images: ImageSet = field(init=False)
     evaluation: Images = field(init=False)
     anatomy: Anatomy = field(init=False)
+    pruner: Pruner = field(init=False)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -114,6 +123,7 @@ class Bench:
         self.anatomy = self.source.recall(
             ("anatomy", self.network.digest, self.network.info.size), lambda: anatomy(self.network.module, example)
         )
+        self.pruner = Pruner(self.spec, self.source, self.network, self.images, self.anatomy, example, self.watch)
 
     def dense(self) -> Observation:
         """The dense network's observation, shared by all specs on the same images."""
@@ -121,26 +131,26 @@ class Bench:
         found: Observation = self.source.recall(key, lambda: self.observe(copy.deepcopy(self.network.module), "dense"))
         return found
 
-    def prune(self) -> tuple[Masks, nn.Module]:
-        """Masks, and a private copy of the network with the masked-out weights at zero."""
-        subject = Subject(self.network.module, prunable(self.network.module), self.spec.seed)
-        key = ("scores", self.network.digest, self.spec.criterion, self.spec.seed)
-        scores: Scores = self.source.recall(key, lambda: score(subject, self.spec.criterion))
-        masks = select(scores, self.spec.allocation, self.spec.sparsity)
+    def prune(self) -> Pruned:
+        """What is kept and the weights that are left."""
+        return self.pruner.prune()
+
+    def pruned(self, pruned: Pruned) -> tuple[Observation, nn.Module]:
+        """The pruned network's observation, shared by all repairs, and a private copy of the network to repair."""
         private = copy.deepcopy(self.network.module)
-        apply_masks(private, masks)
-        return masks, private
+        install(private, pruned.weights)
+        key = ("observed", *self.pruner.key(), self.images.digest, len(self.evaluation))
+        found: Observation = self.source.recall(key, lambda: self.observe(private, "pruned"), "selections")
+        return found, private
 
     def repair(self, private: nn.Module) -> tuple[str | None, str | None]:
         """Repair the private copy in place: (what was changed, None) or (None, why not)."""
-        if self.spec.repair != "none" and len(self.images.train) == 0:
-            return (
-                None,
-                f"The data {self.images.name!r} have no training images to calibrate on; put some under train/.",
-            )
+        if repairs[self.spec.repair].info.needs_data and len(self.images.train) == 0:
+            return None, str(no_training_images(self.images))
         try:
-            images = calibration(self.spec, self.network.info, self.images)
-            return repairs[self.spec.repair].function(self.network.module, private, images, self.watch), None
+            return repairs[self.spec.repair].function(
+                self.network.module, private, self.pruner.calibration, self.watch
+            ), None
         except NotApplicable as why:
             return None, str(why)
 
@@ -185,6 +195,7 @@ class Bench:
         asked, there = self.spec.evaluation_images, len(self.evaluation)
         if there < asked:
             yield f"{asked} evaluation images were asked for; the data have {there}."
+        yield from self.pruner.notes()
         asked, there = self.spec.calibration_images, len(self.images.train)
         if self.spec.repair != "none" and 0 < there < asked:
             yield f"{asked} calibration images were asked for; the data have {there}."

@@ -60,7 +60,7 @@ class Library:
         self._checkpoints = dict(checkpoints or {})
         self._local = local
         self._memo = Memo(size=8)
-        self._facts = Memo(size=64)
+        self._shelves = {"facts": Memo(size=64), "selections": Memo(size=16), "gradients": Memo(size=1)}
 
     def network(self, name: str) -> Network:
         """The network called `name`. Raises ReflowError for an unknown name or weights not on this machine."""
@@ -73,9 +73,9 @@ class Library:
         name = info.data if spec.data == "auto" else spec.data
         return self._memo.get(("images", name, info.size, info.classes), lambda: self._open(name, info))
 
-    def recall(self, key: tuple[object, ...], build: Callable[[], Any]) -> Any:
-        """Facts about networks and images that many specs share (dense answers, scores), built once."""
-        return self._facts.get(key, build)
+    def recall(self, key: tuple[object, ...], build: Callable[[], Any], shelf: str = "facts") -> Any:
+        """What many specs share, built once: "facts" (dense answers, scores), "selections", the latest "gradients"."""
+        return self._shelves[shelf].get(key, build)
 
     def identity(self, spec: Spec) -> str:
         """The content behind a spec's names: hashes of the network and of the images."""

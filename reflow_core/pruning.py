@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -14,21 +14,55 @@ Masks = dict[str, Tensor]
 PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
 
+class EachTime(Mapping[str, Tensor]):
+    """Scores computed from each layer's weights whenever they are looked up, so that no copy of all is kept."""
+
+    def __init__(self, weights: Weights, function: Callable[[Tensor], Tensor]) -> None:
+        self._weights, self._function = weights, function
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._function(self._weights[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """One importance score a weight, by layer name; higher is kept. Sorted values are computed once and kept."""
+    """One importance score a weight, by layer name; higher is kept. What takes a sort is computed once and kept."""
 
-    by_layer: Mapping[str, Tensor]
+    by_layer: Weights
+    _derived: dict[object, Scores] = field(default_factory=dict)
 
     @functools.cached_property
     def pooled(self) -> Tensor:
         """All scores of all layers in ascending order, (number of weights,)."""
-        return torch.cat([score.flatten() for score in self.by_layer.values()]).sort().values
+        return ascending(self.by_layer)
 
     @functools.cached_property
     def each(self) -> dict[str, Tensor]:
         """Each layer's scores in ascending order."""
-        return {name: score.flatten().sort().values for name, score in self.by_layer.items()}
+        return {name: ascending({name: score}) for name, score in self.by_layer.items()}
+
+    def derived(self, key: object, make: Callable[[Scores], Weights]) -> Scores:
+        """Other scores made from these, once a key."""
+        if key not in self._derived:
+            self._derived[key] = Scores(make(self))
+        return self._derived[key]
+
+
+def ascending(scores: Weights) -> Tensor:
+    """All scores in ascending order. Sorted in place by numpy, without the indices that torch.sort makes."""
+    values = torch.empty(sum(score.numel() for score in scores.values()), dtype=next(iter(scores.values())).dtype)
+    start = 0
+    for score in scores.values():
+        values[start : start + score.numel()] = score.flatten()
+        start += score.numel()
+    values.numpy().sort()
+    return values
 
 
 def prunable(network: nn.Module) -> dict[str, Tensor]:
@@ -41,31 +75,39 @@ def pruned_count(total: int, sparsity: float) -> int:
     return round(sparsity * total)
 
 
-def keep_above(scores: Mapping[str, Tensor], ascending: Tensor, count: int) -> Masks:
+def keep_above(scores: Weights, ranked: Tensor, count: int) -> Masks:
     """Masks (True: kept) that remove the `count` lowest scores exactly; ties are removed in order of position.
 
-    `ascending`: the same scores, sorted.
+    `ranked`: the same scores in ascending order.
     """
     if count == 0:
         return {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
-    threshold = ascending[count - 1]
-    ties = count - int(torch.searchsorted(ascending, threshold))
+    threshold = ranked[count - 1]
+    ties, beyond = (int(torch.searchsorted(ranked, threshold, right=right)) for right in (False, True))
+    ties, tied_in_all = count - ties, beyond - ties
     masks = {}
     for name, score in scores.items():
-        keep = score > threshold
-        tied = (score == threshold).flatten().nonzero().flatten()
-        keep.view(-1)[tied[ties:]] = True
-        ties -= min(ties, len(tied))
-        masks[name] = keep
+        masks[name] = score > threshold
+        if ties < tied_in_all:
+            tied = (score == threshold).flatten().nonzero().flatten()
+            masks[name].view(-1)[tied[ties:]] = True
+            ties, tied_in_all = ties - min(ties, len(tied)), tied_in_all - len(tied)
     return masks
 
 
-def apply_masks(network: nn.Module, masks: Masks) -> None:
-    """Zero the masked-out weights of a private copy in place."""
-    modules = dict(network.named_modules())
+def keep_lowest_out(scores: Scores, counts: Mapping[str, int]) -> Masks:
+    """Masks (True: kept) that remove `counts` of the lowest scores of each layer."""
+    masks: Masks = {}
+    for name, score in scores.by_layer.items():
+        masks |= keep_above({name: score}, scores.each[name], counts[name])
+    return masks
+
+
+def install(network: nn.Module, weights: Weights) -> None:
+    """Put weights into the layers of a private copy, in place."""
     with torch.no_grad():
-        for name, mask in masks.items():
-            modules[name].get_parameter("weight").mul_(mask)
+        for name, weight in weights.items():
+            network.get_submodule(name).get_parameter("weight").copy_(weight)
 
 
 def sparsity_of(masks: Masks) -> float:

@@ -18,7 +18,9 @@ class Info:
     """One registered method.
 
     `needs_data`: reads calibration images. `reads`: fields of the spec that only some methods read. `needs_grad`:
-    needs back-propagation. `changes_weights`: alters surviving weights. `paper`: where it comes from.
+    needs back-propagation. `per_sparsity`: chooses anew at every sparsity. `comparison`: which weights compete,
+    "global", "layer" or "row" (those of one output). `changes_weights`: alters surviving weights. `paper`: where it
+    comes from.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Info:
     needs_data: bool = False
     reads: tuple[str, ...] = ()
     needs_grad: bool = False
+    per_sparsity: bool = False
+    comparison: str = "global"
     changes_weights: bool = False
 
 

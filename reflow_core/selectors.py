@@ -1,17 +1,81 @@
-"""Selection of weights: joins a criterion to an allocation."""
+"""Selection of weights: joins a criterion to the limits it has to keep to."""
 
 from __future__ import annotations
 
-from reflow_core.allocations import allocations
-from reflow_core.criteria import Subject, criteria
-from reflow_core.pruning import Masks, Scores
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reflow_core.allocations import Budget, allocations
+from reflow_core.criteria import Limits, Subject, criteria
+from reflow_core.patterns import UNSTRUCTURED, group_numbers, n_of_m
+from reflow_core.pruning import Masks, Scores, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What may be pruned, how much of it, and in which pattern. `excluded`: layers that stay dense."""
+
+    allocation: str
+    budget: Budget
+    pattern: str = UNSTRUCTURED
+    excluded: frozenset[str] = frozenset()
 
 
 def score(subject: Subject, criterion: str) -> Scores:
     """The subject's weights scored by a registered criterion; one scoring serves every sparsity."""
-    return Scores(criteria[criterion].function(subject))
+    method = criteria[criterion]
+    scores = Scores(method.function(subject))
+    return scores.derived("rows", row_ranks) if method.info.comparison == "row" else scores
 
 
-def select(scores: Scores, allocation: str, sparsity: float) -> Masks:
-    """Masks (True: kept) at a sparsity (fraction), by a registered allocation. Raises ReflowError."""
-    return allocations[allocation].function(scores, sparsity)
+def choose(subject: Subject, criterion: str, rules: Rules) -> Masks:
+    """Masks of a criterion that chooses anew at every sparsity. Raises ReflowError."""
+    limits = Limits(
+        rules.budget.sparsity, lambda scores, sparsity: select(scores, rules, sparsity), lambda w: pools(w, rules)
+    )
+    return dict(criteria[criterion].function(dataclasses.replace(subject, limits=limits)))
+
+
+def select(scores: Scores, rules: Rules, sparsity: float | None = None) -> Masks:
+    """Masks (True: kept) within the rules, at another sparsity if one is given. Raises ReflowError."""
+    kept = {name: torch.ones_like(scores.by_layer[name], dtype=torch.bool) for name in sorted(rules.excluded)}
+    if rules.excluded:
+        scores = scores.derived(rules.excluded, lambda all_of_them: without(all_of_them.by_layer, rules.excluded))
+    if rules.pattern != UNSTRUCTURED:
+        return n_of_m(scores.by_layer, rules.pattern) | kept
+    budget = rules.budget if sparsity is None else dataclasses.replace(rules.budget, sparsity=sparsity)
+    return allocations[rules.allocation].function(scores, budget) | kept
+
+
+def without(weights: Weights, excluded: frozenset[str]) -> Weights:
+    """All layers but some."""
+    return {name: weight for name, weight in weights.items() if name not in excluded}
+
+
+def row_ranks(scores: Scores) -> Weights:
+    """Each score's rank within its output row, 0 to 1, so that one threshold takes the same share of every row."""
+    return {name: _ranks(score) for name, score in scores.by_layer.items()}
+
+
+def _ranks(score: Tensor) -> Tensor:
+    rows = score.flatten(1)
+    return (rows.argsort(dim=1, stable=True).argsort(dim=1) / rows.shape[1]).view_as(score)
+
+
+def pools(weights: Weights, rules: Rules) -> dict[str, Tensor]:
+    """For each weight the number of its budget: the network's, its layer's or its N:M group's; −1 if excluded."""
+    found: dict[str, Tensor] = {}
+    following = 0
+    for name, weight in weights.items():
+        if name in rules.excluded:
+            found[name] = torch.full(weight.shape, -1)
+        elif rules.pattern != UNSTRUCTURED:
+            found[name] = group_numbers(weight, rules.pattern) + following
+            following = int(found[name].max()) + 1
+        else:
+            found[name] = torch.full(weight.shape, following)
+            following += allocations[rules.allocation].info.comparison != "global"
+    return found

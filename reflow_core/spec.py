@@ -13,18 +13,25 @@ from reflow_core.errors import ReflowError, unknown
 
 MAX_SPARSITY = 0.99
 STATISTICS = ("population", "pooled", "batch_mean", "ema")
+CALIBRATION = ("calibration_images", "calibration_view", "calibration_skew")  # which images calibrate
 CALIBRATION_VIEWS = ("train", "eval")
+PATTERNS = ("unstructured", "2:4", "1:4", "4:8")
+EXCLUDES = ("none", "first", "classifier", "both")
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
     """One question to the lab; hashable, and the same everywhere: URL, store key, command line, sweep.
 
-    `model`, `criterion`, `allocation`, `repair`: names in the registries. `data`: an image set's name, or "auto" for
-    the one the model was trained on. `sparsity`: fraction of the prunable weights set to zero, 0 to 0.99.
-    `statistics`: how REFLOW estimates moments. `calibration_view`: "train" (augmented as in training) or "eval".
-    `calibration_batch`: images a batch where `statistics` depends on it. `calibration_images`, `evaluation_images`:
-    how many to use at most. `seed`: draws the images, the augmentation and random scores.
+    `model`, `criterion`, `update`, `allocation`, `repair`: names in the registries. `data`: an image set's name, or
+    "auto" for the one the model was trained on. `pattern`: "unstructured" or "N:M" (keep N of every M along the input
+    channels, which fixes the sparsity). `sparsity`: fraction of the weights that may be pruned set to zero, 0 to 0.99.
+    `layer_sparsity`: for the allocation "custom", as "conv1:0.5,linear:0.9"; other layers get `sparsity`. `exclude`:
+    layers that stay dense, the first convolution, the classifier, both or none. `statistics`: how REFLOW estimates
+    moments. `calibration_view`: "train" (augmented as in training) or "eval". `calibration_batch`: images a batch where
+    `statistics` depends on it. `calibration_skew`: share of the calibration images that come from one class, beyond a
+    fair draw. `calibration_images`, `evaluation_images`: how many to use at most. `seed`: draws the images, the
+    augmentation and random scores.
 
     Raises ReflowError where a value is out of range. Which values mean nothing beside the others depends on what the
     methods read: see `diagnose.idle`.
@@ -33,13 +40,18 @@ class Spec:
     model: str = "resnet20-digits"
     data: str = "auto"
     criterion: str = "magnitude"
+    update: str = "none"
     allocation: str = "global"
+    pattern: str = "unstructured"
     sparsity: float = 0.8
+    layer_sparsity: str = ""
+    exclude: str = "none"
     repair: str = "reflow"
     statistics: str = "population"
     calibration_images: int = 512
     calibration_view: str = "train"
     calibration_batch: int = 128
+    calibration_skew: float = 0.0
     evaluation_images: int = 700
     seed: int = 0
 
@@ -49,9 +61,13 @@ class Spec:
         _in_range("sparsity", self.sparsity, 0, MAX_SPARSITY)
         for name in ("calibration_images", "evaluation_images", "calibration_batch"):
             _in_range(name, getattr(self, name), 1, 1_000_000)
+        _in_range("calibration_skew", self.calibration_skew, 0, 1)
+        by_layer(self.layer_sparsity)
         _in_range("seed", self.seed, 0, 2**31 - 1)
         _one_of("statistics", self.statistics, STATISTICS)
         _one_of("calibration_view", self.calibration_view, CALIBRATION_VIEWS)
+        _one_of("pattern", self.pattern, PATTERNS)
+        _one_of("exclude", self.exclude, EXCLUDES)
 
     def to_dict(self) -> dict[str, str | float | int]:
         """All fields by name, in order."""
@@ -87,6 +103,21 @@ def read(values: Mapping[str, str]) -> tuple[Spec, list[str]]:
         except ReflowError as error:
             problems.append(f"{error} Showing {name}={getattr(spec, name)} instead.")
     return spec, problems
+
+
+def by_layer(text: str) -> dict[str, float]:
+    """ "conv1:0.5,linear:0.9" as fractions by layer name. Raises ReflowError for anything else."""
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, colon, share = part.rpartition(":")
+        try:
+            found[name.strip()] = float(share)
+        except ValueError:
+            colon = ""
+        if not (colon and name.strip()):
+            raise ReflowError(f"layer_sparsity={part!r} is not LAYER:FRACTION; write for example conv1:0.5,linear:0.9.")
+        _in_range(f"layer_sparsity of {name.strip()}", found[name.strip()], 0, MAX_SPARSITY)
+    return found
 
 
 def _typed(name: str, value: Any) -> str | float | int:

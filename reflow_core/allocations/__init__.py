@@ -1,12 +1,22 @@
-"""Allocations: one function a file, from scores and a sparsity to masks. How much each layer loses is decided here."""
+"""Allocations: one function a file, from scores and a budget to masks. How much each layer loses is decided here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from reflow_core.pruning import Masks, Scores
 from reflow_core.registry import Registry, import_siblings
 
-Allocation = Callable[[Scores, float], Masks]
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """`sparsity`: fraction of all weights together. `layers`: fractions of single layers, for those that read them."""
+
+    sparsity: float
+    layers: Mapping[str, float] = field(default_factory=dict)
+
+
+Allocation = Callable[[Scores, Budget], Masks]
 allocations: Registry[Allocation] = Registry("allocation")
 import_siblings(__name__, list(__path__))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
 
 from reflow_core.criteria import Subject, criteria
+from reflow_core.pruning import EachTime, Weights
 from reflow_core.registry import Info
 
 
 @criteria.register(
     Info("magnitude", "Magnitude", "Keep the weights with the largest absolute value.", "Han et al., arXiv 1506.02626")
 )
-def magnitude(subject: Subject) -> dict[str, Tensor]:
+def magnitude(subject: Subject) -> Weights:
     """|w|, in each weight's own shape."""
-    return {name: weight.abs() for name, weight in subject.weights.items()}
+    return EachTime(subject.weights, torch.abs)

@@ -26,10 +26,16 @@ class Images:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def __getitem__(self, which: slice | Tensor) -> Images:
+        return Images(self.pixels[which], None if self.labels is None else self.labels[which])
+
     def take(self, count: int, seed: int) -> Images:
         """At most `count` images drawn without replacement, in a seeded order, so that any prefix is a fair sample."""
-        chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
-        return Images(self.pixels[chosen], None if self.labels is None else self.labels[chosen])
+        return self[self.order(seed)[:count]]
+
+    def order(self, seed: int) -> Tensor:
+        """The seeded order (N,) in which images are drawn."""
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
     def png(self, index: int) -> bytes:
         """One image as a PNG file, pixel for pixel."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from reflow_core import Library, Spec, diagnose, stats
+from reflow_core.allocations import Budget
 from reflow_core.anatomy import anatomy
 from reflow_core.calibration import Calibration
 from reflow_core.errors import Cancelled
@@ -22,14 +23,18 @@ from reflow_core.models.catalogue import find
 from reflow_core.models.checkpoint import fingerprint
 from reflow_core.moments import Moments, image_moments, over_images
 from reflow_core.probes import observe
-from reflow_core.pruning import Scores, apply_masks, prunable, sparsity_of
+from reflow_core.pruning import Masks, Scores, install, prunable, sparsity_of
 from reflow_core.repairs.reflow import batch_norms, reflow
-from reflow_core.selectors import select
+from reflow_core.selectors import Rules, select
 from reflow_core.watch import ignore
 
 
 def magnitudes(network: nn.Module) -> Scores:
     return Scores({name: weight.abs() for name, weight in prunable(network).items()})
+
+
+def masks_of(scores: Scores, allocation: str, sparsity: float) -> Masks:
+    return select(scores, Rules(allocation, Budget(sparsity)))
 
 
 def small(seed: int = 0) -> nn.Module:
@@ -42,14 +47,15 @@ def small(seed: int = 0) -> nn.Module:
 
 def pruned(network: nn.Module, sparsity: float = 0.7) -> nn.Module:
     private = copy.deepcopy(network)
-    apply_masks(private, select(magnitudes(network), "global", sparsity))
+    masks = masks_of(magnitudes(network), "global", sparsity)
+    install(private, {name: weight * masks[name] for name, weight in prunable(network).items()})
     return private
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.013, 0.5, 0.8, 0.99])
 def test_global_masks_equal_torch_prune(sparsity: float) -> None:
     network = small()
-    masks = select(magnitudes(network), "global", sparsity)
+    masks = masks_of(magnitudes(network), "global", sparsity)
     theirs = copy.deepcopy(network)
     layers = [(module, "weight") for module in theirs.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     prune.global_unstructured(layers, prune.L1Unstructured, amount=sparsity)
@@ -63,7 +69,7 @@ def test_global_masks_equal_torch_prune(sparsity: float) -> None:
 def test_ties_are_removed_exactly_and_in_order_of_position(count: int, sparsity: float, levels: int) -> None:
     generator = torch.Generator().manual_seed(count)
     values = torch.randint(0, levels, (count,), generator=generator).float()
-    masks = select(Scores({"a": values[: count // 2], "b": values[count // 2 :]}), "global", sparsity)
+    masks = masks_of(Scores({"a": values[: count // 2], "b": values[count // 2 :]}), "global", sparsity)
     removed = round(sparsity * count)
     order = sorted(range(count), key=lambda place: (values[place].item(), place))[:removed]
     kept = torch.cat([masks["a"], masks["b"]])
@@ -73,11 +79,11 @@ def test_ties_are_removed_exactly_and_in_order_of_position(count: int, sparsity:
 def test_uniform_removes_the_same_fraction_of_each_layer_and_masks_are_nested() -> None:
     scores = magnitudes(small())
     for allocation in ("global", "uniform"):
-        tight, loose = (select(scores, allocation, sparsity) for sparsity in (0.9, 0.6))
+        tight, loose = (masks_of(scores, allocation, sparsity) for sparsity in (0.9, 0.6))
         assert all(not (tight[name] & ~loose[name]).any() for name in tight), allocation
-    for name, mask in select(scores, "uniform", 0.6).items():
+    for name, mask in masks_of(scores, "uniform", 0.6).items():
         assert int((~mask).sum()) == round(0.6 * mask.numel()), name
-    assert sparsity_of(select(scores, "global", 0.6)) == pytest.approx(0.6, abs=1e-5)
+    assert sparsity_of(masks_of(scores, "global", 0.6)) == pytest.approx(0.6, abs=1e-5)
 
 
 def layer_by_layer(network: nn.Module, inputs: Tensor) -> None:
@@ -157,7 +163,7 @@ def test_a_cancelled_calibration_leaves_no_mode_or_hook_behind() -> None:
 
 def test_after_reflow_parameters_equal_dense_times_mask_bit_for_bit() -> None:
     dense, private = small(), pruned(small(), 0.8)
-    masks = select(magnitudes(dense), "global", 0.8)
+    masks = masks_of(magnitudes(dense), "global", 0.8)
     reflow(dense, private, Calibration(torch.randn(64, 3, 16, 16), "population", 128), ignore)
     for name, parameter in private.named_parameters():
         layer = name.removesuffix(".weight")

@@ -1,0 +1,125 @@
+"""From a spec to a pruned network: what is kept, and the values of the weights that are left."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from reflow_core.allocations import Budget
+from reflow_core.anatomy import Anatomy
+from reflow_core.calibration import Calibration, calibration, no_training_images
+from reflow_core.criteria import Samples, Subject, criteria
+from reflow_core.data.images import ImageSet
+from reflow_core.gradients import MOST_SAMPLES, gradient_matrix
+from reflow_core.library import Library, Network
+from reflow_core.patterns import UNSTRUCTURED, divisible, parse
+from reflow_core.pruning import Masks, Scores, Weights, prunable
+from reflow_core.selectors import Rules, choose, score, select
+from reflow_core.spec import CALIBRATION, Spec, by_layer
+from reflow_core.updates import updates
+from reflow_core.watch import Watch
+
+SELECTION = ("criterion", "update", "allocation", "pattern", "sparsity", "layer_sparsity", "exclude", "seed")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pruned:
+    """Masks (True: kept) and the weights with zeros where they are False, by layer name."""
+
+    masks: Masks
+    weights: Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Pruner:
+    """Prunes one network as a spec says; what other specs can use too is kept in `source`."""
+
+    spec: Spec
+    source: Library
+    network: Network
+    images: ImageSet
+    anatomy: Anatomy
+    example: Tensor
+    watch: Watch
+
+    def prune(self) -> Pruned:
+        """Select and update, once for all specs that differ only in what follows. Raises ReflowError."""
+        found: Pruned = self.source.recall(("pruned", *self.key()), self._prune, "selections")
+        return found
+
+    def _prune(self) -> Pruned:
+        if criteria[self.spec.criterion].info.per_sparsity:
+            masks = choose(self.subject, self.spec.criterion, self.rules)
+        else:
+            masks = select(self.scores(), self.rules)
+        return Pruned(masks, updates[self.spec.update].function(self.subject, masks))
+
+    def key(self) -> tuple[object, ...]:
+        """All that masks and updated weights depend on."""
+        return self.network.digest, *(getattr(self.spec, name) for name in SELECTION), *self._data_key()
+
+    def _data_key(self) -> tuple[object, ...]:
+        infos = criteria[self.spec.criterion].info, updates[self.spec.update].info
+        if not any(info.needs_data for info in infos):
+            return ()
+        return self.images.digest, *(getattr(self.spec, name) for name in CALIBRATION)
+
+    def scores(self) -> Scores:
+        """The criterion's scores, shared by all sparsities, allocations and patterns."""
+        key = ("scores", self.network.digest, self.spec.criterion, self.spec.seed, *self._data_key())
+        found: Scores = self.source.recall(key, lambda: score(self.subject, self.spec.criterion))
+        return found
+
+    @functools.cached_property
+    def calibration(self) -> Calibration:
+        """The calibration images of the spec."""
+        return calibration(self.spec, self.network.info, self.images)
+
+    @functools.cached_property
+    def subject(self) -> Subject:
+        """What criteria and updates look at."""
+        weights = prunable(self.network.module)
+        return Subject(
+            self.network.module, weights, self.spec.seed, self._samples, self._gradients, self.example, watch=self.watch
+        )
+
+    def _samples(self) -> Samples:
+        if len(self.images.train) == 0:
+            raise no_training_images(self.images)
+        few = slice(0, MOST_SAMPLES)
+        labels = self.calibration.labels
+        return Samples(self.calibration.inputs[few], None if labels is None else labels[few])
+
+    def _gradients(self) -> Tensor:
+        def build() -> Tensor:
+            samples, network = self._samples(), self.network.module
+            return gradient_matrix(network, self.subject.weights, samples.inputs, samples.classes, self.watch)
+
+        key = ("gradients", self.network.digest, self.spec.seed, *self._data_key())
+        found: Tensor = self.source.recall(key, build, "gradients")
+        return found
+
+    @functools.cached_property
+    def rules(self) -> Rules:
+        """How much is pruned, of what, in which pattern."""
+        ends = {"first": [self.anatomy.first], "classifier": [self.anatomy.classifier]}
+        ends["both"] = ends["first"] + ends["classifier"]
+        excluded = frozenset(name for name in ends.get(self.spec.exclude, []) if name is not None)
+        budget = Budget(self.spec.sparsity, by_layer(self.spec.layer_sparsity))
+        return Rules(self.spec.allocation, budget, self.spec.pattern, excluded)
+
+    def notes(self) -> Iterator[str]:
+        """What the person should know about the selection."""
+        info, unstructured = criteria[self.spec.criterion].info, self.spec.pattern == UNSTRUCTURED
+        if info.comparison == "row" and unstructured and self.spec.allocation == "global":
+            yield f"{info.title} compares weights within one output only, so every output loses the same share."
+        reads = info.needs_data or updates[self.spec.update].info.needs_data
+        if reads and (there := len(self.calibration.inputs)) > MOST_SAMPLES:
+            yield f"The weights were chosen on the first {MOST_SAMPLES} of {there} calibration images."
+        if not unstructured:
+            weights, group = prunable(self.network.module), parse(self.spec.pattern)[1]
+            if odd := [name for name, weight in weights.items() if not divisible(weight, group)]:
+                yield f"Dense, since their input channels do not come in groups of {group}: {', '.join(odd)}."
