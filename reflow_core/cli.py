@@ -32,6 +32,7 @@ from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec
 from reflow_core.store import Store
 from reflow_core.sweep import along
 from reflow_core.train import RECIPES, Recipe, save, train
+from reflow_core.updates import updates
 from reflow_core.verdict import percent, verdict
 from reflow_core.work import answer
 
@@ -48,13 +49,18 @@ OPTIONS = {
     "model": ("--model", "a network's name; 'models' lists them"),
     "data": ("--data", "an image set's name, a folder with train/CLASS/*.png and test/CLASS/*.png, or an .npz file"),
     "criterion": ("--criterion", f"how weights are scored: {', '.join(criteria.names())}"),
+    "update": ("--update", f"what the weights that are left do about it: {', '.join(updates.names())}"),
     "allocation": ("--allocation", f"how the sparsity is spread over the layers: {', '.join(allocations.names())}"),
+    "pattern": ("--pattern", "unstructured, or N:M, which fixes the sparsity: 2:4, 1:4, 4:8"),
     "sparsity": ("--sparsity", "fraction of the weights removed, 0 to 0.99"),
+    "layer_sparsity": ("--layer-sparsity", "for --allocation custom, as conv1:0.5,linear:0.9"),
+    "exclude": ("--exclude", "layers kept dense: none, first, classifier, both"),
     "repair": ("--repair", f"what is done about it: {', '.join(repairs.names())}"),
     "statistics": ("--statistics", "REFLOW's estimate: population, pooled, batch_mean, ema"),
     "calibration_images": ("--calibration", "training images to calibrate on"),
     "calibration_view": ("--calibration-view", "train (augmented as in training) or eval"),
     "calibration_batch": ("--calibration-batch", "images a batch for pooled, batch_mean and ema"),
+    "calibration_skew": ("--calibration-skew", "share of the calibration images taken from one class, 0 to 1"),
     "evaluation_images": ("--evaluation", "images to evaluate on"),
     "seed": ("--seed", "draws the images, the augmentation and random scores"),
 }

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
 from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
-from reflow_core.errors import unknown
+from reflow_core.errors import ReflowError, unknown
 from reflow_core.figures import SIMILARITIES
 from reflow_core.library import available
 from reflow_core.models.catalogue import catalogue, find
+from reflow_core.patterns import UNSTRUCTURED
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
-from reflow_core.spec import CALIBRATION_VIEWS, DEFAULTS, MAX_SPARSITY, STATISTICS, Spec, read
+from reflow_core.spec import CALIBRATION_VIEWS, DEFAULTS, EXCLUDES, MAX_SPARSITY, PATTERNS, STATISTICS, Spec, read
+from reflow_core.updates import updates
 
 OPENED = "_opened"
 STATISTICS_HELP = (
@@ -31,9 +34,15 @@ def controls() -> Spec:
     if (opened := st.session_state.get(OPENED)) is None:
         opened = st.session_state[OPENED] = Opened(link_problems())
     with st.sidebar:
-        chosen = _network() | _pruning() | _repair() | _evaluation()
+        chosen = _network() | _pruning()
+        methods = criteria[str(chosen["criterion"])], updates[str(chosen["update"])]
+        chosen |= _repair(any(method.info.needs_data for method in methods)) | _evaluation()
         st.button("Reset all", on_click=_reset, icon=":material/restart_alt:", width="stretch")
-    spec = Spec(**chosen)  # type: ignore[arg-type]
+    try:
+        spec = Spec(**chosen)  # type: ignore[arg-type]
+    except ReflowError as error:  # only free text can be wrong here
+        st.error(str(error), icon=":material/error:")
+        st.stop()
     for problem in opened.still_true(spec):
         said.warning(problem, icon=":material/link_off:")
     return spec
@@ -59,7 +68,7 @@ def link_problems() -> list[str]:
     model = parameters.get("model")
     own = find(model if model in catalogue else str(DEFAULTS["model"])).data
     offered = {"model": list(catalogue), "data": ("auto", own), "similarity": list(SIMILARITIES)}
-    offered |= {registry.kind: registry.names() for registry in (criteria, allocations, repairs)}
+    offered |= {registry.kind: registry.names() for registry in (criteria, updates, allocations, repairs)}
     for name, known in offered.items():
         problems += unknown_in_link(name, known)
     return problems
@@ -93,29 +102,60 @@ def _network() -> dict[str, object]:
 
 
 def _pruning() -> dict[str, object]:
-    sparsity = st.number_input(
-        "Sparsity (fraction)",
-        0.0,
-        MAX_SPARSITY,
-        float(DEFAULTS["sparsity"]),
-        0.01,
-        format="%g",
-        help="Fraction of all convolution and linear weights set to zero, 0 to 0.99. The big slider moves this number.",
-        key="sparsity",
+    how_much = st.container()  # stands first, though the pattern below decides whether it is asked at all
+    chosen: dict[str, object] = {"criterion": _registered("criterion", "Criterion", criteria)}
+    with st.expander("Update, pattern, exceptions"):
+        chosen["update"] = _registered("update", "Update", updates)
+        chosen["pattern"] = st.selectbox(
+            "Pattern",
+            PATTERNS,
+            help="N:M keeps N of every M weights along the input channels, as sparse tensor cores want it; that fixes "
+            "the sparsity at 1 − N/M.",
+            key="pattern",
+            bind="query-params",
+        )
+        chosen["exclude"] = st.selectbox(
+            "Kept dense",
+            EXCLUDES,
+            help="Layers that are not pruned: the first convolution, the classifier, both or none. The sparsity then "
+            "counts over the others.",
+            key="exclude",
+            bind="query-params",
+        )
+    with how_much:
+        fixed = chosen["pattern"] != UNSTRUCTURED
+        sparsity = _fraction(
+            "sparsity",
+            "Sparsity (fraction)",
+            MAX_SPARSITY,
+            0.01,
+            disabled=fixed,
+            help="Fraction of all convolution and linear weights set to zero, 0 to 0.99. The big slider moves this "
+            "number.",
+        )
+        return chosen if fixed else chosen | {"sparsity": sparsity} | _spread()
+
+
+def _spread() -> dict[str, object]:
+    allocation = _registered("allocation", "Allocation", allocations)
+    if "layer_sparsity" not in allocations[allocation].info.reads:
+        return {"allocation": allocation}
+    text = st.text_input(
+        "Sparsity by layer",
+        placeholder="conv1:0.3,linear:0.5",
+        help="LAYER:FRACTION, with commas between; layers not named get the sparsity above. The table under “What each "
+        "layer still knows” names them.",
+        key="layer_sparsity",
         bind="query-params",
     )
-    return {
-        "sparsity": round(sparsity, 6),
-        "criterion": _registered("criterion", "Criterion", criteria),
-        "allocation": _registered("allocation", "Allocation", allocations),
-    }
+    return {"allocation": allocation, "layer_sparsity": text.replace(" ", "")}
 
 
-def _repair() -> dict[str, object]:
+def _repair(selection_reads: bool) -> dict[str, object]:
     repair = _registered("repair", "Repair", repairs)
     info = repairs[repair].info
     chosen: dict[str, object] = {"repair": repair}
-    if not info.needs_data:
+    if not (info.needs_data or selection_reads):
         return chosen
     if "statistics" in info.reads:
         chosen["statistics"] = st.selectbox(
@@ -131,8 +171,15 @@ def _repair() -> dict[str, object]:
             key="calibration_view",
             bind="query-params",
         ),
+        "calibration_skew": _fraction(
+            "calibration_skew",
+            "Calibration skew",
+            1.0,
+            0.1,
+            help="Share of the calibration images taken from a single class, 0 to 1. 0: a fair draw.",
+        ),
     }
-    if chosen.get("statistics", "population") != "population":
+    if "calibration_batch" in info.reads and chosen["statistics"] != "population":
         chosen["calibration_batch"] = _count("calibration_batch", "Calibration batch", "Images a batch.")
     return chosen
 
@@ -161,6 +208,13 @@ def _registered(name: str, label: str, registry: Registry) -> str:  # type: igno
         key=name,
         bind="query-params",
     )
+
+
+def _fraction(name: str, label: str, most: float, step: float, **more: Any) -> float:
+    value = st.number_input(
+        label, 0.0, most, float(DEFAULTS[name]), step, format="%g", key=name, bind="query-params", **more
+    )
+    return round(value, 6)
 
 
 def _count(name: str, label: str, text: str) -> int:

@@ -111,7 +111,8 @@ def _cell(found: Diagnosis, number: int, png: bytes) -> str:
 def take_away(found: Diagnosis) -> None:
     """The same result elsewhere: the command line, JSON, the tables of the scope."""
     options = [
-        f"--{OPTION_NAMES.get(name, name)} {shlex.quote(str(v))}" for name, v in found.spec.differences().items()
+        f"--{OPTION_NAMES.get(name, name.replace('_', '-'))} {shlex.quote(str(v))}"
+        for name, v in found.spec.differences().items()
     ]
     box = st.expander("Take it away", key="take", on_change="rerun", icon=":material/output:")
     if not box.open:
@@ -127,6 +128,4 @@ def take_away(found: Diagnosis) -> None:
 OPTION_NAMES = {
     "calibration_images": "calibration",
     "evaluation_images": "evaluation",
-    "calibration_view": "calibration-view",
-    "calibration_batch": "calibration-batch",
 }

@@ -54,6 +54,8 @@ class Scope {
     if (!this.dragging && this.sent == null) this.slider.value = Math.round(100 * data.value);
     this.preset = data.demo ? this.preset ?? data.preset : 0;
     this.root.classList.toggle("demo", data.demo);
+    this.root.classList.toggle("fixed", data.fixed);
+    this.slider.disabled = data.fixed;
     this.slider.setAttribute("aria-label", "Sparsity in percent");
     this.find(".ratios .plot").setAttribute("aria-valuemax", data.layers.length);
     this.presetButtons();

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from reflow_core.diagnose import idle
 from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis
 from reflow_core.sweep import pack
@@ -29,12 +30,18 @@ def scope(
     presets: Sequence[Mapping[str, Any]] = (),
     preset: int = 0,
 ) -> None:
-    """Draw a diagnosis and the sweep around it. A released slider and a clicked layer go into the page's controls."""
+    """Draw a diagnosis and the sweep around it. A released slider and a clicked layer go into the page's controls.
+
+    Where a pattern fixes the sparsity, the slider stands still at the one reached.
+    """
+    fixed = "sparsity" in idle(found.spec)
+    value = round(found.sparsity, 4) if fixed else found.spec.sparsity
     _component()(
         key=KEY,
         data={
-            "value": found.spec.sparsity,
-            "exact": pack(found),
+            "value": value,
+            "fixed": fixed,
+            "exact": pack(found) | {"sparsity": value},
             "points": list(points),
             "layers": [row.name for row in found.layers],
             "layer": layer,

@@ -10,6 +10,7 @@ import streamlit as st
 from pages.ui.controls import unknown_in_link
 from pages.ui.lab import lab
 from pages.ui.scope import scope
+from reflow_core.diagnose import idle
 from reflow_core.errors import ReflowError
 from reflow_core.library import available, download
 from reflow_core.models.catalogue import find
@@ -40,9 +41,12 @@ def diagnosed(spec: Spec) -> Diagnosis:
 
 def stage(found: Diagnosis, presets: Sequence[Mapping[str, Any]] = (), preset: int = 0) -> str | None:
     """Draw the scope with the sweep around it; returns the layer that every panel shows."""
+    layer = chosen_layer(found)
+    if "sparsity" in idle(found.spec):
+        scope(found, [], layer)
+        return layer
     sweep = lab().sweep(found.spec)
     sweep.look()
-    layer = chosen_layer(found)
     scope(found, list(sweep.points.values()), layer, presets, preset)
     st.session_state["_drawn"] = len(sweep.points)
     st.fragment(progress, run_every=1.0 if sweep.running else None)(sweep)
