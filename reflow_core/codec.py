@@ -15,14 +15,14 @@ from reflow_core.result import Answers, Diagnosis, Layer
 from reflow_core.spec import Spec
 
 Arrays = dict[str, NDArray[Any]]
-_ARRAYS = ("labels", "answers", "layers")
+_ARRAYS = ("labels", "answers", "layers", "kept")
 
 
 def encode(found: Diagnosis) -> bytes:
     """Lossless: decode(encode(found)) equals found in every value."""
     plain = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name not in _ARRAYS}
     plain |= {"spec": found.spec.to_dict(), "seconds": dict(found.seconds)}
-    arrays: Arrays = {} if found.labels is None else {"labels": found.labels}
+    arrays: Arrays = {"kept": found.kept} if found.labels is None else {"kept": found.kept, "labels": found.labels}
     plain["answers"] = {arm: _pack_answers(arm, answers, arrays) for arm, answers in found.answers.items()}
     plain["layers"] = [_pack_layer(number, layer, arrays) for number, layer in enumerate(found.layers)]
     arrays["plain"] = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
@@ -46,6 +46,7 @@ def decode(content: bytes) -> Diagnosis:
             "unmeasured": tuple((name, reason) for name, reason in plain["unmeasured"]),
             "notes": tuple(plain["notes"]),
             "labels": arrays.get("labels"),
+            "kept": arrays["kept"],
             "answers": answers,
             "layers": layers,
         }

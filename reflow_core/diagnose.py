@@ -23,7 +23,7 @@ from reflow_core.library import Library, Network
 from reflow_core.patterns import UNSTRUCTURED
 from reflow_core.probes import PROBED, Observation, observe
 from reflow_core.pruner import Pruned, Pruner
-from reflow_core.pruning import Masks, install, sparsity_of
+from reflow_core.pruning import Masks, install, kept_sample, sparsity_of
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.result import Diagnosis, Layer, finite
 from reflow_core.spec import CALIBRATION, DEFAULTS, Spec
@@ -47,8 +47,7 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
         bench.open()
     with bench.timed("dense"):
         dense = bench.dense()
-    with bench.timed("prune"):
-        pruned = bench.prune()
+    pruned = bench.prune()
     with bench.timed("pruned"):
         observation, private = bench.pruned(pruned)
     observed = {"dense": dense, "pruned": observation}
@@ -132,8 +131,10 @@ class Bench:
         return found
 
     def prune(self) -> Pruned:
-        """What is kept and the weights that are left."""
-        return self.pruner.prune()
+        """What is kept and the weights that are left; its seconds are those of the one time it was computed."""
+        found = self.pruner.prune()
+        self.seconds["prune"] = found.seconds
+        return found
 
     def pruned(self, pruned: Pruned) -> tuple[Observation, nn.Module]:
         """The pruned network's observation, shared by all repairs, and a private copy of the network to repair."""
@@ -182,6 +183,7 @@ class Bench:
             repair_report=report,
             unmeasured=self.anatomy.unmeasured,
             notes=tuple(self.notes(observed)),
+            kept=kept_sample(masks),
             seconds=self.seconds,
         )
 

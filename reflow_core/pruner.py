@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -22,18 +25,20 @@ from reflow_core.spec import CALIBRATION, Spec, by_layer
 from reflow_core.updates import updates
 from reflow_core.watch import Watch
 
+T = TypeVar("T")
 SELECTION = ("criterion", "update", "allocation", "pattern", "sparsity", "layer_sparsity", "exclude", "seed")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Pruned:
-    """Masks (True: kept) and the weights with zeros where they are False, by layer name."""
+    """Masks (True: kept) and the weights with zeros where they are False, by layer name; `seconds`: what they cost."""
 
     masks: Masks
     weights: Weights
+    seconds: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Pruner:
     """Prunes one network as a spec says; what other specs can use too is kept in `source`."""
 
@@ -44,11 +49,30 @@ class Pruner:
     anatomy: Anatomy
     example: Tensor
     watch: Watch
+    _price: dict[tuple[object, ...], float] = field(default_factory=dict, init=False)  # seconds of what was used
+    _inside: float = field(default=0.0, init=False)  # seconds just spent in parts of what is being built
 
     def prune(self) -> Pruned:
         """Select and update, once for all specs that differ only in what follows. Raises ReflowError."""
-        found: Pruned = self.source.recall(("pruned", *self.key()), self._prune, "selections")
-        return found
+        found = self._shared(("pruned", *self.key()), self._prune, "selections")
+        return dataclasses.replace(found, seconds=sum(self._price.values()))
+
+    def _shared(self, key: tuple[object, ...], build: Callable[[], T], shelf: str = "facts") -> T:
+        """What is built once for many specs; its own seconds and those of its parts are added to `_price`."""
+        begun = time.perf_counter()
+
+        def priced() -> tuple[T, dict[tuple[object, ...], float]]:
+            price, inside = self._price, self._inside
+            self._price, self._inside, start = {}, 0.0, time.perf_counter()
+            value = build()
+            own = time.perf_counter() - start - self._inside
+            found, self._price, self._inside = self._price | {key: own}, price, inside
+            return value, found
+
+        value, price = self.source.recall(key, priced, shelf)
+        self._price |= price
+        self._inside += time.perf_counter() - begun
+        return value
 
     def _prune(self) -> Pruned:
         if criteria[self.spec.criterion].info.per_sparsity:
@@ -70,8 +94,7 @@ class Pruner:
     def scores(self) -> Scores:
         """The criterion's scores, shared by all sparsities, allocations and patterns."""
         key = ("scores", self.network.digest, self.spec.criterion, self.spec.seed, *self._data_key())
-        found: Scores = self.source.recall(key, lambda: score(self.subject, self.spec.criterion))
-        return found
+        return self._shared(key, lambda: score(self.subject, self.spec.criterion))
 
     @functools.cached_property
     def calibration(self) -> Calibration:
@@ -99,8 +122,7 @@ class Pruner:
             return gradient_matrix(network, self.subject.weights, samples.inputs, samples.classes, self.watch)
 
         key = ("gradients", self.network.digest, self.spec.seed, *self._data_key())
-        found: Tensor = self.source.recall(key, build, "gradients")
-        return found
+        return self._shared(key, build, "gradients")
 
     @functools.cached_property
     def rules(self) -> Rules:

@@ -6,11 +6,14 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Weights = Mapping[str, Tensor]
 Masks = dict[str, Tensor]
+SAMPLED = 65_536  # weights whose fate a diagnosis remembers; a share is then right to 0.2 %
 PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
 
@@ -108,6 +111,14 @@ def install(network: nn.Module, weights: Weights) -> None:
     with torch.no_grad():
         for name, weight in weights.items():
             network.get_submodule(name).get_parameter("weight").copy_(weight)
+
+
+def kept_sample(masks: Masks) -> NDArray[np.bool_]:
+    """The masks at SAMPLED positions drawn once for all networks of this size, or everywhere where there are fewer."""
+    every = torch.cat([mask.flatten() for mask in masks.values()])
+    if len(every) > SAMPLED:
+        every = every[torch.randint(len(every), (SAMPLED,), generator=torch.Generator().manual_seed(0))]
+    return every.numpy()
 
 
 def sparsity_of(masks: Masks) -> float:

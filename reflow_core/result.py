@@ -85,7 +85,8 @@ class Diagnosis:
     `data`: the image set used. `labels`: (N,) or None without labels. `answers`: by arm; "repaired" is missing where
     `reason` says why. `sparsity`: the fraction really reached. `probed`: images behind `layers`. `unmeasured`:
     layers that could not be measured, with the reason. `repair_report`: what the repair changed. `notes`: what the
-    person should know about the input. `seconds`: by stage, not part of the result's identity.
+    person should know about the input. `kept`: whether each of a fixed sample of the weights is kept, for overlaps
+    between masks. `seconds`: by stage, not part of the result's identity.
     """
 
     spec: Spec
@@ -101,6 +102,7 @@ class Diagnosis:
     repair_report: str | None = None
     unmeasured: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    kept: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -122,6 +124,12 @@ class Diagnosis:
     def outcomes(self) -> dict[str, Outcome]:
         """The summaries of all arms there are, in order."""
         return {arm: self.outcome(arm) for arm in ARMS if arm in self.answers}
+
+
+def jaccard(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Overlap of two masks, 0 to 1: weights that both keep over weights that either keeps; 1 if neither keeps any."""
+    either = int((one | other).sum())
+    return float((one & other).sum() / either) if either else 1.0
 
 
 @dataclass(frozen=True, slots=True)
