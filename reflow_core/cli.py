@@ -30,6 +30,7 @@ from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis, to_json
 from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec
 from reflow_core.store import Store
+from reflow_core.study import row
 from reflow_core.sweep import along
 from reflow_core.train import RECIPES, Recipe, save, train
 from reflow_core.updates import updates
@@ -209,19 +210,6 @@ WRITERS: dict[str, Any] = {
     ".json": lambda table, out: table.to_json(out, orient="records"),
     ".parquet": lambda table, out: table.to_parquet(out, index=False),
 }
-
-
-def row(found: Diagnosis) -> dict[str, Any]:
-    """One diagnosis as a flat row: the spec's fields, then the arms' summaries."""
-    flat: dict[str, Any] = {**found.spec.to_dict(), "status": verdict(found).status, "reached": found.sparsity}
-    for arm, summary in found.outcomes().items():
-        low, high = summary.ci95 or (None, None)
-        flat |= {f"{arm}_accuracy": summary.accuracy, f"{arm}_low": low, f"{arm}_high": high}
-        flat |= {f"{arm}_top_share": summary.top_share, f"{arm}_n": summary.n}
-    last = found.layers[-1] if found.layers else None
-    for arm in ("pruned", "repaired"):
-        flat[f"{arm}_last_ratio"] = last.variance_ratio(arm) if last else None
-    return flat
 
 
 def sparsities(text: str) -> list[float]:

@@ -66,13 +66,13 @@ class Pruner:
             self._price, self._inside, start = {}, 0.0, time.perf_counter()
             value = build()
             own = time.perf_counter() - start - self._inside
-            found, self._price, self._inside = self._price | {key: own}, price, inside
-            return value, found
+            whole, self._price, self._inside = self._price | {key: own}, price, inside
+            return value, whole
 
-        value, price = self.source.recall(key, priced, shelf)
-        self._price |= price
+        found: tuple[T, dict[tuple[object, ...], float]] = self.source.recall(key, priced, shelf)
+        self._price |= found[1]
         self._inside += time.perf_counter() - begun
-        return value
+        return found[0]
 
     def _prune(self) -> Pruned:
         if criteria[self.spec.criterion].info.per_sparsity:

@@ -1,18 +1,20 @@
-"""Sweeps: one spec at many sparsities, computed in the background and packed for drawing while a slider moves."""
+"""Sweeps: many specs, computed in the background; one of them packed for drawing while a slider moves."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
+from reflow_core.errors import ReflowError
 from reflow_core.result import Diagnosis, finite
 from reflow_core.spec import Spec
 from reflow_core.verdict import verdict
 from reflow_core.work import Job, Pool
 
+T = TypeVar("T")
 SCRUB = tuple(percent / 100 for percent in range(100))
 ABANDONED_S = 5.0
 
@@ -60,19 +62,21 @@ def _round(value: float | None) -> float | None:
     return None if (value := finite(value)) is None else float(f"{value:.4g}")
 
 
-class Sweep:
-    """A sweep in the pool's background. It goes on only while somebody looks at it, and resumes from the store."""
+class Sweep(Generic[T]):
+    """Many specs in the pool's background. It goes on only while somebody looks at it, and resumes from the store.
 
-    def __init__(self, spec: Spec, pool: Pool, sparsities: Sequence[float] = SCRUB) -> None:
-        self.points: dict[float, dict[str, Any]] = {}
-        self.total = len(sparsities)
-        self.error: str | None = None
-        self._pool = pool
+    `points`: what `digest` makes of each diagnosis. `problems`: a sentence for each spec that cannot be diagnosed.
+    """
+
+    def __init__(self, specs: Sequence[Spec], pool: Pool, digest: Callable[[Diagnosis], T]) -> None:
+        self.points: dict[Spec, T] = {}
+        self.problems: dict[Spec, str] = {}
+        self.total = len(specs)
+        self._specs, self._pool, self._digest = specs, pool, digest
         self._lock = threading.Lock()
         self._looked = time.monotonic()
         self._stopped = False
-        self._waiting: list[tuple[float, Job]] = []
-        self._todo = [spec.replace(sparsity=sparsity) for sparsity in coarse_first(sparsities)]
+        self._waiting: list[Job] = []
 
     def look(self) -> float:
         """Gather what is done, keep the rest going; returns the share done, 0 to 1."""
@@ -81,7 +85,7 @@ class Sweep:
             if not self._stopped:
                 self._resume()
                 self._gather()
-        return len(self.points) / self.total
+        return self.done / max(self.total, 1)
 
     def stop(self) -> None:
         """Stop at the next batch; what is done stays."""
@@ -92,26 +96,36 @@ class Sweep:
         self._stopped = False
 
     @property
+    def done(self) -> int:
+        """How many specs have a point or a problem."""
+        return len(self.points) + len(self.problems)
+
+    @property
     def running(self) -> bool:
         """Whether points are still to come."""
-        return not self._stopped and len(self.points) < self.total
+        return not self._stopped and self.done < self.total
 
     def _wanted(self) -> bool:
         return not self._stopped and time.monotonic() - self._looked < ABANDONED_S
 
     def _resume(self) -> None:
-        queued = {sparsity for sparsity, _ in self._waiting}
-        for spec in self._todo:
-            if spec.sparsity not in self.points and spec.sparsity not in queued:
-                self._waiting.append((spec.sparsity, self._pool.submit(spec, background=True, wanted=self._wanted)))
+        there = {job.spec for job in self._waiting} | self.points.keys() | self.problems.keys()
+        for spec in self._specs:
+            if spec not in there:
+                self._waiting.append(self._pool.submit(spec, background=True, wanted=self._wanted))
 
     def _gather(self) -> None:
         still = []
-        for sparsity, job in self._waiting:
+        for job in self._waiting:
             if not job.future.done():
-                still.append((sparsity, job))
+                still.append(job)
             elif (problem := job.future.exception()) is None:
-                self.points[sparsity] = pack(job.future.result())
-            elif isinstance(problem, ValueError):
-                self.error, self._stopped = str(problem), True
+                self.points[job.spec] = self._digest(job.future.result())
+            elif isinstance(problem, ReflowError):
+                self.problems[job.spec] = str(problem)
         self._waiting = still
+
+
+def scrub(spec: Spec, pool: Pool) -> Sweep[dict[str, Any]]:
+    """The sweep over all sparsities that a slider follows."""
+    return Sweep(along(spec, coarse_first(SCRUB)), pool, pack)

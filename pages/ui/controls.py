@@ -11,7 +11,7 @@ import streamlit as st
 from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
 from reflow_core.errors import ReflowError, unknown
-from reflow_core.figures import SIMILARITIES
+from reflow_core.figures.layers import SIMILARITIES
 from reflow_core.library import available
 from reflow_core.models.catalogue import catalogue, find
 from reflow_core.patterns import UNSTRUCTURED

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -14,7 +16,8 @@ from reflow_core.memo import Memo
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
 from reflow_core.store import Store, key_of
-from reflow_core.sweep import Sweep
+from reflow_core.study import Point, point
+from reflow_core.sweep import Sweep, scrub
 from reflow_core.work import Pool
 
 POLL_S = 0.1
@@ -38,10 +41,16 @@ class Lab:
     pool: Pool
     sweeps: Memo
 
-    def sweep(self, spec: Spec) -> Sweep:
+    def scrub(self, spec: Spec) -> Sweep[dict[str, Any]]:
         """The sweep over all sparsities of a spec, shared by all who look at it."""
         base = spec.replace(sparsity=0.0)
-        sweep: Sweep = self.sweeps.get(base, lambda: Sweep(base, self.pool))
+        sweep: Sweep[dict[str, Any]] = self.sweeps.get(base, lambda: scrub(base, self.pool))
+        return sweep
+
+    def study(self, specs: Sequence[Spec]) -> Sweep[Point]:
+        """A sweep over any specs, likewise shared."""
+        wanted = tuple(specs)
+        sweep: Sweep[Point] = self.sweeps.get(wanted, lambda: Sweep(wanted, self.pool, point))
         return sweep
 
     def diagnose(self, spec: Spec) -> Diagnosis:

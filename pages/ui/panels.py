@@ -11,7 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from pages.ui.lab import lab
-from reflow_core.figures import SIMILARITIES, Chart, channels, knowledge
+from reflow_core.figures import Chart
+from reflow_core.figures.layers import SIMILARITIES, channels, knowledge
 from reflow_core.result import Diagnosis, layer_json, to_json
 
 STRIP = 14

@@ -45,7 +45,7 @@ def stage(found: Diagnosis, presets: Sequence[Mapping[str, Any]] = (), preset: i
     if "sparsity" in idle(found.spec):
         scope(found, [], layer)
         return layer
-    sweep = lab().sweep(found.spec)
+    sweep = lab().scrub(found.spec)
     sweep.look()
     scope(found, list(sweep.points.values()), layer, presets, preset)
     st.session_state["_drawn"] = len(sweep.points)
@@ -63,16 +63,16 @@ def chosen_layer(found: Diagnosis) -> str | None:
     return wanted if wanted in names else verdict(found).layer
 
 
-def progress(sweep: Sweep) -> None:
+def progress(sweep: Sweep[dict[str, Any]]) -> None:
     """The sweep's progress, and what one can do about it."""
     share = sweep.look()
     fresh = len(sweep.points) - st.session_state.get("_drawn", 0)
     if fresh >= REDRAW_EVERY or (fresh and not sweep.running):
         st.rerun()
     with st.container(height=64, border=False, horizontal=True, vertical_alignment="center"):
-        if sweep.error:
-            st.caption(f"The sweep stopped: {sweep.error}")
-        elif sweep.running:
+        if sweep.problems:
+            st.caption(f"{len(sweep.problems)} sparsities failed: {next(iter(sweep.problems.values()))}")
+        if sweep.running:
             st.progress(share, f"Sweep: {len(sweep.points)} of {sweep.total} sparsities")
             st.button("Pause", on_click=sweep.stop, key="sweep-toggle", width=96)
         elif share < 1:
@@ -82,7 +82,7 @@ def progress(sweep: Sweep) -> None:
             st.caption("All 100 sparsities are computed: drag the slider, every panel follows without the server.")
 
 
-def _go_on(sweep: Sweep) -> None:
+def _go_on(sweep: Sweep[dict[str, Any]]) -> None:
     sweep.go_on()
     sweep.look()
 

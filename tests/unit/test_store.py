@@ -24,7 +24,7 @@ from reflow_core.codec import decode, encode
 from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.result import to_json
 from reflow_core.store import LEASE_S, Store
-from reflow_core.sweep import Sweep, coarse_first
+from reflow_core.sweep import Sweep, along, coarse_first, pack
 from reflow_core.watch import Watch, ignore
 from reflow_core.work import Pool, answer
 
@@ -126,14 +126,15 @@ def test_people_go_before_the_background_and_cancelling_works(tmp_path: Path, li
 def test_a_sweep_completes_stops_and_resumes_from_the_store(tmp_path: Path, library: Library) -> None:
     store = Store(tmp_path)
     pool = Pool(library, store, workers=1)
-    sweep = Sweep(SMALL, pool, [0.0, 0.3, 0.6, 0.9])
+    specs = along(SMALL, [0.0, 0.3, 0.6, 0.9])
+    sweep = Sweep(specs, pool, pack)
     until(lambda: sweep.look() >= 0.25)
     sweep.stop()
     assert not sweep.running
     sweep.go_on()
     until(lambda: sweep.look() == 1)
     assert {point["sparsity"] for point in sweep.points.values()} == {0.0, 0.3, 0.6, 0.9}
-    again = Sweep(SMALL, pool, [0.0, 0.3, 0.6, 0.9])
+    again = Sweep(specs, pool, pack)
     until(lambda: again.look() == 1)
     assert again.points == sweep.points
     pool.close()

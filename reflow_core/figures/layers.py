@@ -1,37 +1,21 @@
-"""Figures as Plotly objects: one function a figure, fixed axes, one colour an arm, each with its message in words."""
+"""What the layers of one diagnosis show: what they still know, and one of them channel by channel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
+from reflow_core.figures import COLOURS, DASHES, MARKERS, RATIO_RANGE, Chart, figure
 from reflow_core.result import ARMS, Diagnosis, Layer
 
-COLOURS = {"dense": "#7F7F7F", "pruned": "#D55E00", "repaired": "#0072B2"}
-DASHES = {"dense": "dot", "pruned": "dash", "repaired": "solid"}
-MARKERS = {"dense": "diamond", "pruned": "circle", "repaired": "square"}
-GLYPHS = {"dense": "◆", "pruned": "●", "repaired": "■"}
-HEIGHT = 320
-RATIO_RANGE = (1e-4, 10.0)
 SIMILARITIES: dict[str, Callable[[Layer], Mapping[str, float | None]]] = {
     "CKA": lambda layer: layer.cka,
     "cosine": lambda layer: layer.cosine,
     "ε floor": lambda layer: layer.eps_floor,
 }
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A figure, its message in one sentence (alt text) and the data behind it."""
-
-    figure: go.Figure
-    message: str
-    table: pd.DataFrame
 
 
 def knowledge(found: Diagnosis, chosen: str | None, similarity: str = "CKA") -> Chart:
@@ -61,8 +45,8 @@ def knowledge(found: Diagnosis, chosen: str | None, similarity: str = "CKA") -> 
     x_axis = {"title": f"layer, first to last (first {found.probed} images)", "range": [0.5, len(names) + 0.5]}
     y_axis = {"title": "σ² / (σ² + ε)" if similarity == "ε floor" else f"{similarity} to dense"}
     band = [_band(names.index(chosen) + 1)] if chosen in names else []
-    figure = _figure(_shown(found), traces, x_axis, y_axis | {"range": [-0.05, 1.05]}, band)
-    return Chart(figure, _knowledge_message(found), table)
+    drawn = figure(_shown(found), traces, x_axis, y_axis | {"range": [-0.05, 1.05]}, band)
+    return Chart(drawn, _knowledge_message(found), table)
 
 
 def _knowledge_message(found: Diagnosis) -> str:
@@ -114,8 +98,8 @@ def channels(found: Diagnosis, layer: Layer) -> Chart:
         "dtick": 1,
         "exponentformat": "power",
     }
-    figure = _figure(_shown(found), traces, x_axis, y_axis, [_line_at_one()])
-    return Chart(figure, _channels_message(found, layer), pd.DataFrame(columns))
+    drawn = figure(_shown(found), traces, x_axis, y_axis, [_line_at_one()])
+    return Chart(drawn, _channels_message(found, layer), pd.DataFrame(columns))
 
 
 def _channels_message(found: Diagnosis, layer: Layer) -> str:
@@ -130,33 +114,6 @@ def _channels_message(found: Diagnosis, layer: Layer) -> str:
 
 def _shown(found: Diagnosis) -> list[str]:
     return [arm for arm in ARMS[1:] if arm in found.answers]
-
-
-def _figure(
-    arms: Sequence[str],
-    traces: Sequence[Mapping[str, Any]],
-    x_axis: Mapping[str, Any],
-    y_axis: Mapping[str, Any],
-    shapes: Sequence[Mapping[str, Any]],
-) -> go.Figure:
-    """One scatter trace an arm. The key is a line of text: a legend that measures itself costs half of a redraw."""
-    key = "    ".join(f'<span style="color:{COLOURS[arm]}">{GLYPHS[arm]}</span> {arm}' for arm in arms)
-    layout = {
-        "height": HEIGHT,
-        "margin": {"l": 60, "r": 8, "t": 34, "b": 46, "autoexpand": False},
-        "title": {"text": key, "font": {"size": 13}, "x": 0, "xref": "paper", "y": 0.98, "yanchor": "top"},
-        "showlegend": False,
-        "hovermode": "closest",
-        "uirevision": "keep",
-        "xaxis": _axis(x_axis),
-        "yaxis": _axis(y_axis),
-        "shapes": list(shapes),
-    }
-    return go.Figure({"data": [{"type": "scatter", **trace} for trace in traces], "layout": layout})
-
-
-def _axis(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {**settings, "title": {"text": settings["title"]}, "automargin": False}
 
 
 def _band(place: int) -> dict[str, Any]:

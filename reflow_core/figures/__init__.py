@@ -1,0 +1,53 @@
+"""Figures as Plotly objects: one function a figure, fixed axes, one colour an arm, each with its message in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+COLOURS = {"dense": "#7F7F7F", "pruned": "#D55E00", "repaired": "#0072B2"}
+DASHES = {"dense": "dot", "pruned": "dash", "repaired": "solid"}
+MARKERS = {"dense": "diamond", "pruned": "circle", "repaired": "square"}
+GLYPHS = {"dense": "◆", "pruned": "●", "repaired": "■"}
+HEIGHT = 320
+RATIO_RANGE = (1e-4, 10.0)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure, its message in one sentence (alt text) and the data behind it."""
+
+    figure: go.Figure
+    message: str
+    table: pd.DataFrame
+
+
+def figure(
+    arms: Sequence[str],
+    traces: Sequence[Mapping[str, Any]],
+    x_axis: Mapping[str, Any],
+    y_axis: Mapping[str, Any],
+    shapes: Sequence[Mapping[str, Any]],
+) -> go.Figure:
+    """One scatter trace an arm. The key is a line of text: a legend that measures itself costs half of a redraw."""
+    key = "    ".join(f'<span style="color:{COLOURS[arm]}">{GLYPHS[arm]}</span> {arm}' for arm in arms)
+    layout = {
+        "height": HEIGHT,
+        "margin": {"l": 60, "r": 8, "t": 34, "b": 46, "autoexpand": False},
+        "title": {"text": key, "font": {"size": 13}, "x": 0, "xref": "paper", "y": 0.98, "yanchor": "top"},
+        "showlegend": False,
+        "hovermode": "closest",
+        "uirevision": "keep",
+        "xaxis": axis(x_axis),
+        "yaxis": axis(y_axis),
+        "shapes": list(shapes),
+    }
+    return go.Figure({"data": [{"type": "scatter", **trace} for trace in traces], "layout": layout})
+
+
+def axis(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {**settings, "title": {"text": settings["title"]}, "automargin": False}

@@ -1,0 +1,149 @@
+"""Studies: arms side by side, as lists of specs, flat rows, and the statistics that compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reflow_core.diagnose import settle
+from reflow_core.result import Diagnosis, finite
+from reflow_core.spec import Spec
+from reflow_core.verdict import verdict
+
+GRID = tuple(round(0.05 * step, 2) for step in range(20))  # 0 to 0.95
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Point:
+    """What a study keeps of one diagnosis: its flat row, the layers' profile by arm, and the sample of its mask."""
+
+    row: dict[str, Any]
+    layers: tuple[str, ...]
+    ratio: dict[str, tuple[float | None, ...]]
+    cka: dict[str, tuple[float | None, ...]]
+    kept: NDArray[np.bool_]
+
+
+def point(found: Diagnosis) -> Point:
+    """The digest of a diagnosis."""
+    arms = [arm for arm in ("pruned", "repaired") if arm in found.answers]
+    return Point(
+        row(found),
+        tuple(layer.name for layer in found.layers),
+        {arm: tuple(finite(layer.variance_ratio(arm)) for layer in found.layers) for arm in arms},
+        {arm: tuple(finite(layer.cka.get(arm)) for layer in found.layers) for arm in arms},
+        found.kept,
+    )
+
+
+def row(found: Diagnosis) -> dict[str, Any]:
+    """One diagnosis as a flat row: the spec's fields, then the arms' summaries, then seconds."""
+    flat: dict[str, Any] = {**found.spec.to_dict(), "status": verdict(found).status, "reached": found.sparsity}
+    for arm, summary in found.outcomes().items():
+        low, high = summary.ci95 or (None, None)
+        flat |= {f"{arm}_accuracy": summary.accuracy, f"{arm}_low": low, f"{arm}_high": high}
+        flat |= {f"{arm}_agreement": summary.agreement, f"{arm}_top_share": summary.top_share, f"{arm}_n": summary.n}
+    last = found.layers[-1] if found.layers else None
+    for arm in ("pruned", "repaired"):
+        flat[f"{arm}_last_ratio"] = last.variance_ratio(arm) if last else None
+    flat |= {"reason": found.reason, "seconds_select": found.seconds.get("prune")}
+    return flat | {"seconds_repair": found.seconds.get("calibrate")}
+
+
+def arms(base: Spec, criteria: Iterable[str], updates: Iterable[str], repairs: Iterable[str]) -> list[Spec]:
+    """Every criterion with every update and every repair, on the base's model, images and seed."""
+    repairs = list(repairs)
+    return [
+        settle(base, criterion=criterion, update=update, repair=repair)
+        for criterion in criteria
+        for update in updates
+        for repair in repairs
+    ]
+
+
+def name_of(spec: Spec | pd.Series) -> str:
+    """An arm's selection in words: the criterion, and its update if there is one."""
+    return str(spec.criterion) if spec.update == "none" else f"{spec.criterion} + {spec.update}"
+
+
+def outcomes(points: Iterable[Point]) -> pd.DataFrame:
+    """A row an arm and spec: selection, repair, sparsity, accuracy (fraction) with its interval, ratio and seconds.
+
+    The pruned network of each selection stands there once as repair "none". Without labels, accuracy is the agreement
+    with the dense network.
+    """
+    rows = []
+    for each in points:
+        flat = each.row
+        shared = {name: flat[name] for name in (*Spec.__dataclass_fields__, "reached", "reason", "seconds_select")}
+        shared["selection"] = (
+            flat["criterion"] if flat["update"] == "none" else f"{flat['criterion']} + {flat['update']}"
+        )
+        for arm, repair in (("pruned", "none"), ("repaired", flat["repair"])):
+            if f"{arm}_n" in flat and (arm == "pruned" or repair != "none"):
+                score = flat[f"{arm}_accuracy"]
+                rows.append(
+                    shared
+                    | {
+                        "repair": repair,
+                        "accuracy": flat[f"{arm}_agreement"] if score is None else score,
+                        "low": flat[f"{arm}_low"],
+                        "high": flat[f"{arm}_high"],
+                        "last_ratio": flat[f"{arm}_last_ratio"],
+                        "seconds": (flat["seconds_select"] or 0) + (flat["seconds_repair"] or 0) * (arm == "repaired"),
+                    }
+                )
+    table = pd.DataFrame(rows)
+    return table.drop_duplicates(["selection", "repair", "sparsity", "seed", *OTHER]) if rows else table
+
+
+OTHER = ("calibration_images", "calibration_view", "calibration_batch", "calibration_skew", "statistics")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Shares of the sum of squares of a selection × repair table, 0 to 1: they add up to 1."""
+
+    selection: float
+    repair: float
+    interaction: float
+    total: float
+
+
+def split(table: pd.DataFrame) -> Split:
+    """Two-way analysis of variance without replication of accuracies (rows: selections, columns: repairs).
+
+    SS_selection = columns · Σ (row mean − mean)², SS_repair = rows · Σ (column mean − mean)², the rest is interaction
+    (Fisher, 1925). Raises ValueError for a table with holes or without two rows and columns.
+    """
+    values = table.to_numpy(dtype=float)
+    if min(values.shape) < 2 or not np.isfinite(values).all():
+        raise ValueError("the split needs at least two selections and two repairs, all measured")
+    mean = values.mean()
+    total = float(((values - mean) ** 2).sum())
+    by_row = float(values.shape[1] * ((values.mean(1) - mean) ** 2).sum())
+    by_column = float(values.shape[0] * ((values.mean(0) - mean) ** 2).sum())
+    whole = total or 1.0
+    return Split(by_row / whole, by_column / whole, (total - by_row - by_column) / whole, total)
+
+
+def saturation(table: pd.DataFrame, within: float = 0.01) -> int | None:
+    """The fewest calibration images whose mean accuracy is within `within` of the best mean; None for no rows."""
+    if table.empty:
+        return None
+    means = table.groupby("calibration_images").accuracy.mean()
+    return int(means.index[means >= means.max() - within].min())
+
+
+def doubling(most: int, first: int = 16) -> Sequence[int]:
+    """16, 32, 64 … and `most` itself."""
+    counts = []
+    while first < most:
+        counts.append(first)
+        first *= 2
+    return [*counts, most]
