@@ -28,15 +28,22 @@ STATISTICS_HELP = (
 )
 
 
-def controls() -> Spec:
-    """Draw the sidebar and return the spec that it shows; bad values in the link are named on the page."""
+def controls(without: Collection[str] = ()) -> Spec:
+    """Draw the sidebar and return the spec that it shows; bad values in the link are named on the page.
+
+    `without`: fields that the page asks for itself; they stand at their defaults.
+    """
     said = st.container()
     if (opened := st.session_state.get(OPENED)) is None:
         opened = st.session_state[OPENED] = Opened(link_problems())
     with st.sidebar:
-        chosen = _network() | _pruning()
-        methods = criteria[str(chosen["criterion"])], updates[str(chosen["update"])]
-        chosen |= _repair(any(method.info.needs_data for method in methods)) | _evaluation()
+        chosen = _network() | _pruning(without)
+        if "repair" in without:
+            chosen |= _calibration(("statistics", "calibration_batch"))
+        else:
+            methods = [registry[str(chosen[name])] for name, registry in (("criterion", criteria), ("update", updates))]
+            chosen |= _repair(any(method.info.needs_data for method in methods))
+        chosen = {name: value for name, value in (chosen | _evaluation()).items() if name not in without}
         st.button("Reset all", on_click=_reset, icon=":material/restart_alt:", width="stretch")
     try:
         spec = Spec(**chosen)  # type: ignore[arg-type]
@@ -101,11 +108,34 @@ def _network() -> dict[str, object]:
     return {"model": model, "data": data}
 
 
-def _pruning() -> dict[str, object]:
+def _pruning(without: Collection[str]) -> dict[str, object]:
     how_much = st.container()  # stands first, though the pattern below decides whether it is asked at all
-    chosen: dict[str, object] = {"criterion": _registered("criterion", "Criterion", criteria)}
-    with st.expander("Update, pattern, exceptions"):
+    chosen: dict[str, object] = {}
+    if "criterion" not in without:
+        chosen["criterion"] = _registered("criterion", "Criterion", criteria)
+    with st.expander("Update, pattern, exceptions" if "update" not in without else "Exceptions"):
+        chosen |= _more(without)
+    with how_much:
+        fixed = chosen.get("pattern", UNSTRUCTURED) != UNSTRUCTURED
+        if "sparsity" not in without:
+            sparsity = _fraction(
+                "sparsity",
+                "Sparsity (fraction)",
+                MAX_SPARSITY,
+                0.01,
+                disabled=fixed,
+                help="Fraction of all convolution and linear weights set to zero, 0 to 0.99. The big slider moves this "
+                "number.",
+            )
+            chosen |= {} if fixed else {"sparsity": sparsity}
+        return chosen if fixed else chosen | _spread()
+
+
+def _more(without: Collection[str]) -> dict[str, object]:
+    chosen: dict[str, object] = {}
+    if "update" not in without:
         chosen["update"] = _registered("update", "Update", updates)
+    if "pattern" not in without:
         chosen["pattern"] = st.selectbox(
             "Pattern",
             PATTERNS,
@@ -114,26 +144,15 @@ def _pruning() -> dict[str, object]:
             key="pattern",
             bind="query-params",
         )
-        chosen["exclude"] = st.selectbox(
-            "Kept dense",
-            EXCLUDES,
-            help="Layers that are not pruned: the first convolution, the classifier, both or none. The sparsity then "
-            "counts over the others.",
-            key="exclude",
-            bind="query-params",
-        )
-    with how_much:
-        fixed = chosen["pattern"] != UNSTRUCTURED
-        sparsity = _fraction(
-            "sparsity",
-            "Sparsity (fraction)",
-            MAX_SPARSITY,
-            0.01,
-            disabled=fixed,
-            help="Fraction of all convolution and linear weights set to zero, 0 to 0.99. The big slider moves this "
-            "number.",
-        )
-        return chosen if fixed else chosen | {"sparsity": sparsity} | _spread()
+    chosen["exclude"] = st.selectbox(
+        "Kept dense",
+        EXCLUDES,
+        help="Layers that are not pruned: the first convolution, the classifier, both or none. The sparsity then "
+        "counts over the others.",
+        key="exclude",
+        bind="query-params",
+    )
+    return chosen
 
 
 def _spread() -> dict[str, object]:
@@ -155,9 +174,12 @@ def _repair(selection_reads: bool) -> dict[str, object]:
     repair = _registered("repair", "Repair", repairs)
     info = repairs[repair].info
     chosen: dict[str, object] = {"repair": repair}
-    if not (info.needs_data or selection_reads):
-        return chosen
-    if "statistics" in info.reads:
+    return chosen | _calibration(info.reads) if info.needs_data or selection_reads else chosen
+
+
+def _calibration(reads: Collection[str]) -> dict[str, object]:
+    chosen: dict[str, object] = {}
+    if "statistics" in reads:
         chosen["statistics"] = st.selectbox(
             "Statistics", STATISTICS, help=STATISTICS_HELP, key="statistics", bind="query-params"
         )
@@ -179,7 +201,7 @@ def _repair(selection_reads: bool) -> dict[str, object]:
             help="Share of the calibration images taken from a single class, 0 to 1. 0: a fair draw.",
         ),
     }
-    if "calibration_batch" in info.reads and chosen["statistics"] != "population":
+    if "calibration_batch" in reads and chosen["statistics"] != "population":
         chosen["calibration_batch"] = _count("calibration_batch", "Calibration batch", "Images a batch.")
     return chosen
 

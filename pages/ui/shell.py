@@ -51,7 +51,7 @@ def frame(file: str) -> None:
 def _navigation() -> Page:
     files = sorted(file.stem for file in (ROOT / "pages").glob("*.py") if not file.stem.startswith("_"))
     files.sort(key=lambda name: name != DEFAULT)
-    pages = [st.Page(_path(name), title=name.capitalize(), default=name == DEFAULT) for name in files]
+    pages = [st.Page(_path(name), title=name.replace("_", " ").capitalize(), default=name == DEFAULT) for name in files]
     return st.navigation(pages)
 
 

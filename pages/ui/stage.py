@@ -24,9 +24,7 @@ REDRAW_EVERY = 12  # new sweep points that are worth a redraw
 
 def diagnosed(spec: Spec) -> Diagnosis:
     """The diagnosis of a spec; stops the page with a sentence where there is none."""
-    if not available(spec.model):
-        offer_download(spec.model)
-        st.stop()
+    need(spec.model)
     try:
         found = lab().diagnose(spec)
     except ReflowError as error:
@@ -37,6 +35,13 @@ def diagnosed(spec: Spec) -> Diagnosis:
     for note in found.notes:
         st.info(note)
     return found
+
+
+def need(model: str) -> None:
+    """Stops the page with the offer of a download where the model is not on this machine."""
+    if not available(model):
+        offer_download(model)
+        st.stop()
 
 
 def stage(found: Diagnosis, presets: Sequence[Mapping[str, Any]] = (), preset: int = 0) -> str | None:

@@ -1,0 +1,84 @@
+"""Calibration: how many images REFLOW needs, which ones, and how it should read them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import shell
+from pages.ui.controls import controls
+from pages.ui.lab import lab
+from pages.ui.panels import chart, table
+from pages.ui.stage import need
+from pages.ui.study import follow
+from reflow_core.diagnose import settle
+from reflow_core.figures.studies import saturating
+from reflow_core.repairs import repairs
+from reflow_core.spec import Spec
+from reflow_core.study import Point, doubling, outcomes
+from reflow_core.sweep import Sweep
+
+VARIED: dict[str, tuple[str, list[dict[str, str | int | float]]]] = {
+    "view": ("calibration_view", [{"calibration_view": view} for view in ("train", "eval")]),
+    "statistics": ("statistics", [{"statistics": name} for name in ("population", "pooled", "batch_mean", "ema")]),
+    "batch size": (
+        "calibration_batch",
+        [{"statistics": "pooled", "calibration_batch": size} for size in (16, 32, 64, 128, 256)],
+    ),
+    "class skew": ("calibration_skew", [{"calibration_skew": skew} for skew in (0.0, 0.5, 0.9, 1.0)]),
+}
+
+shell.frame(__file__)
+base = controls(
+    without=("calibration_images", "calibration_view", "calibration_batch", "calibration_skew", "statistics")
+)
+need(base.model)
+st.subheader("How many images, and which?", anchor=False)
+if not repairs[base.repair].info.needs_data:
+    st.info(f"Repair {base.repair!r} reads no calibration images; choose one that does, for example reflow.")
+    st.stop()
+left, right = st.columns([3, 1])
+with left:
+    varied = st.segmented_control(
+        "Compare",
+        list(VARIED),
+        default="view",
+        required=True,
+        help="view: augmented as in training, or clean. statistics: how REFLOW estimates moments. batch size: for "
+        "pooled statistics. class skew: share of the images taken from one class.",
+        key="compare",
+        bind="query-params",
+    )
+with right:
+    repeats = st.number_input(
+        "Repeats", 1, 20, 3, help="Seeds, each with its own images.", key="repeats", bind="query-params"
+    )
+field, variants = VARIED[varied]
+most = len(lab().library.images(base).train)
+
+
+def spec_of(variant: dict[str, str | int | float], count: int, seed: int) -> Spec:
+    """One point: nothing but the calibration changes."""
+    return settle(base.replace(calibration_images=count, seed=seed, **variant))
+
+
+specs = [
+    spec_of(variant, count, base.seed + repeat)
+    for repeat in range(repeats)
+    for count in doubling(min(most, 4096))
+    for variant in variants
+]
+
+
+def draw(study: Sweep[Point]) -> None:
+    """Accuracy against the number of images, and where more of them stop helping."""
+    found = outcomes(study.points.values())
+    repaired = found[found.repair == base.repair] if len(found) else found
+    if repaired.empty:
+        st.caption("The first points are being computed.")
+        return
+    drawn = saturating(repaired, field)
+    chart(drawn, "saturating")
+    table("Show data: calibration", repaired, "calibration-data")
+
+
+follow(list(dict.fromkeys(specs)), draw)

@@ -1,0 +1,63 @@
+"""Selection or signal: every way to choose weights with every way to repair, on one board."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from pages.ui import shell
+from pages.ui.controls import controls
+from pages.ui.panels import chart, table
+from pages.ui.stage import need
+from pages.ui.study import choose_arms, follow
+from reflow_core.figures.studies import matrix, overlap, price, signal, split_message
+from reflow_core.study import Point, arms, name_of, outcomes, split
+from reflow_core.sweep import Sweep
+
+CRITERIA = ["magnitude", "wanda", "snip", "synflow", "fisher", "woodfisher"]
+REPAIRS = ["none", "reflow", "statcorr", "least-squares"]
+
+shell.frame(__file__)
+base = controls(without=("criterion", "update", "repair"))
+need(base.model)
+st.subheader("Which weights, or what becomes of the signal?", anchor=False)
+chosen = arms(base, *choose_arms(CRITERIA, ["none"], REPAIRS))
+
+
+def draw(study: Sweep[Point]) -> None:
+    """The matrix and its split; then why: ratio beside accuracy, overlap of the masks, price."""
+    found = outcomes(study.points.values())
+    if found.empty:
+        st.caption("The first arms are being computed.")
+        return
+    listed = found[found.repair.isin([spec.repair for spec in chosen])]
+    chart(matrix(listed), "matrix")
+    _shares(listed)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("What is left of the signal", anchor=False)
+        chart(signal(found), "signal")
+    with right:
+        st.subheader("What it costs", anchor=False)
+        chart(price(listed), "price")
+    st.subheader("Do they keep the same weights?", anchor=False)
+    chart(overlap({name_of(spec): each for spec, each in study.points.items()}), "overlap")
+    table("Show data: arms", found, "matrix-data")
+
+
+def _shares(found: pd.DataFrame) -> None:
+    try:
+        shares = split(found.pivot(index="selection", columns="repair", values="accuracy"))
+    except ValueError as problem:
+        st.caption(f"No split yet: {problem}.")
+        return
+    for place, (name, share) in zip(
+        st.columns(3),
+        (("Selection", shares.selection), ("Repair", shares.repair), ("Interaction", shares.interaction)),
+        strict=True,
+    ):
+        place.metric(name, f"{100 * share:.0f} %", help="Share of the sum of squares over the arms listed above.")
+    st.caption(split_message(shares))
+
+
+follow(chosen, draw)

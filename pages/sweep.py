@@ -1,0 +1,76 @@
+"""Sweep: accuracy against sparsity for any arms, and below it what each layer's signal does."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import shell
+from pages.ui.controls import controls
+from pages.ui.panels import table
+from pages.ui.stage import need
+from pages.ui.study import choose_arms, follow, open_on_collapse
+from reflow_core.figures.studies import curves
+from reflow_core.study import GRID, Point, arms, name_of, outcomes
+from reflow_core.sweep import Sweep, along, coarse_first
+
+ARM = ("criterion", "update", "pattern", "sparsity", "repair")
+GAIN = "gain over magnitude"
+
+shell.frame(__file__)
+base = controls(without=ARM)
+need(base.model)
+st.subheader("Every sparsity, every arm", anchor=False)
+chosen = arms(base, *choose_arms(["magnitude", "snip"], ["none"], ["none", "reflow"]))
+
+
+def draw(study: Sweep[Point]) -> None:
+    """Curves above, layers below; a click on a cell opens it on the Collapse page."""
+    names = {f"{name_of(spec)} → {spec.repair}": spec for spec in chosen}
+    left, middle, right = st.columns([3, 4, 2])
+    with left:
+        view = st.segmented_control(
+            "Curves",
+            ["accuracy", GAIN],
+            default="accuracy",
+            required=True,
+            help="Gain: points above magnitude pruning without update, under the same repair. Dashed: weights updated.",
+            key="view",
+            bind="query-params",
+        )
+    with middle:
+        arm = st.selectbox("Layers of", list(names), key="cells", help="The arm whose layers the lower plot shows.")
+    with right:
+        measure = st.segmented_control(
+            "Layers show",
+            ["variance ratio", "CKA"],
+            default="variance ratio",
+            required=True,
+            help="Variance ratio: orange where the signal has shrunk, white at 1. CKA: white where all is as in dense.",
+            key="measure",
+            bind="query-params",
+        )
+    spec = names[arm]
+    cells = [each for at, each in study.points.items() if at.replace(sparsity=spec.sparsity) == spec]
+    side = "pruned" if spec.repair == "none" else "repaired"
+    found = outcomes(study.points.values())
+    shown = found[found.repair.isin([each.repair for each in chosen])] if len(found) else found
+    if shown.empty:
+        st.caption("The first points are being computed.")
+        return
+    drawn = curves(shown, cells, side, measure, gain=view == GAIN)
+    event = st.plotly_chart(
+        drawn.figure,
+        key="sweep-chart",
+        alt=drawn.message,
+        on_select="rerun",
+        selection_mode="points",
+        config={"displaylogo": False},
+    )
+    picked = [mark["customdata"] for mark in event["selection"]["points"] if mark.get("customdata")]
+    if picked:
+        open_on_collapse(spec.replace(sparsity=picked[0][0]), picked[0][1])
+    st.caption(f"{drawn.message} Bands: 95 % Wilson intervals. Click a cell to open it on the Collapse page.")
+    table("Show data: arms", drawn.table, "sweep-data")
+
+
+follow([spec for sparsity in coarse_first(GRID) for each in chosen for spec in along(each, [sparsity])], draw)

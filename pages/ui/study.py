@@ -1,0 +1,93 @@
+"""What the pages that compare arms share: their choice, the work in the background, and what does not apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from pages.ui.lab import lab
+from reflow_core.criteria import criteria
+from reflow_core.registry import Registry
+from reflow_core.repairs import repairs
+from reflow_core.spec import Spec
+from reflow_core.study import Point
+from reflow_core.sweep import Sweep
+from reflow_core.updates import updates
+
+POLL_S = 2.0
+Draw = Callable[[Sweep[Point]], None]
+
+
+def choose_arms(
+    chosen_criteria: Sequence[str], chosen_updates: Sequence[str], chosen_repairs: Sequence[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """Criteria, updates and repairs to compare, each kept in the URL; the arguments are the defaults."""
+    left, middle, right = st.columns([5, 2, 4])
+    with left:
+        selections = _several("criteria", "Criteria", criteria, chosen_criteria)
+    with middle:
+        refits = _several("updates", "Updates", updates, chosen_updates)
+    with right:
+        mends = _several("repairs", "Repairs", repairs, chosen_repairs)
+    if not (selections and refits and mends):
+        st.info("Choose at least one criterion, one update and one repair.")
+        st.stop()
+    return selections, refits, mends
+
+
+def _several(key: str, label: str, registry: Registry, default: Sequence[str]) -> list[str]:  # type: ignore[type-arg]
+    notes = "  \n".join(f"**{info.title}** ({info.name}): {info.summary} {info.paper}" for info in registry)
+    return st.multiselect(
+        label, registry.names(), default=list(default), help=notes, key=key, bind="query-params", placeholder="none"
+    )
+
+
+def follow(specs: Sequence[Spec], draw: Draw) -> None:
+    """Compute the specs in the background and draw what there is, again and again until all is there."""
+    study = lab().study(specs)
+    study.look()
+    polling = study.running
+    st.fragment(_view, run_every=POLL_S if polling else None)(study, draw, polling)
+
+
+def _view(study: Sweep[Point], draw: Draw, polling: bool) -> None:
+    share = study.look()
+    if polling and not study.running:
+        st.rerun()
+    with st.container(height=64, border=False, horizontal=True, vertical_alignment="center"):
+        if study.running:
+            st.progress(share, f"{study.done} of {study.total} diagnoses")
+            st.button("Pause", on_click=study.stop, key="study-toggle", width=96)
+        elif share < 1:
+            st.caption(f"Paused at {study.done} of {study.total} diagnoses; what is shown stays.")
+            st.button("Go on", on_click=_go_on, args=(study,), key="study-toggle", width=96)
+        else:
+            st.caption(
+                f"All {study.total} diagnoses are computed; they are kept, so this view opens at once next time."
+            )
+    draw(study)
+    for problem, count in _counted(study).items():
+        st.warning(f"{count} of {study.total} not measured: {problem}", icon=":material/info:")
+
+
+def _go_on(study: Sweep[Point]) -> None:
+    study.go_on()
+    study.look()
+
+
+def _counted(study: Sweep[Point]) -> dict[str, int]:
+    told = [*study.problems.values()]
+    told += [
+        each.row["reason"] for each in study.points.values() if each.row["reason"] and each.row["repair"] != "none"
+    ]
+    return {problem: told.count(problem) for problem in dict.fromkeys(told)}
+
+
+def open_on_collapse(spec: Spec, layer: str | None = None) -> None:
+    """Leave for the Collapse page with this spec and layer in its controls."""
+    for name in ("criterion", "update", "repair", "sparsity"):
+        st.session_state[name] = getattr(spec, name)
+    st.session_state["layer"] = layer or "auto"
+    place = {} if layer is None else {"layer": layer}
+    st.switch_page("pages/collapse.py", query_params={k: str(v) for k, v in (spec.differences() | place).items()})
