@@ -13,7 +13,7 @@ from pages.ui.study import follow
 from reflow_core.diagnose import settle
 from reflow_core.figures.studies import saturating
 from reflow_core.repairs import repairs
-from reflow_core.spec import Spec
+from reflow_core.spec import CALIBRATION, Spec
 from reflow_core.study import Point, doubling, outcomes
 from reflow_core.sweep import Sweep
 
@@ -28,9 +28,7 @@ VARIED: dict[str, tuple[str, list[dict[str, str | int | float]]]] = {
 }
 
 shell.frame(__file__)
-base = controls(
-    without=("calibration_images", "calibration_view", "calibration_batch", "calibration_skew", "statistics")
-)
+base = controls(without=(*CALIBRATION, "calibration_batch", "statistics"))
 need(base.model)
 st.subheader("How many images, and which?", anchor=False)
 if not repairs[base.repair].info.needs_data:

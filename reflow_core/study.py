@@ -141,9 +141,9 @@ def saturation(table: pd.DataFrame, within: float = 0.01) -> int | None:
 
 
 def doubling(most: int, first: int = 16) -> Sequence[int]:
-    """16, 32, 64 … and `most` itself."""
+    """16, 32, 64 … and `most` itself, which takes the place of a power of two close below it."""
     counts = []
-    while first < most:
+    while 1.25 * first < most:
         counts.append(first)
         first *= 2
     return [*counts, most]

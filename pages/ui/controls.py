@@ -17,7 +17,17 @@ from reflow_core.models.catalogue import catalogue, find
 from reflow_core.patterns import UNSTRUCTURED
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
-from reflow_core.spec import CALIBRATION_VIEWS, DEFAULTS, EXCLUDES, MAX_SPARSITY, PATTERNS, STATISTICS, Spec, read
+from reflow_core.spec import (
+    CALIBRATION,
+    CALIBRATION_VIEWS,
+    DEFAULTS,
+    EXCLUDES,
+    MAX_SPARSITY,
+    PATTERNS,
+    STATISTICS,
+    Spec,
+    read,
+)
 from reflow_core.updates import updates
 
 OPENED = "_opened"
@@ -39,10 +49,10 @@ def controls(without: Collection[str] = ()) -> Spec:
     with st.sidebar:
         chosen = _network() | _pruning(without)
         if "repair" in without:
-            chosen |= _calibration(("statistics", "calibration_batch"))
+            chosen |= _calibration(without, ("statistics", "calibration_batch"))
         else:
             methods = [registry[str(chosen[name])] for name, registry in (("criterion", criteria), ("update", updates))]
-            chosen |= _repair(any(method.info.needs_data for method in methods))
+            chosen |= _repair(without, any(method.info.needs_data for method in methods))
         chosen = {name: value for name, value in (chosen | _evaluation()).items() if name not in without}
         st.button("Reset all", on_click=_reset, icon=":material/restart_alt:", width="stretch")
     try:
@@ -170,15 +180,17 @@ def _spread() -> dict[str, object]:
     return {"allocation": allocation, "layer_sparsity": text.replace(" ", "")}
 
 
-def _repair(selection_reads: bool) -> dict[str, object]:
+def _repair(without: Collection[str], selection_reads: bool) -> dict[str, object]:
     repair = _registered("repair", "Repair", repairs)
     info = repairs[repair].info
     chosen: dict[str, object] = {"repair": repair}
-    return chosen | _calibration(info.reads) if info.needs_data or selection_reads else chosen
+    return chosen | _calibration(without, info.reads) if info.needs_data or selection_reads else chosen
 
 
-def _calibration(reads: Collection[str]) -> dict[str, object]:
+def _calibration(without: Collection[str], reads: Collection[str]) -> dict[str, object]:
     chosen: dict[str, object] = {}
+    if set(CALIBRATION) <= set(without):
+        return chosen
     if "statistics" in reads:
         chosen["statistics"] = st.selectbox(
             "Statistics", STATISTICS, help=STATISTICS_HELP, key="statistics", bind="query-params"

@@ -44,7 +44,7 @@ def frame(file: str) -> None:
     """First call of every page. A cold deep link runs the page without app.py; this goes back through the entrance."""
     if ENTERED not in st.session_state:
         _navigation()
-        parameters = st.query_params.to_dict()
+        parameters = {name: st.query_params.get_all(name) for name in st.query_params}
         st.switch_page(_path(Path(file).stem), query_params=parameters)
 
 

@@ -23,7 +23,7 @@ def choose_arms(
     chosen_criteria: Sequence[str], chosen_updates: Sequence[str], chosen_repairs: Sequence[str]
 ) -> tuple[list[str], list[str], list[str]]:
     """Criteria, updates and repairs to compare, each kept in the URL; the arguments are the defaults."""
-    left, middle, right = st.columns([5, 2, 4])
+    left, middle, right = st.columns([5, 3, 5])
     with left:
         selections = _several("criteria", "Criteria", criteria, chosen_criteria)
     with middle:
@@ -39,7 +39,14 @@ def choose_arms(
 def _several(key: str, label: str, registry: Registry, default: Sequence[str]) -> list[str]:  # type: ignore[type-arg]
     notes = "  \n".join(f"**{info.title}** ({info.name}): {info.summary} {info.paper}" for info in registry)
     return st.multiselect(
-        label, registry.names(), default=list(default), help=notes, key=key, bind="query-params", placeholder="none"
+        label,
+        registry.names(),
+        default=list(default),
+        help=notes,
+        key=key,
+        bind="query-params",
+        placeholder="none",
+        wrap=True,
     )
 
 

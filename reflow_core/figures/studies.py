@@ -59,7 +59,7 @@ def curves(table: pd.DataFrame, cells: Sequence[Point], arm: str, measure: str, 
         "xaxis": cursor
         | {"title": {"text": "sparsity"}, "tickformat": PERCENT, "anchor": "y2", "range": [-0.02, 0.99]},
         "yaxis": _score_axis(gain) | {"domain": [_split_at(names), 1]},
-        "yaxis2": {"domain": [0, _split_at(names) - 0.06], "autorange": "reversed", "automargin": False},
+        "yaxis2": {"domain": [0, _split_at(names) - 0.06], "autorange": "reversed", "dtick": 1},
     }
     return Chart(go.Figure({"data": traces, "layout": layout}), _curves_message(table), table)
 
@@ -158,7 +158,7 @@ def _cells(cells: Sequence[Point], names: Sequence[str], arm: str, measure: str)
         "customdata": grid,
         "mode": "markers",
         "marker": {"symbol": "square", "size": 14, "opacity": 0},
-        "hoverinfo": "skip",
+        "hoverinfo": "none",
         **common,
     }
     return [heat, click]
@@ -175,8 +175,10 @@ def _curves_message(table: pd.DataFrame) -> str:
 
 def matrix(table: pd.DataFrame) -> Chart:
     """Selection × repair at one sparsity: accuracy with its 95 % interval in each cell, a dash where not applicable."""
+    listed = [list(dict.fromkeys(table[name])) for name in ("selection", "repair")]
     scores, low, high = (
-        table.pivot(index="selection", columns="repair", values=v) for v in ("accuracy", "low", "high")
+        table.pivot(index="selection", columns="repair", values=value).reindex(index=listed[0], columns=listed[1])
+        for value in ("accuracy", "low", "high")
     )
     words = [
         [_cell(*(float(part.iat[i, j]) for part in (scores, low, high))) for j in range(scores.shape[1])]
@@ -195,7 +197,7 @@ def matrix(table: pd.DataFrame) -> Chart:
         "showscale": False,
         "hovertemplate": "%{y} → %{x}: %{z:.1%}<extra></extra>",
     }
-    layout = _table_layout(len(scores), "repair", "selection")
+    layout = _table_layout(len(scores))
     return Chart(go.Figure({"data": [heat], "layout": layout}), _matrix_message(scores), table)
 
 
@@ -206,13 +208,13 @@ def _cell(score: float, low: float, high: float) -> str:
     return told if pd.isna(low) else f"{told}<br>{100 * low:.0f} to {100 * high:.0f}"
 
 
-def _table_layout(rows: int, x: str, y: str) -> dict[str, Any]:
+def _table_layout(rows: int) -> dict[str, Any]:
     return {
         "height": 110 + 46 * rows,
-        "margin": {"l": 150, "r": 8, "t": 8, "b": 60},
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
         "uirevision": "keep",
-        "xaxis": {"title": {"text": x}, "type": "category"},
-        "yaxis": {"title": {"text": y}, "type": "category", "autorange": "reversed"},
+        "xaxis": {"type": "category", "automargin": True},
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
     }
 
 
@@ -236,56 +238,60 @@ def split_message(found: Split) -> str:
 
 
 def signal(table: pd.DataFrame) -> Chart:
-    """Last layer's variance ratio beside accuracy, for every pruned network before any repair."""
+    """Last layer's variance ratio, with the accuracy beside it, of every pruned network before any repair."""
     bare = table[(table.repair == "none") & table.last_ratio.notna()]
     low, high = RATIO_RANGE
-    traces = [_points(bare, bare.last_ratio.clip(low, high), "none", "ratio %{x:.3g}, accuracy %{y:.1%}")]
-    x_axis = {"title": "variance ratio of the last layer, before any repair", "type": "log", "range": [-4, 1]}
-    message = "The more of the signal is left, the more of the accuracy: " + ", ".join(
-        f"{row.selection} ratio {row.last_ratio:.2g}, {100 * row.accuracy:.0f} %"
-        for row in bare.sort_values("last_ratio").itertuples()
+    x_axis = {"title": "variance ratio of the last layer (log)", "type": "log", "range": [-4, 1], "dtick": 1}
+    figure = _dots([_dot(bare, bare.last_ratio.clip(low, high), "none", "ratio %{x:.3g}")], x_axis)
+    told = ", ".join(
+        f"{row.selection} {row.last_ratio:.2g} ({100 * row.accuracy:.0f} %)"
+        for row in bare.sort_values("last_ratio", ascending=False).itertuples()
     )
-    return Chart(_scatter(traces, x_axis), f"{message}.", bare)
+    return Chart(figure, f"Ratio, and accuracy in brackets, before any repair: {told}.", bare)
 
 
 def price(table: pd.DataFrame) -> Chart:
-    """Accuracy against what an arm costs: seconds to select and to repair, on this machine, once."""
+    """What an arm costs: seconds to select and to repair, on this machine, once; its accuracy beside it."""
     paid = table.assign(seconds=table.seconds.clip(lower=1e-3))
     traces = [
-        _points(rows, rows.seconds, str(repair), "%{x:.2g} s, accuracy %{y:.1%}")
+        _dot(rows, rows.seconds, str(repair), "%{x:.2g} s", beside=False)
         for repair, rows in paid.groupby("repair", sort=False)
     ]
     x_axis = {"title": "seconds to select and repair (log)", "type": "log"}
     if paid.empty:
-        return Chart(_scatter([], x_axis), "No arm is computed yet.", table)
-    dear = paid.loc[paid.seconds.idxmax()]
-    message = f"Dearest: {dear.selection} → {dear.repair}, {dear.seconds:.1f} s."
-    return Chart(_scatter(traces, x_axis), message, table)
+        return Chart(_dots([], x_axis), "No arm is computed yet.", table)
+    dear, best = paid.loc[paid.seconds.idxmax()], paid.loc[paid.accuracy.idxmax()]
+    message = (
+        f"Dearest: {dear.selection} → {dear.repair}, {dear.seconds:.1f} s. "
+        f"Best: {best.selection} → {best.repair}, {best.seconds:.1f} s. Hover for the accuracy."
+    )
+    return Chart(_dots(traces, x_axis), message, table)
 
 
-def _points(rows: pd.DataFrame, x: pd.Series, repair: str, hover: str) -> dict[str, Any]:
+def _dot(rows: pd.DataFrame, x: pd.Series, repair: str, hover: str, beside: bool = True) -> dict[str, Any]:
     return {
         "type": "scatter",
         "x": x,
-        "y": rows.accuracy,
-        "text": rows.selection,
+        "y": rows.selection,
+        "customdata": rows.accuracy,
+        "text": [f"  {100 * score:.0f} %" for score in rows.accuracy],
+        "textposition": "middle right",
         "name": repair,
-        "mode": "markers+text",
-        "textposition": "top center",
-        "textfont": {"size": 11},
-        "marker": {"color": colour(repair), "size": 10, "symbol": [_symbol(name) for name in rows.selection]},
-        "hovertemplate": "%{text}: " + hover + "<extra>" + repair + "</extra>",
+        "mode": "markers+text" if beside else "markers",
+        "marker": {"color": colour(repair), "size": 11},
+        "hovertemplate": "%{y}: " + hover + ", accuracy %{customdata:.1%}<extra>" + repair + "</extra>",
     }
 
 
-def _scatter(traces: Sequence[Mapping[str, Any]], x_axis: Mapping[str, Any]) -> go.Figure:
+def _dots(traces: Sequence[Mapping[str, Any]], x_axis: Mapping[str, Any]) -> go.Figure:
     layout = {
         "height": 380,
-        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "margin": {"l": 8, "r": 8, "t": 34, "b": 46},
         "uirevision": "keep",
+        "showlegend": len(traces) > 1,
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
-        "xaxis": {**x_axis, "title": {"text": x_axis["title"]}},
-        "yaxis": {"title": {"text": "accuracy"}, "tickformat": PERCENT, "range": [-0.02, 1.08]},
+        "xaxis": {**x_axis, "title": {"text": x_axis["title"]}, "exponentformat": "power"},
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
     }
     return go.Figure({"data": list(traces), "layout": layout})
 
@@ -306,7 +312,7 @@ def overlap(masks: Mapping[str, Point]) -> Chart:
         "showscale": False,
         "hovertemplate": "%{y} and %{x}: %{z:.3f}<extra></extra>",
     }
-    figure = go.Figure({"data": [heat], "layout": _table_layout(len(names), "", "")})
+    figure = go.Figure({"data": [heat], "layout": _table_layout(len(names))})
     apart = min(((v, names[i], names[j]) for i, r in enumerate(values) for j, v in enumerate(r) if i < j), default=None)
     told = "" if apart is None else f" Least alike: {apart[1]} and {apart[2]}, {apart[0]:.2f}."
     sample = len(next(iter(masks.values())).kept) if masks else 0
@@ -334,8 +340,16 @@ def saturating(table: pd.DataFrame, by: str) -> Chart:
                 "hovertemplate": "%{x} images: %{y:.1%}",
             },
         ]
-    figure = _scatter(traces, {"title": "calibration images (log)", "type": "log", "dtick": "D2"})
-    figure.update_yaxes(range=None, autorange=True)
+    counts = sorted(int(count) for count in table.calibration_images.unique())
+    layout = {
+        "height": 400,
+        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "uirevision": "keep",
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "xaxis": {"title": {"text": "calibration images (log)"}, "type": "log", "tickvals": counts},
+        "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".1%"},
+    }
+    figure = go.Figure({"data": traces, "layout": layout})
     enough = {str(value): saturation(rows) for value, rows in table.groupby(by, sort=False)}
     told = ", ".join(f"{value} {count}" for value, count in enough.items())
     return Chart(figure, f"Images that come within a point of the best: {told}. Bands: worst to best repeat.", table)
