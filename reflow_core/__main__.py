@@ -4,4 +4,5 @@ import sys
 
 from reflow_core.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # a cluster's worker imports this module too
+    sys.exit(main())

@@ -10,7 +10,10 @@ import dataclasses
 import json
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +25,8 @@ from reflow_core import library as shelves
 from reflow_core.allocations import allocations
 from reflow_core.calibration import evaluation_inputs
 from reflow_core.criteria import criteria
-from reflow_core.errors import ReflowError, unknown
+from reflow_core.diagnose import settle
+from reflow_core.errors import Cancelled, ReflowError, unknown
 from reflow_core.library import Library
 from reflow_core.machine import prepare
 from reflow_core.models.catalogue import catalogue, find
@@ -30,18 +34,18 @@ from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis, to_json
 from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec
 from reflow_core.store import Store
-from reflow_core.study import row
-from reflow_core.sweep import along
+from reflow_core.study import arms, row
 from reflow_core.train import RECIPES, Recipe, save, train
 from reflow_core.updates import updates
 from reflow_core.verdict import percent, verdict
-from reflow_core.work import answer
+from reflow_core.work import answer, cluster, share_of_machine, solve
 
 EXAMPLES = """examples:
   python -m reflow_core diagnose --model resnet20-digits --sparsity 0.8
   python -m reflow_core diagnose --model vgg-digits --sparsity 0.9 --repair none --json
   python -m reflow_core diagnose --model resnet20-cifar10 --data FOLDER --checkpoint FILE.pth --json
   python -m reflow_core sweep --model resnet20-digits --sparsities 0:0.99:0.05 --out results.csv
+  python -m reflow_core sweep --criteria magnitude,snip --repairs none,reflow --seeds 3 --out results.parquet
   python -m reflow_core download resnet20-cifar10
   python -m reflow_core train resnet20-digits --out FOLDER
   python -m reflow_core models
@@ -65,6 +69,9 @@ OPTIONS = {
     "evaluation_images": ("--evaluation", "images to evaluate on"),
     "seed": ("--seed", "draws the images, the augmentation and random scores"),
 }
+
+
+PLURALS = {"models": "model", "criteria": "criterion", "updates": "update", "repairs": "repair"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -111,6 +118,10 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(run=_diagnose)
     many = commands.add_parser("sweep", help="the same at many sparsities; resumes where it was stopped")
     _add_spec(many, tuple(name for name in OPTIONS if name != "sparsity"))
+    for plural, single in PLURALS.items():
+        many.add_argument(f"--{plural}", type=_listed, help=f"several, with commas; instead of --{single}")
+    many.add_argument("--seeds", type=int, default=1, help="repeats, each with the next seed (default: 1)")
+    many.add_argument("--cluster", help="a Dask cluster: tcp://HOST:PORT, or local (needs the package distributed)")
     many.add_argument("--sparsities", default="0:0.99:0.05", help="FROM:TO:STEP, or values with commas")
     many.add_argument("--out", type=Path, help="a .csv, .json or .parquet file; CSV on stdout without it")
     many.set_defaults(run=_sweep)
@@ -133,6 +144,10 @@ def _add_spec(command: argparse.ArgumentParser, names: Sequence[str]) -> None:
         flag, text = OPTIONS[name]
         command.add_argument(flag, dest=name, default=DEFAULTS[name], help=f"{text} (default: {DEFAULTS[name]})")
     command.add_argument("--checkpoint", type=Path, help="a state dict to load into the named model")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _spec(options: argparse.Namespace) -> Spec:
@@ -186,13 +201,66 @@ def _ratio(value: float | None) -> str:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    specs = along(_spec(options), sparsities(options.sparsities))
+    specs = _arms(options)
     _check_out(options.out)
-    library, store = _library(options), _store()
-    prepare()
-    bar = tqdm(specs, desc=options.model, unit="spec", file=sys.stderr)
-    table = pd.DataFrame([row(answer(spec, library, store)) for spec in bar])
+    rows: dict[Spec, dict[str, Any]] = {}
+    with _executor(options) as submit, tqdm(total=len(specs), unit="spec", file=sys.stderr) as bar:
+        futures = {submit(spec): spec for spec in specs}
+        for done in as_completed(futures):
+            rows[futures[done]] = _row(futures[done], done)
+            bar.update()
+    table = pd.DataFrame([rows[spec] for spec in specs])
     WRITERS[options.out.suffix if options.out else ".csv"](table, options.out or sys.stdout)
+
+
+def _arms(options: argparse.Namespace) -> list[Spec]:
+    """Every model × criterion × update × repair × seed × sparsity, each spec once; a pattern has but one sparsity."""
+    base = _spec(options)
+    if options.seeds < 1:
+        raise ReflowError(f"seeds={options.seeds} is out of range; choose 1 or more.")
+    models = options.models or [base.model]
+    if options.checkpoint is not None and models != [base.model]:
+        raise ReflowError("--checkpoint goes with one --model, not with --models; run a sweep for each.")
+    chosen = [getattr(options, plural) or [getattr(base, one)] for plural, one in PLURALS.items() if one != "model"]
+    specs = [
+        settle(arm, sparsity=sparsity)
+        for model in models
+        for seed in range(base.seed, base.seed + options.seeds)
+        for sparsity in sparsities(options.sparsities)
+        for arm in arms(base.replace(model=find(model).name, seed=seed), *chosen)
+    ]
+    return list(dict.fromkeys(specs))
+
+
+def _row(spec: Spec, done: Future[Diagnosis]) -> dict[str, Any]:
+    """The row of a diagnosis, or of the reason why there is none."""
+    try:
+        return row(done.result())
+    except ReflowError as error:
+        return {**spec.to_dict(), "reason": str(error)}
+
+
+@contextmanager
+def _executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[Diagnosis]]]:
+    """Where the specs are computed: threads of this process sized to the machine, or a Dask cluster."""
+    if options.cluster is not None:
+        with cluster(options.cluster) as executor:
+            named = () if options.checkpoint is None else ((options.model, str(options.checkpoint.resolve())),)
+            yield lambda spec: executor.submit(solve, spec, named)
+        return
+    library, store, stopped = _library(options), _store(), threading.Event()
+
+    def watch(stage: str, done: int, total: int) -> None:
+        if stopped.is_set():
+            raise Cancelled
+
+    workers, threads = share_of_machine()
+    with ThreadPoolExecutor(workers, initializer=prepare, initargs=(threads,)) as executor:
+        try:
+            yield lambda spec: executor.submit(answer, spec, library, store, watch)
+        finally:
+            stopped.set()
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _check_out(out: Path | None) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from reflow_core.diagnose import settle
 from reflow_core.result import Diagnosis, finite
-from reflow_core.spec import Spec
+from reflow_core.spec import CALIBRATION, Spec
 from reflow_core.verdict import verdict
 
 GRID = tuple(round(0.05 * step, 2) for step in range(20))  # 0 to 0.95
@@ -99,10 +99,14 @@ def outcomes(points: Iterable[Point]) -> pd.DataFrame:
                     }
                 )
     table = pd.DataFrame(rows)
-    return table.drop_duplicates(["selection", "repair", "sparsity", "seed", *OTHER]) if rows else table
+    if table.empty:
+        return table
+    once = ["selection", "repair", "sparsity", "seed"]
+    bare = table.repair == "none"  # whatever calibrates a repair, the pruned network is the same
+    return table[~table.duplicated(once) | ~(bare | table.duplicated([*once, *READ_BY_REPAIRS]))]
 
 
-OTHER = ("calibration_images", "calibration_view", "calibration_batch", "calibration_skew", "statistics")
+READ_BY_REPAIRS = (*CALIBRATION, "calibration_batch", "statistics")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from reflow_core.diagnose import diagnose
-from reflow_core.errors import Cancelled
+from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.library import Library
 from reflow_core.machine import lowest_priority, prepare
 from reflow_core.result import Diagnosis
@@ -23,6 +26,7 @@ from reflow_core.watch import Watch, ignore
 BEAT_S = 1.0
 POLL_S = 0.05
 CLOSE_S = 10.0
+CLUSTER_S = 10  # how long a cluster may take to answer
 QUIET_S = 3.0  # how long the background leaves the processor to a browser that draws what a person asked for
 
 
@@ -44,6 +48,52 @@ def answer(spec: Spec, library: Library, store: Store, watch: Watch = ignore) ->
         watch("wait for another process", 0, 1)
         time.sleep(POLL_S)
     return found
+
+
+def solve(spec: Spec, checkpoints: tuple[tuple[str, str], ...] = ()) -> Diagnosis:
+    """`answer` for a process of its own, such as a cluster's worker: (model, file) pairs instead of a library.
+
+    Library and store are opened once a process; the store is the one that REFLOW_CACHE names. Raises ReflowError.
+    """
+    return answer(spec, *_mine(checkpoints))
+
+
+@functools.cache
+def _mine(checkpoints: tuple[tuple[str, str], ...]) -> tuple[Library, Store]:
+    prepare(1)
+    return Library({model: Path(file) for model, file in checkpoints}, local=True), Store()
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Executor]:
+    """A Dask cluster as an executor: "local" starts one on this machine's loopback, one process a core.
+
+    Raises ReflowError without the package distributed, or where nothing answers.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise ReflowError(
+            "A cluster needs the package distributed; install it with 'pip install distributed'."
+        ) from None
+    try:
+        local = LocalCluster(threads_per_worker=1, dashboard_address=None) if address == "local" else None
+        client = Client(local or address, timeout=CLUSTER_S)
+    except (OSError, ValueError) as error:
+        raise ReflowError(f"No Dask cluster answers at {address!r} ({error}); start one or use 'local'.") from None
+    try:
+        yield client.get_executor()
+    finally:
+        client.close()
+        if local is not None:
+            local.close()
+
+
+def share_of_machine(workers: int | None = None) -> tuple[int, int]:
+    """(workers, threads each) so that all cores are busy and a pass is still quick."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = workers or max(1, cores // 2)
+    return workers, max(1, cores // workers)
 
 
 def _with_heartbeat(store: Store, key: str, watch: Watch) -> Watch:
@@ -84,9 +134,7 @@ class Pool:
 
     def __init__(self, library: Library, store: Store, workers: int | None = None) -> None:
         self.library, self.store = library, store
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = workers or max(1, cores // 2)
-        self._threads_each = max(1, cores // workers)
+        workers, self._threads_each = share_of_machine(workers)
         self._queues: dict[bool, deque[Job]] = {True: deque(), False: deque()}
         self._changed = threading.Condition()
         self._people = 0

@@ -54,6 +54,10 @@ def test_without_a_repair_the_reason_is_told(capsys: pytest.CaptureFixture[str])
         (["sweep", "--sparsities", "1:0"], "1:0"),
         (["sweep", "--out", "results.txt"], ".txt"),
         (["sweep", "--out", "absent/results.csv"], "no folder 'absent'"),
+        (["sweep", "--criteria", "magnitud"], "did you mean 'magnitude'"),
+        (["sweep", "--models", "resnet20-digts"], "did you mean 'resnet20-digits'"),
+        (["sweep", "--models", "vgg-digits", "--checkpoint", "x.pt"], "one --model"),
+        (["sweep", "--seeds", "0"], "seeds=0"),
         (["train", "resnet20-cifar10"], "public weights"),
         (["download", "resnet"], "Unknown download"),
         (["unknown"], "unknown"),
@@ -73,6 +77,35 @@ def test_sweep_writes_a_table_with_a_row_a_sparsity(tmp_path: Path) -> None:
         table = read(tmp_path / name)
         assert list(table.sparsity) == pytest.approx([0, 0.3, 0.6, 0.9])
         assert table.pruned_accuracy.iloc[0] == table.dense_accuracy.iloc[0]
+
+
+def test_sweep_takes_many_arms_and_tells_what_does_not_apply(tmp_path: Path) -> None:
+    arms = [
+        "--models",
+        "resnet20-digits,convnext-digits",
+        "--criteria",
+        "magnitude,synflow",
+        "--repairs",
+        "none,reflow",
+    ]
+    out = tmp_path / "arms.parquet"
+    assert main(["sweep", *SMALL, *arms, "--sparsities", "0.5,0.8", "--seeds", "2", "--out", str(out)]) == 0
+    table = pd.read_parquet(out)
+    assert (
+        len(table) == 2 * 2 * 2 * 2 * 2
+        and not table.duplicated(["model", "criterion", "repair", "sparsity", "seed"]).any()
+    )
+    refused = table[table.pruned_accuracy.isna()]
+    assert set(refused.criterion) == {"synflow"} and set(refused.model) == {"convnext-digits"}
+    assert refused.reason.str.contains("fixed scale").all()
+    done = table[(table.model == "resnet20-digits") & (table.repair == "reflow")]
+    assert done.repaired_accuracy.notna().all() and (done.seconds_select >= 0).all()
+
+
+def test_a_pattern_is_one_point_of_a_sweep(tmp_path: Path) -> None:
+    assert main(["sweep", *SMALL, "--pattern", "2:4", "--out", str(tmp_path / "a.csv")]) == 0
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert len(table) == 1 and table.reached[0] == pytest.approx(0.5, abs=0.001)
 
 
 def test_models_lists_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
