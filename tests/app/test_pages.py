@@ -80,3 +80,32 @@ def test_a_read_only_cache_is_said_and_the_page_works(tmp_path: Path, monkeypatc
     lab.clear()
     assert not app.exception
     assert any("REFLOW_CACHE" in warning.value for warning in app.warning)
+
+
+def test_a_pattern_stills_the_sparsity_and_says_what_stays_dense() -> None:
+    app = open_app(pattern="2:4")
+    assert not app.exception and not app.error
+    assert app.number_input(key="sparsity").disabled
+    assert any("conv1" in info.value for info in app.info)
+
+
+def test_a_sparsity_by_layer_is_read_and_a_wrong_one_is_said() -> None:
+    app = open_app(allocation="custom", layer_sparsity="linear:0.5")
+    assert not app.exception and not app.error
+    app.text_input(key="layer_sparsity").set_value("linear").run()
+    assert "LAYER:FRACTION" in app.error[0].value
+    app.text_input(key="layer_sparsity").set_value("liner:0.5").run()
+    assert "did you mean 'linear'" in app.error[0].value
+
+
+def test_calibration_is_asked_for_where_the_criterion_reads_it() -> None:
+    app = open_app(repair="none", criterion="snip")
+    assert not app.exception and not app.error
+    assert app.number_input(key="calibration_images").value == 64
+
+
+def test_choosing_nothing_asks_for_something() -> None:
+    app = open_app("sweep")
+    app.multiselect(key="criteria").set_value([]).run()
+    assert not app.exception
+    assert any("at least one criterion" in info.value for info in app.info)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+PAGES = ["Collapse", "Calibration", "Selection vs signal", "Story", "Sweep"]
+SMALL = "evaluation_images=64&calibration_images=32"
 SLIDER = ".scope input[type=range]"
 
 
@@ -31,7 +34,7 @@ def test_cold_deep_link_to_the_story_opens_it_inside_the_shell(page: Page, addre
     """First of all tests: this server has not run app.py yet."""
     open_page(page, f"{address}/story?step=4")
     expect(page.get_by_role("heading", name="Collapse: one answer for everything")).to_be_visible()
-    expect(page.get_by_test_id("stSidebarNavLink")).to_have_text(["Collapse", "Story"])
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_text(PAGES)
     assert query(page)["step"] == "4"
 
 
@@ -151,6 +154,50 @@ def test_a_link_alone_starts_no_download(page: Page, address: str) -> None:
     page.goto(f"{address}/?model=resnet20-cifar10")
     expect(page.get_by_role("heading", name=re.compile("is not on this machine yet"))).to_be_visible()
     expect(page.get_by_role("button", name="Download now")).to_be_visible()
+
+
+def computed(page: Page) -> None:
+    expect(page.get_by_text(re.compile(r"^All \d+ diagnoses are computed"))).to_be_visible(timeout=90_000)
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
+def test_a_cold_link_with_several_arms_opens_the_board_and_the_shares_add_up(page: Page, address: str) -> None:
+    arms = "criteria=magnitude&criteria=snip&updates=none&repairs=none&repairs=reflow&repairs=statcorr"
+    page.goto(f"{address}/selection_vs_signal?{SMALL}&{arms}")
+    computed(page)
+    expect(page.get_by_test_id("stMetricValue")).to_have_count(3)
+    shares = [int(text.split()[0]) for text in page.get_by_test_id("stMetricValue").all_inner_texts()]
+    assert len(shares) == 3 and abs(sum(shares) - 100) <= 1 and shares[1] > shares[0]
+    expect(page.locator(".js-plotly-plot")).to_have_count(4)
+    assert parse_qs(urlparse(page.url).query)["criteria"] == ["magnitude", "snip"]
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_a_click_on_a_cell_of_the_sweep_opens_it_on_the_collapse_page_and_back_returns(
+    page: Page, address: str
+) -> None:
+    page.goto(f"{address}/sweep?{SMALL}&criteria=magnitude&repairs=reflow")
+    computed(page)
+    cells = page.locator('.nsewdrag[data-subplot="xy2"]')
+    expect(cells).to_be_visible()
+    box = cells.bounding_box()
+    assert box is not None
+    place: Any = {"x": 0.7 * box["width"], "y": 0.5 * box["height"]}
+    cells.hover(position=place)
+    expect(page.locator(".hoverlayer .hovertext").first).to_be_visible()
+    cells.click(position=place)
+    expect(page.locator(".scope .badge")).to_have_text("exact")
+    opened = query(page)
+    assert 0.5 <= float(opened["sparsity"]) <= 0.8 and opened["layer"].startswith("layer")
+    expect(page.locator(".ratios .note")).to_contain_text(opened["layer"])
+    page.go_back()
+    computed(page)
+
+
+def test_calibration_says_how_many_images_are_enough(page: Page, address: str) -> None:
+    page.goto(f"{address}/calibration?evaluation_images=64&repeats=1&compare=class+skew")
+    computed(page)
+    expect(page.get_by_text("Images that come within a point of the best")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["/", "/story", "/?demo=1"])
