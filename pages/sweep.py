@@ -8,12 +8,11 @@ from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.panels import table
 from pages.ui.stage import need
-from pages.ui.study import choose_arms, follow, open_on_collapse
+from pages.ui.study import ARM, choose_arms, follow, open_on_collapse
 from reflow_core.figures.studies import curves
 from reflow_core.study import GRID, Point, arms, name_of, outcomes
 from reflow_core.sweep import Sweep, along, coarse_first
 
-ARM = ("criterion", "update", "pattern", "sparsity", "repair")
 GAIN = "gain over magnitude"
 
 shell.frame(__file__)

@@ -31,6 +31,7 @@ from reflow_core.spec import (
 from reflow_core.updates import updates
 
 OPENED = "_opened"
+HANDED_OVER = "_handed_over"  # values that another page gives to the controls of the next one
 STATISTICS_HELP = (
     "How the moments are estimated. population: of the whole calibration set at once, earlier norms already corrected "
     "(exact). pooled: batches merged. batch_mean: plain average of batches, as PyTorch's update_bn. "
@@ -43,6 +44,8 @@ def controls(without: Collection[str] = ()) -> Spec:
 
     `without`: fields that the page asks for itself; they stand at their defaults.
     """
+    for name, value in st.session_state.pop(HANDED_OVER, {}).items():
+        st.session_state[name] = value
     said = st.container()
     if (opened := st.session_state.get(OPENED)) is None:
         opened = st.session_state[OPENED] = Opened(link_problems())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from pages.ui.controls import HANDED_OVER
 from pages.ui.lab import lab
 from reflow_core.criteria import criteria
 from reflow_core.registry import Registry
@@ -15,6 +16,7 @@ from reflow_core.study import Point
 from reflow_core.sweep import Sweep
 from reflow_core.updates import updates
 
+ARM = ("criterion", "update", "pattern", "sparsity", "repair")  # what a page of arms asks for in its own way
 POLL_S = 2.0
 Draw = Callable[[Sweep[Point]], None]
 
@@ -92,9 +94,10 @@ def _counted(study: Sweep[Point]) -> dict[str, int]:
 
 
 def open_on_collapse(spec: Spec, layer: str | None = None) -> None:
-    """Leave for the Collapse page with this spec and layer in its controls."""
-    for name in ("criterion", "update", "repair", "sparsity"):
-        st.session_state[name] = getattr(spec, name)
-    st.session_state["layer"] = layer or "auto"
-    place = {} if layer is None else {"layer": layer}
-    st.switch_page("pages/collapse.py", query_params={k: str(v) for k, v in (spec.differences() | place).items()})
+    """Leave for the Collapse page with this spec and layer in its controls.
+
+    What widgets of this page are bound to may not be set in the URL, so that part is handed over in the session.
+    """
+    wanted = {name: str(value) for name, value in spec.differences().items()} | ({"layer": layer} if layer else {})
+    st.session_state[HANDED_OVER] = spec.to_dict() | {"layer": layer or "auto"}
+    st.switch_page("pages/collapse.py", query_params={name: wanted[name] for name in (*ARM, "layer") if name in wanted})
