@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +21,17 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.allocations import Budget
 from reflow_core.anatomy import anatomy
 from reflow_core.machine import prepare
+from reflow_core.memo import Memo
 from reflow_core.models.catalogue import find
 from reflow_core.probes import BATCH, observe
+from reflow_core.pruning import EachTime, Scores
+from reflow_core.selectors import Rules, select
+from reflow_core.study import GRID, arms
+from reflow_core.sweep import along
+from reflow_core.vision import torchvision
 from reflow_core.watch import ignore
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -105,15 +116,16 @@ def cost() -> Iterator[Row]:
         network = library.network(spec.model).module
         inputs, labels = torch.randn(IMAGES, 3, 32, 32), torch.zeros(IMAGES, dtype=torch.int64)
         diagnose(spec, library)
-        known = lambda number: diagnose(spec.replace(sparsity=round(0.5 + 0.01 * number, 2)), library)  # noqa: E731
+        fresh = itertools.count(500)  # every diagnosis is of a sparsity not seen before
+        known = lambda _: diagnose(spec.replace(sparsity=next(fresh) / 1000), library)  # noqa: E731
         ours, passes = paired(known, lambda _: [bare(network, inputs) for _ in range(3)])
         yield Row(
             "diagnose, dense known / three bare passes", 1.15, ours / passes, note=f"{ours:.2f} s / {passes:.2f} s"
         )
 
         def forgetful(_: int) -> None:
-            library._facts = type(library._facts)(size=64)
-            diagnose(spec, library)
+            library._shelves["facts"] = Memo(size=64)
+            known(0)
 
         cold, four = paired(forgetful, lambda _: [bare(network, inputs) for _ in range(4)])
         yield Row("diagnose, dense unknown / four bare passes", 1.15, cold / four, note=f"{cold:.2f} s / {four:.2f} s")
@@ -135,4 +147,51 @@ def probing() -> Iterator[Row]:
     yield Row("pass with probes / bare pass", 1.08, probed / plain, note=f"{probed:.3f} s / {plain:.3f} s")
 
 
-BENCHMARKS = (probing, cost)
+def sweeping() -> Iterator[Row]:
+    """A sweep of 20 points and 3 arms of scores, against the bare passes over the same images that it needs."""
+    prepare()
+    library, base = Library(), Spec()
+    network, images = library.network(base.model).module, library.images(base)
+    evaluation, calibration = (torch.randn(count, 3, 16, 16) for count in (len(images.test), base.calibration_images))
+    ours = bare_passes = 0.0
+    for spec in [one for s in GRID for arm in arms(base, ARMS, ["none"], ["reflow"]) for one in along(arm, [s])]:
+        start = time.perf_counter()
+        diagnose(spec, library)
+        middle = time.perf_counter()
+        for inputs in (evaluation, calibration, evaluation):
+            bare(network, inputs)
+        ours, bare_passes = ours + middle - start, bare_passes + time.perf_counter() - middle
+    bare_passes += bare_passes / (3 * len(GRID)) / 3  # the dense network, once
+    yield Row("sweep, 20 points and 3 arms / bare passes", 1.15, ours / bare_passes, note=f"{ours:.0f} s, {ARMS}")
+
+
+def threshold() -> Iterator[Row]:
+    """A new threshold over the weights of ResNeXt-101 (32x8d) after the first, in a process of its own."""
+    told = subprocess.run([sys.executable, "-m", "tests.benchmarks.core"], capture_output=True, text=True, check=True)
+    count, seconds, extra = (float(part) for part in told.stdout.split())
+    yield Row("seconds for a new threshold over ResNeXt-101", 0.4, seconds, note=f"{count / 1e6:.0f} M weights")
+    yield Row("extra memory / weights", 1.3, extra, note="scores, sorted values and masks together")
+
+
+def _threshold() -> None:
+    with torch.device("meta"):
+        shapes = [w.shape for w in torchvision().models.resnext101_32x8d().parameters() if w.ndim > 1]
+    weights = {str(place): torch.randn(shape) for place, shape in enumerate(shapes)}
+    size = sum(weight.numel() for weight in weights.values())
+    select(Scores(EachTime({"warm": torch.randn(1000, 10)}, torch.abs)), Rules("global", Budget(0.5)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scores = Scores(EachTime(weights, torch.abs))
+    times = []
+    for sparsity in (0.5, 0.7, 0.8, 0.9, 0.95):
+        start = time.perf_counter()
+        select(scores, Rules("global", Budget(sparsity)))
+        times.append(time.perf_counter() - start)
+    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (4 * size)
+    print(size, statistics.median(times[1:]), extra)
+
+
+ARMS = ("magnitude", "random", "snip")
+BENCHMARKS = (probing, cost, sweeping, threshold)
+
+if __name__ == "__main__":
+    _threshold()
