@@ -22,6 +22,7 @@ from reflow_core.spec import Spec
 
 LEASE_S = 15.0  # a computation whose heart has not beaten for so long is taken to be dead
 MAX_RESULTS = 20_000
+POLL_S = 0.02
 BUSY_S = 30.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS results
@@ -55,6 +56,20 @@ def alive(process: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            return connection
+        except sqlite3.OperationalError as error:  # two that make a new file WAL at once do not wait for each other
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
 
 
 class Store:
@@ -144,10 +159,7 @@ class Store:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            self._local.connection = connection
+            connection = self._local.connection = _connect(self.path)
         return connection
 
     def _open(self) -> None:
