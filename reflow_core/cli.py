@@ -34,7 +34,7 @@ from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis, to_json
 from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec
 from reflow_core.store import Store
-from reflow_core.study import arms, row
+from reflow_core.study import arms, markdown, row
 from reflow_core.train import RECIPES, Recipe, save, train
 from reflow_core.updates import updates
 from reflow_core.verdict import percent, verdict
@@ -123,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     many.add_argument("--seeds", type=int, default=1, help="repeats, each with the next seed (default: 1)")
     many.add_argument("--cluster", help="a Dask cluster: tcp://HOST:PORT, or local (needs the package distributed)")
     many.add_argument("--sparsities", default="0:0.99:0.05", help="FROM:TO:STEP, or values with commas")
-    many.add_argument("--out", type=Path, help="a .csv, .json or .parquet file; CSV on stdout without it")
+    many.add_argument("--out", type=Path, help="a .csv, .json, .parquet or .md file; CSV on stdout without it")
     many.set_defaults(run=_sweep)
     known = commands.add_parser("models", help="the networks known by name")
     known.add_argument("--json", action="store_true", help="one JSON list on stdout")
@@ -275,6 +275,7 @@ def _check_out(out: Path | None) -> None:
 
 WRITERS: dict[str, Any] = {
     ".csv": lambda table, out: table.to_csv(out, index=False),
+    ".md": lambda table, out: out.write_text(markdown(table)),
     ".json": lambda table, out: table.to_json(out, orient="records"),
     ".parquet": lambda table, out: table.to_parquet(out, index=False),
 }

@@ -109,6 +109,27 @@ def outcomes(points: Iterable[Point]) -> pd.DataFrame:
 READ_BY_REPAIRS = (*CALIBRATION, "calibration_batch", "statistics")
 
 
+def markdown(rows: pd.DataFrame) -> str:
+    """Flat rows as a table for a README: accuracies in % with their 95 % intervals, ratio and seconds."""
+    lines = ["| selection | sparsity | repair | pruned | repaired | last ratio | seconds |", "|" + "---|" * 7]
+    for flat in rows.to_dict("records"):
+        selection = flat["criterion"] if flat["update"] == "none" else f"{flat['criterion']} + {flat['update']}"
+        scores = [_interval(flat, arm) for arm in ("pruned", "repaired")]
+        ratio, seconds = (_short(flat.get(name)) for name in ("pruned_last_ratio", "seconds_select"))
+        cells = [selection, f"{100 * flat['sparsity']:g} %", flat["repair"], *scores, ratio, seconds]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _interval(flat: dict[Any, Any], arm: str) -> str:
+    score, low, high = (float(flat.get(f"{arm}_{what}", np.nan)) for what in ("accuracy", "low", "high"))
+    return "–" if np.isnan(score) else f"{100 * score:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:.2g}"
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """Shares of the sum of squares of a selection × repair table, 0 to 1: they add up to 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,8 @@ FOLDER = ROOT / "assets" / "pictures"
 SHOTS = (
     ("collapse-light", "/", "light", 1280, 1880),
     ("collapse-dark", "/", "dark", 1280, 1080),
+    ("sweep", "/sweep", "light", 1280, 1080),
+    ("selection", "/selection_vs_signal", "light", 1280, 1080),
     ("story", "/story?step=4", "light", 1280, 980),
     ("demo", "/?demo=1&preset=4", "dark", 1280, 1150),
     ("phone", "/", "light", 390, 844),
@@ -25,10 +28,12 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
     context = chromium.new_context(viewport=viewport, color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(address + path)
-    expect(page.get_by_text("All 100 sparsities are computed")).to_be_attached(timeout=240_000)
-    page.wait_for_selector(".scope .card")
+    done = re.compile(r"^All \d+ (sparsities|diagnoses) are computed")
+    expect(page.get_by_text(done)).to_be_attached(timeout=240_000)
+    if name not in ("sweep", "selection"):
+        page.wait_for_selector(".scope .card")
     if "story" not in path and "demo" not in path:
-        page.wait_for_selector(".js-plotly-plot .scatterlayer")
+        page.wait_for_selector(".js-plotly-plot .cartesianlayer .plot")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
     context.close()

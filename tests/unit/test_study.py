@@ -17,7 +17,7 @@ from reflow_core import Library, Spec, diagnose
 from reflow_core.figures.studies import curves, gained, matrix, overlap, price, saturating, signal
 from reflow_core.result import jaccard
 from reflow_core.store import Store, key_of
-from reflow_core.study import Point, arms, doubling, name_of, outcomes, point, saturation, split
+from reflow_core.study import Point, arms, doubling, markdown, name_of, outcomes, point, saturation, split
 from reflow_core.sweep import along
 from reflow_core.work import cluster, solve
 
@@ -105,6 +105,15 @@ def test_every_figure_draws_what_the_rows_say_and_tells_it(points: dict[Spec, Po
     best = at.loc[at.accuracy.idxmax()]
     assert f"{100 * best.accuracy:.1f} %" in drawn.message
     assert all(figure(at).message for figure in (signal, price))
+
+
+def test_the_table_for_a_readme_has_each_score_with_its_interval(points: dict[Spec, Point]) -> None:
+    text = markdown(pd.DataFrame([each.row for each in points.values()]))
+    found = next(iter(points.values())).row
+    low, high = 100 * found["pruned_low"], 100 * found["pruned_high"]
+    assert len(text.splitlines()) == 2 + len(points)
+    assert f"| {100 * found['pruned_accuracy']:.1f} ({low:.1f} to {high:.1f}) |" in text
+    assert "| snip + obs | 80 % | reflow |" in text
 
 
 def test_saturation_is_the_fewest_images_within_a_point_of_the_best() -> None:
