@@ -33,7 +33,7 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
     if name not in ("sweep", "selection"):
         page.wait_for_selector(".scope .card")
     if "story" not in path and "demo" not in path:
-        page.wait_for_selector(".js-plotly-plot .cartesianlayer .plot")
+        page.wait_for_selector(".js-plotly-plot .xtick text")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
     context.close()
