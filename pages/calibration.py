@@ -10,7 +10,7 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import need
 from pages.ui.study import follow
-from reflow_core.diagnose import settle
+from reflow_core.diagnose import idle, settle
 from reflow_core.figures.studies import saturating
 from reflow_core.repairs import repairs
 from reflow_core.spec import CALIBRATION, Spec
@@ -28,7 +28,7 @@ VARIED: dict[str, tuple[str, list[dict[str, str | int | float]]]] = {
 }
 
 shell.frame(__file__)
-base = controls(without=(*CALIBRATION, "calibration_batch", "statistics"))
+base = controls(without=(*CALIBRATION, "calibration_batch", "statistics"), own={"compare": tuple(VARIED)})
 need(base.model)
 st.subheader("How many images, and which?", anchor=False)
 if not repairs[base.repair].info.needs_data:
@@ -51,6 +51,8 @@ with right:
         "Repeats", 1, 20, 3, help="Seeds, each with its own images.", key="repeats", bind="query-params"
     )
 field, variants = VARIED[varied]
+if (why := idle(base.replace(**variants[0])).get(field)) is not None:
+    st.info(f"Comparing by {varied} shows one line only: {why}.")
 most = len(lab().library.images(base).train)
 
 
@@ -70,10 +72,9 @@ specs = [
 def draw(study: Sweep[Point]) -> None:
     """Accuracy against the number of images, and where more of them stop helping."""
     found = outcomes(study.points.values())
-    repaired = found[found.repair == base.repair] if len(found) else found
+    repaired = found[found.repair == base.repair]
     if repaired.empty:
-        st.caption("The first points are being computed.")
-        return
+        return  # the repair does not apply; the reason stands below
     drawn = saturating(repaired, field)
     chart(drawn, "saturating")
     table("Show data: calibration", repaired, "calibration-data")

@@ -9,16 +9,16 @@ from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.panels import chart, table
 from pages.ui.stage import need
-from pages.ui.study import choose_arms, follow
+from pages.ui.study import OFFERED, choose_arms, follow
 from reflow_core.figures.studies import matrix, overlap, price, signal, split_message
-from reflow_core.study import Point, arms, name_of, outcomes, split
+from reflow_core.study import Point, arms, outcomes, selection, split
 from reflow_core.sweep import Sweep
 
 CRITERIA = ["magnitude", "wanda", "snip", "synflow", "fisher", "woodfisher"]
 REPAIRS = ["none", "reflow", "statcorr", "least-squares"]
 
 shell.frame(__file__)
-base = controls(without=("criterion", "update", "repair"))
+base = controls(without=("criterion", "update", "repair"), own=OFFERED)
 need(base.model)
 st.subheader("Which weights, or what becomes of the signal?", anchor=False)
 chosen = arms(base, *choose_arms(CRITERIA, ["none"], REPAIRS))
@@ -27,9 +27,6 @@ chosen = arms(base, *choose_arms(CRITERIA, ["none"], REPAIRS))
 def draw(study: Sweep[Point]) -> None:
     """The matrix and its split; then why: ratio beside accuracy, overlap of the masks, price."""
     found = outcomes(study.points.values())
-    if found.empty:
-        st.caption("The first arms are being computed.")
-        return
     listed = found[found.repair.isin([spec.repair for spec in chosen])]
     chart(matrix(listed), "matrix")
     _shares(listed)
@@ -41,7 +38,7 @@ def draw(study: Sweep[Point]) -> None:
         st.subheader("What it costs", anchor=False)
         chart(price(listed), "price")
     st.subheader("Do they keep the same weights?", anchor=False)
-    chart(overlap({name_of(spec): each for spec, each in study.points.items()}), "overlap")
+    chart(overlap({selection(spec.to_dict()): each for spec, each in study.points.items()}), "overlap")
     table("Show data: arms", found, "matrix-data")
 
 

@@ -9,6 +9,6 @@ from pages.ui.stage import diagnosed, stage
 shell.frame(__file__)
 step = story.current()
 story.set_controls(step)
-found = diagnosed(controls())
+found = diagnosed(controls(own={"step": story.NUMBERS}))
 story.tell(step, found)
 stage(found)

@@ -8,15 +8,17 @@ from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.panels import table
 from pages.ui.stage import need
-from pages.ui.study import ARM, choose_arms, follow, open_on_collapse
+from pages.ui.study import ARM, OFFERED, choose_arms, follow, open_on_collapse
 from reflow_core.figures.studies import curves
-from reflow_core.study import GRID, Point, arms, name_of, outcomes
-from reflow_core.sweep import Sweep, along, coarse_first
+from reflow_core.study import GRID, Point, arms, outcomes, selection
+from reflow_core.sweep import Sweep, coarse_first
 
 GAIN = "gain over magnitude"
+VIEWS = ("accuracy", GAIN)
+MEASURES = ("variance ratio", "CKA")
 
 shell.frame(__file__)
-base = controls(without=ARM)
+base = controls(without=ARM, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
 need(base.model)
 st.subheader("Every sparsity, every arm", anchor=False)
 chosen = arms(base, *choose_arms(["magnitude", "snip"], ["none"], ["none", "reflow"]))
@@ -24,12 +26,12 @@ chosen = arms(base, *choose_arms(["magnitude", "snip"], ["none"], ["none", "refl
 
 def draw(study: Sweep[Point]) -> None:
     """Curves above, layers below; a click on a cell opens it on the Collapse page."""
-    names = {f"{name_of(spec)} → {spec.repair}": spec for spec in chosen}
+    names = {f"{selection(spec.to_dict())} → {spec.repair}": spec for spec in chosen}
     left, middle, right = st.columns([3, 4, 2])
     with left:
         view = st.segmented_control(
             "Curves",
-            ["accuracy", GAIN],
+            VIEWS,
             default="accuracy",
             required=True,
             help="Gain: points above magnitude pruning without update, under the same repair. Dashed: weights updated.",
@@ -41,7 +43,7 @@ def draw(study: Sweep[Point]) -> None:
     with right:
         measure = st.segmented_control(
             "Layers show",
-            ["variance ratio", "CKA"],
+            MEASURES,
             default="variance ratio",
             required=True,
             help="Variance ratio: orange where the signal has shrunk, white at 1. CKA: white where all is as in dense.",
@@ -52,10 +54,7 @@ def draw(study: Sweep[Point]) -> None:
     cells = [each for at, each in study.points.items() if at.replace(sparsity=spec.sparsity) == spec]
     side = "pruned" if spec.repair == "none" else "repaired"
     found = outcomes(study.points.values())
-    shown = found[found.repair.isin([each.repair for each in chosen])] if len(found) else found
-    if shown.empty:
-        st.caption("The first points are being computed.")
-        return
+    shown = found[found.repair.isin([each.repair for each in chosen])]
     drawn = curves(shown, cells, side, measure, gain=view == GAIN)
     event = st.plotly_chart(
         drawn.figure,
@@ -72,4 +71,4 @@ def draw(study: Sweep[Point]) -> None:
     table("Show data: arms", drawn.table, "sweep-data")
 
 
-follow([spec for sparsity in coarse_first(GRID) for each in chosen for spec in along(each, [sparsity])], draw)
+follow([each.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for each in chosen], draw)

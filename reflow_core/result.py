@@ -107,14 +107,17 @@ class Diagnosis:
 
     @property
     def dense(self) -> Outcome:
+        """The summary of the unpruned network."""
         return self.outcome("dense")
 
     @property
     def pruned(self) -> Outcome:
+        """The summary of the pruned network."""
         return self.outcome("pruned")
 
     @property
     def repaired(self) -> Outcome | None:
+        """The summary of the repaired network; None where `reason` says why there is none."""
         return self.outcome("repaired") if "repaired" in self.answers else None
 
     def outcome(self, arm: str) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,9 +66,9 @@ def arms(base: Spec, criteria: Iterable[str], updates: Iterable[str], repairs: I
     ]
 
 
-def name_of(spec: Spec | pd.Series) -> str:
-    """An arm's selection in words: the criterion, and its update if there is one."""
-    return str(spec.criterion) if spec.update == "none" else f"{spec.criterion} + {spec.update}"
+def selection(arm: Mapping[str, Any]) -> str:
+    """An arm's selection in words, from the fields of its spec: the criterion, and its update if there is one."""
+    return str(arm["criterion"]) if arm["update"] == "none" else f"{arm['criterion']} + {arm['update']}"
 
 
 def outcomes(points: Iterable[Point]) -> pd.DataFrame:
@@ -81,9 +81,7 @@ def outcomes(points: Iterable[Point]) -> pd.DataFrame:
     for each in points:
         flat = each.row
         shared = {name: flat[name] for name in (*Spec.__dataclass_fields__, "reached", "reason", "seconds_select")}
-        shared["selection"] = (
-            flat["criterion"] if flat["update"] == "none" else f"{flat['criterion']} + {flat['update']}"
-        )
+        shared["selection"] = selection(flat)
         for arm, repair in (("pruned", "none"), ("repaired", flat["repair"])):
             if f"{arm}_n" in flat and (arm == "pruned" or repair != "none"):
                 score = flat[f"{arm}_accuracy"]
@@ -113,10 +111,9 @@ def markdown(rows: pd.DataFrame) -> str:
     """Flat rows as a table for a README: accuracies in % with their 95 % intervals, ratio and seconds."""
     lines = ["| selection | sparsity | repair | pruned | repaired | last ratio | seconds |", "|" + "---|" * 7]
     for flat in rows.to_dict("records"):
-        selection = flat["criterion"] if flat["update"] == "none" else f"{flat['criterion']} + {flat['update']}"
         scores = [_interval(flat, arm) for arm in ("pruned", "repaired")]
         ratio, seconds = (_short(flat.get(name)) for name in ("pruned_last_ratio", "seconds_select"))
-        cells = [selection, f"{100 * flat['sparsity']:g} %", flat["repair"], *scores, ratio, seconds]
+        cells = [selection(flat), f"{100 * flat['sparsity']:g} %", flat["repair"], *scores, ratio, seconds]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 

@@ -85,7 +85,7 @@ class Sweep(Generic[T]):
             if not self._stopped:
                 self._resume()
                 self._gather()
-        return self.done / max(self.total, 1)
+        return self.share
 
     def stop(self) -> None:
         """Stop at the next batch; what is done stays."""
@@ -94,11 +94,17 @@ class Sweep(Generic[T]):
     def go_on(self) -> None:
         """Start again after `stop` or after nobody looked for a while."""
         self._stopped = False
+        self.look()
 
     @property
     def done(self) -> int:
         """How many specs have a point or a problem."""
         return len(self.points) + len(self.problems)
+
+    @property
+    def share(self) -> float:
+        """The share done, 0 to 1."""
+        return self.done / max(self.total, 1)
 
     @property
     def running(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,16 +39,17 @@ STATISTICS_HELP = (
 )
 
 
-def controls(without: Collection[str] = ()) -> Spec:
+def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] | None = None) -> Spec:
     """Draw the sidebar and return the spec that it shows; bad values in the link are named on the page.
 
-    `without`: fields that the page asks for itself; they stand at their defaults.
+    `without`: fields that the page asks for itself; they stand at their defaults. `own`: what the page's own controls
+    offer, by their name in the link.
     """
     for name, value in st.session_state.pop(HANDED_OVER, {}).items():
         st.session_state[name] = value
     said = st.container()
     if (opened := st.session_state.get(OPENED)) is None:
-        opened = st.session_state[OPENED] = Opened(link_problems())
+        opened = st.session_state[OPENED] = Opened(link_problems(own or {}))
     with st.sidebar:
         chosen = _network() | _pruning(without)
         if "repair" in without:
@@ -81,14 +82,15 @@ class Opened:
         return self.problems if spec == self.spec else []
 
 
-def link_problems() -> list[str]:
-    """A sentence for each value in the URL that was set aside."""
+def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:
+    """A sentence for each value in the URL that was set aside; `own`: what the page's own controls offer."""
     parameters = st.query_params.to_dict()
     problems = read(parameters)[1]
     model = parameters.get("model")
-    own = find(model if model in catalogue else str(DEFAULTS["model"])).data
-    offered = {"model": list(catalogue), "data": ("auto", own), "similarity": list(SIMILARITIES)}
-    offered |= {registry.kind: registry.names() for registry in (criteria, updates, allocations, repairs)}
+    trained_on = find(model if model in catalogue else str(DEFAULTS["model"])).data
+    offered: dict[str, Collection[str]] = {"model": list(catalogue), "data": ("auto", trained_on)}
+    offered |= {"similarity": list(SIMILARITIES)}
+    offered |= {registry.kind: registry.names() for registry in (criteria, updates, allocations, repairs)} | dict(own)
     for name, known in offered.items():
         problems += unknown_in_link(name, known)
     return problems
@@ -96,8 +98,8 @@ def link_problems() -> list[str]:
 
 def unknown_in_link(name: str, known: Collection[str]) -> list[str]:
     """A sentence, with the nearest match, where the URL's value of a control is none of those it offers."""
-    value = st.query_params.get(name)
-    return [] if value is None or value in known else [f"{unknown(name, value, known)} It was set aside."]
+    given = st.query_params.get_all(name)
+    return [f"{unknown(name, value, known)} It was set aside." for value in given if value and value not in known]
 
 
 def _network() -> dict[str, object]:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.ui.controls import unknown_in_link
 from pages.ui.lab import lab
+from pages.ui.progress import progress_row
 from pages.ui.scope import scope
 from reflow_core.diagnose import idle
 from reflow_core.errors import ReflowError
@@ -70,26 +71,14 @@ def chosen_layer(found: Diagnosis) -> str | None:
 
 def progress(sweep: Sweep[dict[str, Any]]) -> None:
     """The sweep's progress, and what one can do about it."""
-    share = sweep.look()
+    sweep.look()
     fresh = len(sweep.points) - st.session_state.get("_drawn", 0)
     if fresh >= REDRAW_EVERY or (fresh and not sweep.running):
         st.rerun()
-    with st.container(height=64, border=False, horizontal=True, vertical_alignment="center"):
-        if sweep.problems:
-            st.caption(f"{len(sweep.problems)} sparsities failed: {next(iter(sweep.problems.values()))}")
-        if sweep.running:
-            st.progress(share, f"Sweep: {len(sweep.points)} of {sweep.total} sparsities")
-            st.button("Pause", on_click=sweep.stop, key="sweep-toggle", width=96)
-        elif share < 1:
-            st.caption(f"Sweep paused at {len(sweep.points)} of {sweep.total}; the slider shows the nearest computed.")
-            st.button("Go on", on_click=_go_on, args=(sweep,), key="sweep-toggle", width=96)
-        else:
-            st.caption("All 100 sparsities are computed: drag the slider, every panel follows without the server.")
-
-
-def _go_on(sweep: Sweep[dict[str, Any]]) -> None:
-    sweep.go_on()
-    sweep.look()
+    complete = "All 100 sparsities are computed: drag the slider, every panel follows without the server."
+    progress_row(sweep, "sparsities", complete)
+    if sweep.problems:
+        st.caption(f"{len(sweep.problems)} sparsities failed: {next(iter(sweep.problems.values()))}")
 
 
 def offer_download(model: str) -> None:

@@ -82,12 +82,13 @@ STEPS = (
     Step("Collapse: one answer for everything", lambda down: down, "none", _collapses),
     Step("REFLOW brings it back", lambda down: down, "reflow", _rescued),
 )
+NUMBERS = tuple(str(number + 1) for number in range(len(STEPS)))
 
 
 def current() -> int:
     """The step of the link, 1 to 5."""
     asked = st.query_params.get("step", "1")
-    return int(asked) if asked in {str(number + 1) for number in range(len(STEPS))} else 1
+    return int(asked) if asked in NUMBERS else 1
 
 
 def set_controls(step: int) -> None:

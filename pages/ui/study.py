@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.ui.controls import HANDED_OVER
 from pages.ui.lab import lab
+from pages.ui.progress import progress_row
 from reflow_core.criteria import criteria
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
@@ -17,6 +18,8 @@ from reflow_core.sweep import Sweep
 from reflow_core.updates import updates
 
 ARM = ("criterion", "update", "pattern", "sparsity", "repair")  # what a page of arms asks for in its own way
+SEVERAL: dict[str, Registry] = {"criteria": criteria, "updates": updates, "repairs": repairs}  # type: ignore[type-arg]
+OFFERED = {name: registry.names() for name, registry in SEVERAL.items()}
 POLL_S = 2.0
 Draw = Callable[[Sweep[Point]], None]
 
@@ -27,21 +30,22 @@ def choose_arms(
     """Criteria, updates and repairs to compare, each kept in the URL; the arguments are the defaults."""
     left, middle, right = st.columns([5, 3, 5])
     with left:
-        selections = _several("criteria", "Criteria", criteria, chosen_criteria)
+        selections = _several("criteria", chosen_criteria)
     with middle:
-        refits = _several("updates", "Updates", updates, chosen_updates)
+        refits = _several("updates", chosen_updates)
     with right:
-        mends = _several("repairs", "Repairs", repairs, chosen_repairs)
+        mends = _several("repairs", chosen_repairs)
     if not (selections and refits and mends):
         st.info("Choose at least one criterion, one update and one repair.")
         st.stop()
     return selections, refits, mends
 
 
-def _several(key: str, label: str, registry: Registry, default: Sequence[str]) -> list[str]:  # type: ignore[type-arg]
+def _several(key: str, default: Sequence[str]) -> list[str]:
+    registry = SEVERAL[key]
     notes = "  \n".join(f"**{info.title}** ({info.name}): {info.summary} {info.paper}" for info in registry)
     return st.multiselect(
-        label,
+        key.capitalize(),
         registry.names(),
         default=list(default),
         help=notes,
@@ -61,28 +65,17 @@ def follow(specs: Sequence[Spec], draw: Draw) -> None:
 
 
 def _view(study: Sweep[Point], draw: Draw, polling: bool) -> None:
-    share = study.look()
+    study.look()
     if polling and not study.running:
         st.rerun()
-    with st.container(height=64, border=False, horizontal=True, vertical_alignment="center"):
-        if study.running:
-            st.progress(share, f"{study.done} of {study.total} diagnoses")
-            st.button("Pause", on_click=study.stop, key="study-toggle", width=96)
-        elif share < 1:
-            st.caption(f"Paused at {study.done} of {study.total} diagnoses; what is shown stays.")
-            st.button("Go on", on_click=_go_on, args=(study,), key="study-toggle", width=96)
-        else:
-            st.caption(
-                f"All {study.total} diagnoses are computed; they are kept, so this view opens at once next time."
-            )
-    draw(study)
+    kept = f"All {study.total} diagnoses are computed; they are kept, so this view opens at once next time."
+    progress_row(study, "diagnoses", kept)
+    if study.points:
+        draw(study)
+    else:
+        st.caption("The first points are being computed." if study.running else "No point could be measured.")
     for problem, count in _counted(study).items():
         st.warning(f"{count} of {study.total} not measured: {problem}", icon=":material/info:")
-
-
-def _go_on(study: Sweep[Point]) -> None:
-    study.go_on()
-    study.look()
 
 
 def _counted(study: Sweep[Point]) -> dict[str, int]:

@@ -50,4 +50,5 @@ def figure(
 
 
 def axis(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Axis settings whose margin stays as it is, the title given as plain text."""
     return {**settings, "title": {"text": settings["title"]}, "automargin": False}

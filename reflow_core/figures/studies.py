@@ -184,21 +184,8 @@ def matrix(table: pd.DataFrame) -> Chart:
         [_cell(*(float(part.iat[i, j]) for part in (scores, low, high))) for j in range(scores.shape[1])]
         for i in range(scores.shape[0])
     ]
-    heat = {
-        "type": "heatmap",
-        "x": list(scores.columns),
-        "y": list(scores.index),
-        "z": scores.to_numpy(dtype=float),
-        "text": words,
-        "texttemplate": "%{text}",
-        "zmin": 0,
-        "zmax": 1,
-        "colorscale": SHARES,
-        "showscale": False,
-        "hovertemplate": "%{y} → %{x}: %{z:.1%}<extra></extra>",
-    }
-    layout = _table_layout(len(scores))
-    return Chart(go.Figure({"data": [heat], "layout": layout}), _matrix_message(scores), table)
+    drawn = _shaded(scores, text=words, texttemplate="%{text}", hovertemplate="%{y} → %{x}: %{z:.1%}<extra></extra>")
+    return Chart(drawn, _matrix_message(scores), table)
 
 
 def _cell(score: float, low: float, high: float) -> str:
@@ -208,14 +195,27 @@ def _cell(score: float, low: float, high: float) -> str:
     return told if pd.isna(low) else f"{told}<br>{100 * low:.0f} to {100 * high:.0f}"
 
 
-def _table_layout(rows: int) -> dict[str, Any]:
-    return {
-        "height": 110 + 46 * rows,
+def _shaded(values: pd.DataFrame, **words: Any) -> go.Figure:
+    """A table of fractions as a heatmap, with what stands in its cells."""
+    heat = {
+        "type": "heatmap",
+        "x": list(values.columns),
+        "y": list(values.index),
+        "z": values.to_numpy(dtype=float),
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": SHARES,
+        "showscale": False,
+        **words,
+    }
+    layout = {
+        "height": 110 + 46 * len(values),
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
         "uirevision": "keep",
         "xaxis": {"type": "category", "automargin": True},
         "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
     }
+    return go.Figure({"data": [heat], "layout": layout})
 
 
 def _matrix_message(scores: pd.DataFrame) -> str:
@@ -300,24 +300,13 @@ def overlap(masks: Mapping[str, Point]) -> Chart:
     """Jaccard overlap between the masks of the selections, by name."""
     names = list(masks)
     values = [[jaccard(masks[one].kept, masks[other].kept) for other in names] for one in names]
-    heat = {
-        "type": "heatmap",
-        "x": names,
-        "y": names,
-        "z": values,
-        "texttemplate": "%{z:.2f}",
-        "zmin": 0,
-        "zmax": 1,
-        "colorscale": SHARES,
-        "showscale": False,
-        "hovertemplate": "%{y} and %{x}: %{z:.3f}<extra></extra>",
-    }
-    figure = go.Figure({"data": [heat], "layout": _table_layout(len(names))})
+    table = pd.DataFrame(values, index=names, columns=names)
+    figure = _shaded(table, texttemplate="%{z:.2f}", hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>")
     apart = min(((v, names[i], names[j]) for i, r in enumerate(values) for j, v in enumerate(r) if i < j), default=None)
     told = "" if apart is None else f" Least alike: {apart[1]} and {apart[2]}, {apart[0]:.2f}."
     sample = len(next(iter(masks.values())).kept) if masks else 0
     message = f"Weights that both keep over weights that either keeps, on {sample:,} weights.{told}"
-    return Chart(figure, message, pd.DataFrame(values, index=names, columns=names).reset_index(names="selection"))
+    return Chart(figure, message, table.reset_index(names="selection"))
 
 
 def saturating(table: pd.DataFrame, by: str) -> Chart:

@@ -47,6 +47,7 @@ class ResNeXtBlock(nn.Module):
             self.project = nn.Sequential(projection, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, outputs, H/stride, W/stride)."""
         signal = self.expand_norm(self.expand(self.grouped(self.reduce(x))))
         return F.relu(signal + self.project(x))
 
@@ -79,6 +80,7 @@ class ConvNeXtBlock(nn.Module):
         self.narrow = nn.Linear(3 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
         signal = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         update: Tensor = self.narrow(F.gelu(self.widen(signal)))
         return x + update.permute(0, 3, 1, 2)
@@ -96,6 +98,7 @@ class ConvNeXt(nn.Module):
         self.head = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> logits (N, classes)."""
         x = self.stem_norm(self.stem(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         logits: Tensor = self.head(self.norm(self.blocks(x).mean((2, 3))))
         return logits

@@ -23,4 +23,5 @@ class GlobalAveragePool(nn.Module):
     """Mean over all positions: (N, C, H, W) -> (N, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C)."""
         return torch.mean(x, (2, 3))

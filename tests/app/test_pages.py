@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def open_app(page: str = "", **parameters: str) -> AppTest:
         app.query_params[name] = value
     if page:
         app.run()
+        del app.session_state["_opened"]  # the link below is the first one to this page
         app.switch_page(f"pages/{page}.py")
     return app.run()
 
@@ -109,3 +111,36 @@ def test_choosing_nothing_asks_for_something() -> None:
     app.multiselect(key="criteria").set_value([]).run()
     assert not app.exception
     assert any("at least one criterion" in info.value for info in app.info)
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "value"),
+    [
+        ("sweep", "criteria", "snipp"),
+        ("sweep", "measure", "cca"),
+        ("selection_vs_signal", "repairs", "reflw"),
+        ("calibration", "compare", "views"),
+        ("story", "step", "9"),
+    ],
+)
+def test_a_link_to_something_that_a_page_does_not_offer_is_said(page: str, name: str, value: str) -> None:
+    app = open_app(page, **{name: value})
+    assert not app.exception and not app.error
+    assert any(f"Unknown {name} '{value}'" in warning.value for warning in app.warning)
+
+
+def test_comparing_by_what_the_repair_does_not_read_says_why_there_is_one_line() -> None:
+    app = open_app("calibration", repair="statcorr")
+    app.button_group(key="compare").set_value("statistics").run()
+    assert not app.exception and not app.error
+    assert any("repair 'statcorr' does not read it" in info.value for info in app.info)
+
+
+def test_a_study_of_which_nothing_can_be_measured_says_so() -> None:
+    app = open_app("sweep", model="convnext-digits")
+    app.multiselect(key="criteria").set_value(["synflow"]).run()
+    deadline = time.monotonic() + 60
+    while not any("No point could be measured" in caption.value for caption in app.caption):
+        assert time.monotonic() < deadline and not app.exception
+        app.run()
+    assert any("not measured" in warning.value for warning in app.warning)

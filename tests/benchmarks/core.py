@@ -30,7 +30,6 @@ from reflow_core.probes import BATCH, observe
 from reflow_core.pruning import EachTime, Scores
 from reflow_core.selectors import Rules, select
 from reflow_core.study import GRID, arms
-from reflow_core.sweep import along
 from reflow_core.vision import torchvision
 from reflow_core.watch import ignore
 
@@ -154,7 +153,7 @@ def sweeping() -> Iterator[Row]:
     network, images = library.network(base.model).module, library.images(base)
     evaluation, calibration = (torch.randn(count, 3, 16, 16) for count in (len(images.test), base.calibration_images))
     ours = bare_passes = 0.0
-    for spec in [one for s in GRID for arm in arms(base, ARMS, ["none"], ["reflow"]) for one in along(arm, [s])]:
+    for spec in [arm.replace(sparsity=s) for s in GRID for arm in arms(base, ARMS, ["none"], ["reflow"])]:
         start = time.perf_counter()
         diagnose(spec, library)
         middle = time.perf_counter()

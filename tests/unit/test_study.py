@@ -17,7 +17,7 @@ from reflow_core import Library, Spec, diagnose
 from reflow_core.figures.studies import curves, gained, matrix, overlap, price, saturating, signal
 from reflow_core.result import jaccard
 from reflow_core.store import Store, key_of
-from reflow_core.study import Point, arms, doubling, markdown, name_of, outcomes, point, saturation, split
+from reflow_core.study import Point, arms, doubling, markdown, outcomes, point, saturation, selection, split
 from reflow_core.sweep import along
 from reflow_core.work import cluster, solve
 
@@ -77,7 +77,7 @@ def test_weight_updates_bring_back_part_of_the_signal(points: dict[Spec, Point])
 
 
 def test_overlap_is_one_with_itself_less_with_others_and_exact_on_small_masks(points: dict[Spec, Point]) -> None:
-    drawn = overlap({name_of(spec): each for spec, each in points.items() if spec.sparsity == 0.8})
+    drawn = overlap({selection(spec.to_dict()): each for spec, each in points.items() if spec.sparsity == 0.8})
     values = drawn.table.drop(columns="selection").to_numpy()
     assert np.allclose(np.diag(values), 1) and (values <= 1).all() and np.allclose(values, values.T)
     assert values[0][2] < 0.9  # magnitude and snip
