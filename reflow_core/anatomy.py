@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from reflow_core.private import private_copy
 from reflow_core.pruning import PRUNABLE
 
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
@@ -40,7 +40,7 @@ class Anatomy:
 
 def anatomy(network: nn.Module, example: Tensor) -> Anatomy:
     """Trace one forward pass of a private copy on `example` (1, C, H, W)."""
-    private = copy.deepcopy(network)
+    private = private_copy(network)
     known: tuple[type[nn.Module], ...] = (*NORMS, *PRUNABLE)
     names: dict[nn.Module, str] = {m: name for name, m in private.named_modules() if isinstance(m, known)}
     calls = _trace(private, list(names), example)

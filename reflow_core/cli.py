@@ -10,9 +10,8 @@ import dataclasses
 import json
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +25,7 @@ from reflow_core.allocations import allocations
 from reflow_core.calibration import evaluation_inputs
 from reflow_core.criteria import criteria
 from reflow_core.diagnose import settle
-from reflow_core.errors import Cancelled, ReflowError, unknown
+from reflow_core.errors import ReflowError, unknown
 from reflow_core.library import Library
 from reflow_core.machine import prepare
 from reflow_core.models.catalogue import catalogue, find
@@ -38,7 +37,7 @@ from reflow_core.study import arms, markdown, row
 from reflow_core.train import RECIPES, Recipe, save, train
 from reflow_core.updates import updates
 from reflow_core.verdict import percent, verdict
-from reflow_core.work import answer, cluster, share_of_machine, solve
+from reflow_core.work import answer, cluster, solve, threads
 
 EXAMPLES = """examples:
   python -m reflow_core diagnose --model resnet20-digits --sparsity 0.8
@@ -248,19 +247,8 @@ def _executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[D
             named = () if options.checkpoint is None else ((options.model, str(options.checkpoint.resolve())),)
             yield lambda spec: executor.submit(solve, spec, named)
         return
-    library, store, stopped = _library(options), _store(), threading.Event()
-
-    def watch(stage: str, done: int, total: int) -> None:
-        if stopped.is_set():
-            raise Cancelled
-
-    workers, threads = share_of_machine()
-    with ThreadPoolExecutor(workers, initializer=prepare, initargs=(threads,)) as executor:
-        try:
-            yield lambda spec: executor.submit(answer, spec, library, store, watch)
-        finally:
-            stopped.set()
-            executor.shutdown(wait=False, cancel_futures=True)
+    with threads(_library(options), _store()) as submit:
+        yield submit
 
 
 def _check_out(out: Path | None) -> None:

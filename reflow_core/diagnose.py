@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ from reflow_core.data.images import Images, ImageSet
 from reflow_core.errors import ReflowError
 from reflow_core.library import Library, Network
 from reflow_core.patterns import UNSTRUCTURED
+from reflow_core.private import private_copy
 from reflow_core.probes import PROBED, Observation, observe
 from reflow_core.pruner import Pruned, Pruner
 from reflow_core.pruning import Masks, install, kept_sample, sparsity_of
@@ -127,7 +128,7 @@ class Bench:
     def dense(self) -> Observation:
         """The dense network's observation, shared by all specs on the same images."""
         key = ("dense", self.network.digest, self.images.digest, len(self.evaluation), self.spec.seed)
-        found: Observation = self.source.recall(key, lambda: self.observe(copy.deepcopy(self.network.module), "dense"))
+        found: Observation = self.source.recall(key, lambda: self.observe(private_copy(self.network.module), "dense"))
         return found
 
     def prune(self) -> Pruned:
@@ -138,7 +139,7 @@ class Bench:
 
     def pruned(self, pruned: Pruned) -> tuple[Observation, nn.Module]:
         """The pruned network's observation, shared by all repairs, and a private copy of the network to repair."""
-        private = copy.deepcopy(self.network.module)
+        private = private_copy(self.network.module)
         install(private, pruned.weights)
         key = ("observed", *self.pruner.key(), self.images.digest, len(self.evaluation))
         found: Observation = self.source.recall(key, lambda: self.observe(private, "pruned"), "selections")
@@ -215,6 +216,7 @@ class Bench:
 
 def layers(anatomy: Anatomy, masks: Masks, observed: Mapping[str, Observation]) -> tuple[Layer, ...]:
     """One row a measured site, in the order of execution."""
+    cka, cosine = (similarity(measure, observed) for measure in (stats.cka, stats.cosine))
     return tuple(
         Layer(
             name=site.name,
@@ -222,16 +224,24 @@ def layers(anatomy: Anatomy, masks: Masks, observed: Mapping[str, Observation]) 
             weights=site.weights,
             sparsity=sparsity_of({site.weights: masks[site.weights]}) if site.weights else None,
             variance={arm: found.signals[site.name].variance for arm, found in observed.items()},
-            cka=_similarity(stats.cka, site.name, observed),
-            cosine=_similarity(stats.cosine, site.name, observed),
+            cka={arm: finite(found[site.name]) for arm, found in cka.items()},
+            cosine={arm: finite(found[site.name]) for arm, found in cosine.items()},
             eps_floor={arm: found.signals[site.name].eps_floor for arm, found in observed.items()},
         )
         for site in anatomy.sites
     )
 
 
-def _similarity(measure: stats.Similarity, name: str, observed: Mapping[str, Observation]) -> dict[str, float | None]:
-    dense = observed["dense"].signals[name].sketch
-    return {
-        arm: finite(measure(found.signals[name].sketch, dense)) for arm, found in observed.items() if arm != "dense"
-    }
+def similarity(measure: stats.Similarity, observed: Mapping[str, Observation]) -> dict[str, dict[str, float]]:
+    """Similarity of each arm's sketches to dense's, by arm and layer name; layers of one width are compared at once."""
+    dense = observed["dense"].signals
+    widths: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
+    for name, signal in dense.items():
+        widths[signal.sketch.shape].append(name)
+    found: dict[str, dict[str, float]] = {arm: {} for arm in observed if arm != "dense"}
+    for names in widths.values():
+        wanted = np.stack([dense[name].sketch for name in names])
+        for arm, values in found.items():
+            alike = measure(np.stack([observed[arm].signals[name].sketch for name in names]), wanted)
+            values |= zip(names, alike.tolist(), strict=True)
+    return found

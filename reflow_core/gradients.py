@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from reflow_core.errors import ReflowError
+from reflow_core.private import private_copy
 from reflow_core.pruning import Weights
 from reflow_core.watch import Watch
 
@@ -21,7 +21,7 @@ MOST_BYTES = 4 * 2**30
 
 def mean_gradient(network: nn.Module, weights: Weights, inputs: Tensor, labels: Tensor, watch: Watch) -> Weights:
     """∂/∂w of the mean cross-entropy over samples (N, 3, H, W), in eval mode, in each weight's own shape."""
-    private = copy.deepcopy(network).eval()
+    private = private_copy(network).eval()
     wanted = [private.get_submodule(name).get_parameter("weight").requires_grad_() for name in weights]
     sums = [torch.zeros_like(weight) for weight in wanted]
     for start in range(0, len(inputs), CHUNK):
@@ -37,7 +37,7 @@ def each_gradient(
     network: nn.Module, weights: Weights, inputs: Tensor, labels: Tensor, watch: Watch
 ) -> Iterator[dict[str, Tensor]]:
     """∂/∂w of every sample's own cross-entropy, in eval mode: chunks of (n, *shape of the weight) by layer name."""
-    private = copy.deepcopy(network).eval()  # functional_call swaps the parameters of the module it is given
+    private = private_copy(network).eval()  # functional_call swaps the parameters of the module it is given
 
     def loss(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         return F.cross_entropy(functional_call(private, values, (image[None],)), label[None])

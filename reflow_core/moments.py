@@ -37,8 +37,8 @@ class Moments:
         return Moments(count, mean, self.m2 + other.m2 + shift * shift * (self.count * other.count / count))
 
 
-def image_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population variance over positions, each image and channel by itself: (N, C, …) -> two (N, C) float64.
+def image_readings(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and reciprocal deviation over positions, each image and channel by itself: (N, C, …) -> two (N, C).
 
     The group-norm kernel with one channel a group computes both in one Welford pass, three times as fast as
     `torch.var_mean` on a CPU and without the cancellation of E[x²]−E[x]² on nearly constant channels.
@@ -46,27 +46,28 @@ def image_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     count, channels = x.shape[:2]
     positions = x[0, 0].numel()
     if positions == 1:
-        return x.reshape(count, channels).double(), torch.zeros(count, channels, dtype=torch.float64)
-    _, mean, rstd = torch.native_group_norm(
-        x.contiguous().float(), None, None, count, channels, positions, channels, 0.0
-    )
-    mean, variance = mean.double().view(count, channels), rstd.double().view(count, channels) ** -2
-    # A constant channel has no finite reciprocal deviation; its variance is 0, unless the signal itself is not finite.
-    return mean, torch.where(variance.isfinite() | ~mean.isfinite(), variance, 0.0)
+        return x.reshape(count, channels), torch.full((count, channels), torch.inf)
+    read = torch.native_group_norm(x.contiguous().float(), None, None, count, channels, positions, channels, 0.0)
+    return read[1].view(count, channels), read[2].view(count, channels)
 
 
-def over_images(mean: Tensor, variance: Tensor, positions: int) -> Moments:
+def image_moments(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population variance in float64 from what `image_readings` gave, of any shape."""
+    mean, variance = mean.double(), deviation.double().pow(-2)
+    # A constant channel may have no reciprocal deviation at all; its variance is 0, unless the signal is not finite.
+    return mean, torch.where(variance.isnan() & mean.isfinite(), 0.0, variance) if variance.isnan().any() else variance
+
+
+def over_images(mean: Tensor, variance: Tensor, positions: int = 1) -> Moments:
     """Merge per-image moments (N, C) of `positions` values each into one set of moments per channel."""
     centre = mean.mean(0)
-    between = ((mean - centre) ** 2).sum(0) * positions
-    return Moments(len(mean) * positions, centre, variance.sum(0) * positions + between)
+    between = (mean - centre).square_().sum(0)
+    return Moments(len(mean) * positions, centre, (variance.sum(0) + between) * positions)
 
 
-def output_moments(layer: nn.Module, output: Tensor) -> Moments:
-    """Moments of a layer's output per channel, over images and positions."""
-    values = channels_second(layer, output)
-    mean, variance = image_moments(values)
-    return over_images(mean, variance, values[0, 0].numel())
+def channel_moments(x: Tensor) -> Moments:
+    """Moments of each channel over images and positions: (N, C, …)."""
+    return over_images(*image_moments(*image_readings(x)), x[0, 0].numel())
 
 
 def channels_second(module: nn.Module, output: Tensor) -> Tensor:

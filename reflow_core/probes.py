@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core import stats
 from reflow_core.anatomy import Anatomy
-from reflow_core.moments import channels_second, image_moments, over_images
+from reflow_core.moments import channels_second, image_moments, image_readings, over_images
+from reflow_core.private import Hook, hooked
 from reflow_core.result import Answers
 from reflow_core.watch import Watch
 
@@ -44,16 +44,6 @@ class Observation:
     signals: dict[str, Signal]
 
 
-@dataclass(slots=True)
-class _Reading:
-    """Per-image moments gathered so far at one site."""
-
-    means: list[Tensor]
-    variances: list[Tensor]
-    floors: list[Tensor]
-    positions: int = 1
-
-
 def observe(
     network: nn.Module,
     anatomy: Anatomy,
@@ -69,7 +59,9 @@ def observe(
     """
     predicted, confidence = [], []
     finite = True
-    with torch.inference_mode(), _probing(network, anatomy) as probe:
+    probe = _Probe(network, anatomy)
+    before = {} if anatomy.classifier is None else {anatomy.classifier: probe.read_features}
+    with torch.inference_mode(), hooked(network, before, {name: probe.read(name) for name in probe.readings}):
         for start in range(0, count, BATCH):
             watch(stage, start, count)
             probe.room = max(0, min(PROBED, count) - start)
@@ -78,7 +70,7 @@ def observe(
             best = logits.softmax(1).max(1)
             predicted.append(best.indices)
             confidence.append(best.values)
-        signals = {site.name: probe.signal(site.name) for site in anatomy.sites}
+        signals = probe.signals()
         separability = probe.separability(labels)
     answers = Answers(torch.cat(predicted).numpy(), torch.cat(confidence).numpy(), separability, finite)
     return Observation(answers, signals)
@@ -87,49 +79,58 @@ def observe(
 class _Probe:
     """Hooks on every site and on the classifier; reads at most `room` images of the batch that passes."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.modules = dict(network.named_modules())
+    def __init__(self, network: nn.Module, anatomy: Anatomy) -> None:
+        self.modules = {site.name: network.get_submodule(site.name) for site in anatomy.sites}
         self.room = 0
-        self.readings: dict[str, _Reading] = {}
+        self.readings: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.modules}
+        self.floors: dict[str, list[Tensor]] = {}
         self.features: list[Tensor] = []
 
-    def read(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def read(self, name: str) -> Hook:
         """A forward hook that adds to the readings of one site."""
-        reading = self.readings[name] = _Reading([], [], [])
 
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
             if self.room <= 0:
                 return
-            # A BatchNorm's output is an affine map of its input, so the input's moments serve both.
-            watched = arguments[0] if isinstance(module, _BatchNorm) else channels_second(module, output)
-            watched = watched[: self.room]
-            mean, variance = image_moments(watched)
-            reading.means.append(mean)
-            reading.variances.append(variance)
-            reading.positions = watched[0, 0].numel()
+            watched = arguments[0] if maps_affinely(module) else channels_second(module, output)
+            self.readings[name].append(image_readings(watched[: self.room]))
             if isinstance(module, nn.LayerNorm):
-                reading.floors.append(layer_norm_floor(module, arguments[0][: self.room]))
+                self.floors.setdefault(name, []).append(layer_norm_floor(module, arguments[0][: self.room]))
 
         return hook
 
     def read_features(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         """A forward pre-hook on the classifier: the penultimate features, meant over positions if there are any."""
         if self.room > 0:
-            self.features.append(
-                arguments[0][: self.room].flatten(2).mean(2) if arguments[0].ndim > 2 else arguments[0][: self.room]
-            )
+            read = arguments[0][: self.room]
+            self.features.append(read.flatten(2).mean(2) if read.ndim > 2 else read)
 
-    def signal(self, name: str) -> Signal:
-        """The gathered readings of one site as a signal."""
-        reading, module = self.readings[name], self.modules[name]
-        mean, variance = torch.cat(reading.means), torch.cat(reading.variances)
-        arriving = over_images(mean, variance, reading.positions).variance
-        if not isinstance(module, _BatchNorm):
-            floor = float(torch.cat(reading.floors).mean()) if reading.floors else None
-            return Signal(arriving.numpy(), mean.numpy(), floor)
-        scale, shift = affine(module)
-        floor = float((arriving / (arriving + module.eps)).mean())
-        return Signal((arriving * scale**2).numpy(), (mean * scale + shift).numpy(), floor)
+    def signals(self) -> dict[str, Signal]:
+        """The gathered readings as signals: one computation over the channels of all sites, then cut apart."""
+        if not self.readings:
+            return {}
+        batches = [[torch.cat(part, 1) for part in zip(*batch, strict=True)] for batch in self._batches()]
+        mean, variance = image_moments(*(torch.cat(part) for part in zip(*batches, strict=True)))
+        arriving = over_images(mean, variance).variance
+        widths = {name: batches[0][0].shape[1] for name, batches in self.readings.items()}
+        maps = [affine(self.modules[name], width) for name, width in widths.items()]
+        scale, shift = (torch.cat(part) for part in zip(*maps, strict=True))
+        leaving, sketch = arriving * scale**2, mean * scale + shift
+        found, start = {}, 0
+        for name, width in widths.items():
+            own = slice(start, start := start + width)
+            found[name] = Signal(leaving[own].numpy(), sketch[:, own].numpy(), self._floor(name, arriving[own]))
+        return found
+
+    def _batches(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """The readings of all sites, batch by batch."""
+        return map(list, zip(*self.readings.values(), strict=True))
+
+    def _floor(self, name: str, arriving: Tensor) -> float | None:
+        module = self.modules[name]
+        if isinstance(module, _BatchNorm) and maps_affinely(module):
+            return float((arriving / (arriving + module.eps)).mean())
+        return float(torch.cat(self.floors[name]).mean()) if name in self.floors else None
 
     def separability(self, labels: NDArray[np.int64] | None) -> float | None:
         """Of the gathered penultimate features; None without labels or where it is not defined."""
@@ -140,22 +141,15 @@ class _Probe:
         return None if np.isnan(share) else share
 
 
-@contextmanager
-def _probing(network: nn.Module, anatomy: Anatomy) -> Iterator[_Probe]:
-    probe = _Probe(network)
-    handles = [probe.modules[site.name].register_forward_hook(probe.read(site.name)) for site in anatomy.sites]
-    if anatomy.classifier is not None:
-        handles.append(probe.modules[anatomy.classifier].register_forward_pre_hook(probe.read_features))
-    try:
-        yield probe
-    finally:
-        for handle in handles:
-            handle.remove()
+def maps_affinely(module: nn.Module) -> bool:
+    """Whether the output is an affine map of the input, so that the input's moments serve both: a usual BatchNorm."""
+    return isinstance(module, _BatchNorm) and module.running_mean is not None
 
 
-def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Scale and shift (C,) in float64 that a BatchNorm in eval mode applies: γ/√(σ²+ε) and β − μ·scale."""
-    assert norm.running_mean is not None and norm.running_var is not None
+def affine(norm: nn.Module, width: int) -> tuple[Tensor, Tensor]:
+    """Scale and shift (C,) in float64 from what is read to what leaves: of a BatchNorm γ/√(σ²+ε) and β − μ·scale."""
+    if not (isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None):
+        return torch.ones(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight.double()
     shift = -norm.running_mean.double() * scale

@@ -13,24 +13,25 @@ from torch import Tensor, nn
 
 Weights = Mapping[str, Tensor]
 Masks = dict[str, Tensor]
+BLOCK = 1 << 18  # weights looked at together
 SAMPLED = 65_536  # weights whose fate a diagnosis remembers; a share is then right to 0.2 %
 PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
 
 class EachTime(Mapping[str, Tensor]):
-    """Scores computed from each layer's weights whenever they are looked up, so that no copy of all is kept."""
+    """Scores computed weight by weight whenever they are looked up, so that no copy of all is kept."""
 
     def __init__(self, weights: Weights, function: Callable[[Tensor], Tensor]) -> None:
-        self._weights, self._function = weights, function
+        self.weights, self.function = weights, function
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._function(self._weights[name])
+        return self.function(self.weights[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
+        return iter(self.weights)
 
     def __len__(self) -> int:
-        return len(self._weights)
+        return len(self.weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +60,28 @@ class Scores:
 
 def ascending(scores: Weights) -> Tensor:
     """All scores in ascending order. Sorted in place by numpy, without the indices that torch.sort makes."""
-    values = torch.empty(sum(score.numel() for score in scores.values()), dtype=next(iter(scores.values())).dtype)
-    start = 0
-    for score in scores.values():
-        values[start : start + score.numel()] = score.flatten()
-        start += score.numel()
+    count = sum(shape.numel() for shape in shapes(scores).values())
+    values = torch.empty(count, dtype=next(iter(scores.values())).dtype)
+    for start, block in blocks(scores):
+        values[start : start + len(block)] = block
     values.numpy().sort()
     return values
+
+
+def shapes(scores: Weights) -> dict[str, torch.Size]:
+    """The shape of each layer's scores."""
+    stored = scores.weights if isinstance(scores, EachTime) else scores
+    return {name: values.shape for name, values in stored.items()}
+
+
+def blocks(scores: Weights) -> Iterator[tuple[int, Tensor]]:
+    """All scores one behind the other, flat, in blocks that stay in the processor's cache, each with its position."""
+    start = 0
+    stored, function = (scores.weights, scores.function) if isinstance(scores, EachTime) else (scores, None)
+    for values in stored.values():
+        for block in values.flatten().split(BLOCK):
+            yield start, block if function is None else function(block)
+            start += len(block)
 
 
 def prunable(network: nn.Module) -> dict[str, Tensor]:
@@ -88,14 +104,15 @@ def keep_above(scores: Weights, ranked: Tensor, count: int) -> Masks:
     threshold = ranked[count - 1]
     ties, beyond = (int(torch.searchsorted(ranked, threshold, right=right)) for right in (False, True))
     ties, tied_in_all = count - ties, beyond - ties
-    masks = {}
-    for name, score in scores.items():
-        masks[name] = score > threshold
+    kept = torch.empty(len(ranked), dtype=torch.bool)
+    for start, block in blocks(scores):
+        above = torch.gt(block, threshold, out=kept[start : start + len(block)])
         if ties < tied_in_all:
-            tied = (score == threshold).flatten().nonzero().flatten()
-            masks[name].view(-1)[tied[ties:]] = True
+            tied = (block == threshold).nonzero().flatten()
+            above[tied[ties:]] = True
             ties, tied_in_all = ties - min(ties, len(tied)), tied_in_all - len(tied)
-    return masks
+    parts = kept.split([shape.numel() for shape in shapes(scores).values()])
+    return {name: part.view(shape) for part, (name, shape) in zip(parts, shapes(scores).items(), strict=True)}
 
 
 def keep_lowest_out(scores: Scores, counts: Mapping[str, int]) -> Masks:

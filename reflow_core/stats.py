@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Similarity = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
+Floats = NDArray[np.float64]
+Similarity = Callable[[Floats, Floats], Floats]
 Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
@@ -36,35 +37,33 @@ def effective_classes(histogram: NDArray[np.int64]) -> float:
     return float(2 ** entropy(histogram))
 
 
-def cka(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Debiased linear CKA of two representations (n, C) and (n, D) of the same n images; 1 is alike, 0 unrelated.
+def cka(x: Floats, y: Floats) -> Floats:
+    """Debiased linear CKA of representations (…, n, C) and (…, n, D) of the same n images; 1 is alike, 0 unrelated.
 
     Computed in feature space (Kornblith et al., arXiv 1905.00414; debiasing after Song et al. 2012). The debiased
-    estimate may be slightly negative. NaN where either side is constant or n < 4.
+    estimate may be slightly negative. NaN where either side is constant or n < 4. Returns (…).
     """
-    if len(x) < 4:
-        return math.nan
-    x, y = x - x.mean(0), y - y.mean(0)
-    own_x, own_y = _hsic(x, x), _hsic(y, y)
-    if not (own_x > 0 and own_y > 0):
-        return math.nan
-    return _hsic(x, y) / math.sqrt(own_x * own_y)
+    if x.shape[-2] < 4:
+        return np.full(x.shape[:-2], np.nan)
+    x, y = x - x.mean(-2, keepdims=True), y - y.mean(-2, keepdims=True)
+    own_x, own_y = (np.where((own := _hsic(side, side)) > 0, own, np.nan) for side in (x, y))
+    return np.asarray(_hsic(x, y) / (np.sqrt(own_x) * np.sqrt(own_y)))
 
 
-def _hsic(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+def _hsic(x: Floats, y: Floats) -> Floats:
     """Unbiased HSIC of centred features with linear kernels, up to the factor n(n-3)."""
-    n = len(x)
-    rows_x, rows_y = (x * x).sum(1), (y * y).sum(1)
-    cross = float(((x.T @ y) ** 2).sum())
-    return cross - n / (n - 2) * float(rows_x @ rows_y) + float(rows_x.sum() * rows_y.sum()) / ((n - 1) * (n - 2))
+    n = x.shape[-2]
+    rows_x, rows_y = (np.einsum("...nc,...nc->...n", side, side) for side in (x, y))
+    cross = np.square(x.swapaxes(-1, -2) @ y).sum((-2, -1))
+    both = rows_x.sum(-1) * rows_y.sum(-1)
+    return np.asarray(cross - n / (n - 2) * (rows_x * rows_y).sum(-1) + both / ((n - 1) * (n - 2)))
 
 
-def cosine(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Mean over images of the cosine between the rows of x and y, both (n, C). NaN where a row of either is zero."""
-    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-    if not (lengths > 0).all():
-        return math.nan
-    return float(((x * y).sum(1) / lengths).mean())
+def cosine(x: Floats, y: Floats) -> Floats:
+    """Mean over images of the cosine between rows, (…, n, C) -> (…). NaN where a row of either is zero."""
+    dot, own_x, own_y = (np.einsum("...nc,...nc->...n", one, other) for one, other in ((x, y), (x, x), (y, y)))
+    lengths = np.sqrt(own_x) * np.sqrt(own_y)
+    return np.asarray((dot / np.where(lengths > 0, lengths, np.nan)).mean(-1))
 
 
 def separability(features: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ BEAT_S = 1.0
 POLL_S = 0.05
 CLOSE_S = 10.0
 CLUSTER_S = 10  # how long a cluster may take to answer
+MOST_WORKERS = 8  # of one sweep; each holds the activations of its own batch
 QUIET_S = 3.0  # how long the background leaves the processor to a browser that draws what a person asked for
 
 
@@ -89,11 +90,29 @@ def cluster(address: str) -> Iterator[Executor]:
             local.close()
 
 
-def share_of_machine(workers: int | None = None) -> tuple[int, int]:
-    """(workers, threads each) so that all cores are busy and a pass is still quick."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers or max(1, cores // 2)
-    return workers, max(1, cores // workers)
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def threads(library: Library, store: Store) -> Iterator[Callable[[Spec], Future[Diagnosis]]]:
+    """Threads of this process to submit specs to, for as long as the body runs; the rest is then cancelled.
+
+    A core each: two diagnoses side by side end sooner than one after the other on two cores.
+    """
+    stopped, workers = threading.Event(), min(cores(), MOST_WORKERS)
+
+    def watch(stage: str, done: int, total: int) -> None:
+        if stopped.is_set():
+            raise Cancelled
+
+    with ThreadPoolExecutor(workers, initializer=prepare, initargs=(cores() // workers,)) as executor:
+        try:
+            yield lambda spec: executor.submit(answer, spec, library, store, watch)
+        finally:
+            stopped.set()
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _with_heartbeat(store: Store, key: str, watch: Watch) -> Watch:
@@ -134,7 +153,8 @@ class Pool:
 
     def __init__(self, library: Library, store: Store, workers: int | None = None) -> None:
         self.library, self.store = library, store
-        workers, self._threads_each = share_of_machine(workers)
+        workers = workers or max(1, cores() // 2)  # two cores a person, whose one answer is to come soon
+        self._threads_each = max(1, cores() // workers)
         self._queues: dict[bool, deque[Job]] = {True: deque(), False: deque()}
         self._changed = threading.Condition()
         self._people = 0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core.criteria import Subject, criteria
 from reflow_core.errors import ReflowError
+from reflow_core.private import private_copy
 from reflow_core.pruning import Scores, Weights
 from reflow_core.registry import Info
 
@@ -45,7 +44,7 @@ def synflow(subject: Subject) -> Weights:
 
 def linear(network: nn.Module) -> nn.Module:
     """A private float64 copy in which everything is positive and without offset."""
-    private = copy.deepcopy(network).double().eval()
+    private = private_copy(network).double().eval()
     for name, module in private.named_modules():
         if isinstance(module, nn.LayerNorm | nn.GroupNorm):
             raise ReflowError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from reflow_core.criteria import Subject, criteria
 from reflow_core.errors import ReflowError
+from reflow_core.private import private_copy
 from reflow_core.pruning import Weights
 from reflow_core.registry import Info
 
@@ -33,7 +33,7 @@ def wanda(subject: Subject) -> Weights:
 
     Raises ReflowError for a layer that is neither Conv2d nor Linear.
     """
-    private = copy.deepcopy(subject.network)
+    private = private_copy(subject.network)
     squares: dict[str, Tensor] = {}
     for name, weight in subject.weights.items():
         module = private.get_submodule(name)

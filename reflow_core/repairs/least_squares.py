@@ -7,15 +7,13 @@ repaired so far, and the norms behind are re-estimated as in REFLOW in the same 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from reflow_core.calibration import Calibration
+from reflow_core.private import PreHook, hooked, private_copy
 from reflow_core.registry import Info
 from reflow_core.repairs import repairs
 from reflow_core.repairs.reflow import batch_norms, population
@@ -24,7 +22,6 @@ from reflow_core.watch import Watch
 POSITIONS = 24  # sampled an image and layer
 RIDGE = 1e-2  # of the mean diagonal of the Gram matrix
 FITTED = (nn.Conv2d, nn.Linear)
-PreHook = Callable[[nn.Module, tuple[Tensor, ...]], None]
 
 
 @repairs.register(
@@ -45,7 +42,6 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
     """
     watch("calibrate", 0, 2)
     samples = dense_outputs(dense, calibration)
-    skipped: list[str] = []
 
     def refit(name: str) -> PreHook:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -54,7 +50,8 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
 
         return hook
 
-    with hooked(pruned, refit, skipped), torch.inference_mode():
+    fitted, skipped = layers(pruned)
+    with hooked(pruned, {name: refit(name) for name in fitted}), torch.inference_mode():
         if norms := batch_norms(pruned):
             population(pruned, norms, calibration, watch)
         else:
@@ -69,7 +66,7 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
 
 def dense_outputs(dense: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
     """Each layer's dense outputs (samples, C_out) at the positions that `patches` samples."""
-    private = copy.deepcopy(dense)  # other threads use the dense network: it is never hooked itself
+    private = private_copy(dense)  # other threads use the dense network: it is never hooked itself
     found: dict[str, Tensor] = {}
 
     def record(name: str) -> PreHook:
@@ -83,25 +80,20 @@ def dense_outputs(dense: nn.Module, calibration: Calibration) -> dict[str, Tenso
 
         return hook
 
-    with hooked(private, record, []), torch.inference_mode():
+    with hooked(private, {name: record(name) for name in layers(private)[0]}), torch.inference_mode():
         private(calibration.inputs)
     return found
 
 
-@contextmanager
-def hooked(network: nn.Module, hook: Callable[[str], PreHook], skipped: list[str]) -> Iterator[None]:
-    """Pre-hooks on every layer that can be fitted; the names of other convolutions are added to `skipped`."""
-    handles = []
-    for name, module in network.named_modules():
-        if isinstance(module, FITTED) and getattr(module, "padding_mode", "zeros") == "zeros":
-            handles.append(module.register_forward_pre_hook(hook(name)))
-        elif isinstance(module, nn.modules.conv._ConvNd):
-            skipped.append(name)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def layers(network: nn.Module) -> tuple[list[str], list[str]]:
+    """The names of the layers that can be fitted, and of the convolutions that cannot."""
+    every = {name: module for name, module in network.named_modules() if isinstance(module, (*FITTED, _ConvNd))}
+    fitted = [
+        name
+        for name, module in every.items()
+        if isinstance(module, FITTED) and getattr(module, "padding_mode", "zeros") == "zeros"
+    ]
+    return fitted, [name for name in every if name not in fitted]
 
 
 def by_group(layer: nn.Module) -> list[Tensor]:

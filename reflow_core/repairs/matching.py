@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from reflow_core.calibration import Calibration
-from reflow_core.moments import Moments, output_moments
+from reflow_core.moments import Moments, channel_moments, channels_second
+from reflow_core.private import Hook, hooked, private_copy
 from reflow_core.watch import Watch
 
 DEAD_VARIANCE = 1e-12
 Fold = Callable[[nn.Module, Tensor, Tensor], None]
-Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 
 
 def match(
@@ -36,25 +33,25 @@ def match(
     """
     with torch.inference_mode():
         targets: dict[str, Moments] = {}
-        private = copy.deepcopy(dense)  # other threads use the dense network: it is never hooked itself
-        with _hooked(private, names, lambda name: _record(name, targets)):
+        private = private_copy(dense)  # other threads use the dense network: it is never hooked itself
+        with hooked(private, after={name: _record(name, targets) for name in names}):
             watch("calibrate", 0, 2)
             private(calibration.inputs)
-        with _hooked(pruned, names, lambda name: _restore(targets[name], fold, deviation)):
+        with hooked(pruned, after={name: _restore(targets, name, fold, deviation) for name in names}):
             watch("calibrate", 1, 2)
             pruned(calibration.inputs)
 
 
 def _record(name: str, targets: dict[str, Moments]) -> Hook:
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        targets[name] = output_moments(module, output)
+        targets[name] = channel_moments(channels_second(module, output))
 
     return record
 
 
-def _restore(target: Moments, fold: Fold, deviation: bool) -> Hook:
+def _restore(targets: dict[str, Moments], name: str, fold: Fold, deviation: bool) -> Hook:
     def restore(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        found = output_moments(module, output)
+        target, found = targets[name], channel_moments(channels_second(module, output))
         alive = (found.variance > DEAD_VARIANCE) & deviation
         scale = torch.where(alive, (target.variance / found.variance.clamp_min(DEAD_VARIANCE)).sqrt(), 1.0)
         shift = target.mean - scale * found.mean
@@ -74,14 +71,3 @@ def _shape(module: nn.Module, output: Tensor) -> list[int]:
     shape = [1] * output.ndim
     shape[channel_dimension(module, output)] = -1
     return shape
-
-
-@contextmanager
-def _hooked(network: nn.Module, names: list[str], hook: Callable[[str], Hook]) -> Iterator[None]:
-    modules: Mapping[str, nn.Module] = dict(network.named_modules())
-    handles: list[RemovableHandle] = [modules[name].register_forward_hook(hook(name)) for name in names]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -5,6 +5,7 @@ The recalibration itself is known elsewhere as BN tuning or adaptive BN (e.g. Ea
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.hooks import RemovableHandle
 
 from reflow_core.calibration import Calibration
-from reflow_core.moments import Moments
+from reflow_core.moments import Moments, channel_moments
+from reflow_core.private import PreHook, hooked
 from reflow_core.registry import Info
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.watch import Watch
@@ -62,30 +63,38 @@ def batch_norms(network: nn.Module) -> Norms:
 def population(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
     """Moments of the *whole* calibration set at each norm, all norms before it already corrected.
 
-    One train-mode batch over the whole set does exactly this: each norm normalises with the moments of what arrives.
-    The variance is the population's (divided by N·H·W).
+    One batch over the whole set, in which each norm first takes the moments of what arrives and then normalises with
+    them. The variance is the population's (divided by N·H·W).
     """
-    with _observed(norms) as seen, _training(norms, momentum=1.0):
-        deque(_batches(network, (calibration.inputs,), watch), maxlen=0)
-    for name, norm in norms.items():
-        if seen[name]:
-            # torch stores the unbiased variance n/(n-1)·σ²
-            _buffer(norm.running_var).mul_((seen[name] - 1) / seen[name])
+
+    done = itertools.count(1)
+
+    def take(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
+        watch("calibrate", min(next(done), len(norms)), len(norms))
+        found = channel_moments(arriving[0])
+        norm.get_buffer("running_mean").copy_(found.mean)
+        norm.get_buffer("running_var").copy_(found.variance)
+
+    with hooked(network, dict.fromkeys(norms, take)), torch.inference_mode():
+        network(calibration.inputs)
 
 
 def pooled(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
     """Train-mode batches, their moments merged by Chan's rule in float64: within-batch normalisation, pooled stats."""
     merged = {name: Moments.empty(norm.num_features) for name, norm in norms.items()}
-    with _observed(norms) as seen, _training(norms, momentum=1.0):
-        for _ in _batches(network, calibration.inputs.split(calibration.batch), watch):
-            for name, norm in norms.items():
-                mean, var = _buffer(norm.running_mean).double(), _buffer(norm.running_var).double()
-                merged[name] = merged[name].merge(Moments(seen[name], mean, var * (seen[name] - 1)))
-                seen[name] = 0
+
+    def reader(name: str) -> PreHook:
+        def read(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
+            merged[name] = merged[name].merge(channel_moments(arriving[0]))
+
+        return read
+
+    with hooked(network, {name: reader(name) for name in norms}), _training(norms, momentum=0.0):
+        deque(_batches(network, calibration.inputs.split(calibration.batch), watch), maxlen=0)
     for name, norm in norms.items():
         if merged[name].count:
-            _buffer(norm.running_mean).copy_(merged[name].mean)
-            _buffer(norm.running_var).copy_(merged[name].variance)
+            norm.get_buffer("running_mean").copy_(merged[name].mean)
+            norm.get_buffer("running_var").copy_(merged[name].variance)
 
 
 def batch_mean(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
@@ -134,27 +143,3 @@ def _training(norms: Norms, momentum: float | None) -> Iterator[None]:
         for name, norm in norms.items():
             training, norm.momentum, norm.num_batches_tracked = before[name]
             norm.train(training)
-
-
-@contextmanager
-def _observed(norms: Norms) -> Iterator[dict[str, int]]:
-    """Counts the values a channel that reach each norm, by name."""
-    seen = dict.fromkeys(norms, 0)
-
-    def counter(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen[name] = inputs[0].numel() // inputs[0].shape[1]
-
-        return count
-
-    handles: list[RemovableHandle] = [norm.register_forward_pre_hook(counter(name)) for name, norm in norms.items()]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _buffer(buffer: Tensor | None) -> Tensor:
-    assert buffer is not None
-    return buffer

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +30,11 @@ from reflow_core.models.catalogue import find
 from reflow_core.probes import BATCH, observe
 from reflow_core.pruning import EachTime, Scores
 from reflow_core.selectors import Rules, select
+from reflow_core.store import Store
 from reflow_core.study import GRID, arms
 from reflow_core.vision import torchvision
 from reflow_core.watch import ignore
+from reflow_core.work import cores, threads
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 IMAGES = 512
@@ -148,19 +151,21 @@ def probing() -> Iterator[Row]:
 
 def sweeping() -> Iterator[Row]:
     """A sweep of 20 points and 3 arms of scores, against the bare passes over the same images that it needs."""
-    prepare()
+    prepare(cores())
     library, base = Library(), Spec()
     network, images = library.network(base.model).module, library.images(base)
     evaluation, calibration = (torch.randn(count, 3, 16, 16) for count in (len(images.test), base.calibration_images))
+    specs = [arm.replace(sparsity=s) for s in GRID for arm in arms(base, ARMS, ["none"], ["reflow"])]
     ours = bare_passes = 0.0
-    for spec in [arm.replace(sparsity=s) for s in GRID for arm in arms(base, ARMS, ["none"], ["reflow"])]:
-        start = time.perf_counter()
-        diagnose(spec, library)
-        middle = time.perf_counter()
-        for inputs in (evaluation, calibration, evaluation):
-            bare(network, inputs)
-        ours, bare_passes = ours + middle - start, bare_passes + time.perf_counter() - middle
-    bare_passes += bare_passes / (3 * len(GRID)) / 3  # the dense network, once
+    with tempfile.TemporaryDirectory() as folder, threads(library, Store(Path(folder))) as submit:
+        for some in (specs[at : at + TOGETHER] for at in range(0, len(specs), TOGETHER)):
+            start = time.perf_counter()
+            wait([submit(spec) for spec in some])
+            middle = time.perf_counter()
+            for inputs in (evaluation, calibration, evaluation) * len(some):
+                bare(network, inputs)
+            ours, bare_passes = ours + middle - start, bare_passes + time.perf_counter() - middle
+    bare_passes += bare_passes / len(specs) / 3  # the dense network, once
     yield Row("sweep, 20 points and 3 arms / bare passes", 1.15, ours / bare_passes, note=f"{ours:.0f} s, {ARMS}")
 
 
@@ -189,6 +194,7 @@ def _threshold() -> None:
     print(size, statistics.median(times[1:]), extra)
 
 
+TOGETHER = 12  # specs of a sweep between two looks at the bare passes
 ARMS = ("magnitude", "random", "snip")
 BENCHMARKS = (probing, cost, sweeping, threshold)
 

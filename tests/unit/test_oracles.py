@@ -21,7 +21,7 @@ from reflow_core.calibration import Calibration
 from reflow_core.errors import Cancelled
 from reflow_core.models.catalogue import find
 from reflow_core.models.checkpoint import fingerprint
-from reflow_core.moments import Moments, image_moments, over_images
+from reflow_core.moments import Moments, channel_moments
 from reflow_core.probes import observe
 from reflow_core.pruning import Masks, Scores, install, prunable, sparsity_of
 from reflow_core.repairs.reflow import batch_norms, reflow
@@ -177,7 +177,7 @@ def test_moments_do_not_depend_on_how_the_images_are_split(cuts: list[int]) -> N
     edges = [0, *sorted(set(cuts)), 32]
     merged = Moments.empty(3)
     for start, stop in itertools.pairwise(edges):
-        merged = merged.merge(over_images(*image_moments(x[start:stop]), 25))
+        merged = merged.merge(channel_moments(x[start:stop]))
     torch.testing.assert_close(merged.mean, x.double().mean((0, 2, 3)), rtol=1e-6, atol=0)
     torch.testing.assert_close(merged.variance, x.double().var((0, 2, 3), correction=0), rtol=1e-6, atol=0)
 
@@ -186,14 +186,14 @@ def test_moments_do_not_depend_on_how_the_images_are_split(cuts: list[int]) -> N
 def test_a_nearly_constant_channel_is_measured_right(size: int) -> None:
     generator = torch.Generator().manual_seed(0)
     x = (torch.randn(64, 4, size, size, generator=generator, dtype=torch.float64) * 1e-4 + 0.3).float()
-    found = over_images(*image_moments(x), size * size).variance
+    found = channel_moments(x).variance
     torch.testing.assert_close(found, x.double().var((0, 2, 3), correction=0), rtol=0.01, atol=0)
 
 
 def test_a_constant_channel_has_variance_zero_and_nan_stays_nan() -> None:
     x = torch.full((8, 2, 4, 4), 5.0)
     x[:, 1, 0, 0] = torch.nan
-    variance = over_images(*image_moments(x), 16).variance
+    variance = channel_moments(x).variance
     assert variance[0] == 0
     assert variance[1].isnan()
 
