@@ -22,6 +22,7 @@ MOVES = 20
 OURS = ".scope .card"
 SLIDER = ".scope input[type=range]"
 REFERENCE_SLIDER = "[data-testid=stSlider] [role=slider], [data-testid=stSlider] input"
+STUDY = "criteria=magnitude&criteria=wanda&criteria=snip&criteria=fisher&evaluation_images=700&seed=2"
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 
@@ -61,7 +62,7 @@ def _first_screen(chromium: Browser, address: str, ready: str) -> float:
 
 def _sliders(chromium: Browser, ours: str, floor: str) -> Iterator[Row]:
     """Moves of both pages and bare passes take turns, so that a noisy machine is noisy for all of them."""
-    reference, page = _open(chromium, floor, ".drawn"), _open(chromium, f"{ours}/?sparsity=0.5", OURS)
+    reference, page = _open(chromium, floor, ".drawn"), _open(chromium, f"{ours}/?sparsity=0.5&seed=1", OURS)
     if page.get_by_role("button", name="Pause").count():
         page.get_by_role("button", name="Pause").click()
         page.get_by_role("button", name="Go on").wait_for()
@@ -77,7 +78,20 @@ def _sliders(chromium: Browser, ours: str, floor: str) -> Iterator[Row]:
     note = f"p95 {new:.2f} s / ({passed:.2f} + {redrawn:.2f}) s"
     yield Row("slider, new spec / (three passes + redraw)", 1.4, new / (passed + redrawn), note=note)
     yield Row("slider, known spec / redraw", 1.5, old / redrawn, note=f"p95 {old:.2f} s / {redrawn:.2f} s")
+    yield _while_sweeping(chromium, ours, page, statistics.median(fresh))
     yield _scrub(page)
+
+
+def _while_sweeping(chromium: Browser, ours: str, page: Page, idle: float) -> Row:
+    """The same move while another visitor's study computes and draws itself on the same machine."""
+    study = _open(chromium, f"{ours}/sweep?{STUDY}", ".js-plotly-plot")
+    moved = []
+    for number in range(MOVES // 2):
+        moved.append(_move(page, SLIDER, ".scope", 0.51 + (MOVES + number) / 100))
+        study.get_by_role("button", name="Pause").wait_for()  # it still runs
+    study.context.close()
+    busy = statistics.median(moved)
+    return Row("slider while a study runs / idle", 2.0, busy / idle, note=f"median {busy:.2f} s / {idle:.2f} s")
 
 
 def _open(chromium: Browser, address: str, ready: str) -> Page:
