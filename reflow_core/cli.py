@@ -158,17 +158,22 @@ def _library(options: argparse.Namespace) -> Library:
     return Library({} if options.checkpoint is None else {options.model: options.checkpoint}, local=True)
 
 
-def _store() -> Store:
+@contextmanager
+def _store() -> Iterator[Store]:
+    """The store; what is wrong with it is told at once, or at the end if it went wrong meanwhile."""
     store = Store()
-    if store.problem:
+    if told := store.problem:
+        print(f"note: {told}", file=sys.stderr)
+    yield store
+    if store.problem not in (None, told):
         print(f"note: {store.problem}", file=sys.stderr)
-    return store
 
 
 def _diagnose(options: argparse.Namespace) -> None:
     spec, library = _spec(options), _library(options)
     prepare()
-    found = answer(spec, library, _store())
+    with _store() as store:
+        found = answer(spec, library, store)
     print(json.dumps(to_json(found), allow_nan=False) if options.json else as_text(found))
 
 
@@ -247,7 +252,7 @@ def _executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[D
             named = () if options.checkpoint is None else ((options.model, str(options.checkpoint.resolve())),)
             yield lambda spec: executor.submit(solve, spec, named)
         return
-    with threads(_library(options), _store()) as submit:
+    with _store() as store, threads(_library(options), store) as submit:
         yield submit
 
 

@@ -23,7 +23,8 @@ from reflow_core.spec import Spec
 LEASE_S = 15.0  # a computation whose heart has not beaten for so long is taken to be dead
 MAX_RESULTS = 20_000
 POLL_S = 0.02
-BUSY_S = 30.0
+BUSY_S = 5.0  # how long to wait for another writer
+STUCK_S = 0.1  # the same, once waiting was in vain
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS results
     (key TEXT PRIMARY KEY, spec TEXT NOT NULL, content BLOB NOT NULL, made REAL NOT NULL);
@@ -114,8 +115,11 @@ class Store:
             self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", row)
             self._forget_oldest()
             self.problem = self.problem if self._temporary else None
+            self._patience(BUSY_S)
         except sqlite3.Error as error:
-            self.problem = f"The result could not be kept in {self.path.parent} ({error}); free some space there."
+            mend = "end the program that holds it" if "locked" in str(error) else "free some space there"
+            self.problem = f"Results could not be kept in {self.path.parent} ({error}); {mend}."
+            self._patience(STUCK_S)
 
     def claim(self, key: str) -> bool:
         """Take the right to compute `key`; False while another, living computation holds it."""
@@ -141,6 +145,10 @@ class Store:
         """Give the right to compute `key` back."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("DELETE FROM leases WHERE key = ? AND owner = ?", (key, self._claimant))
+
+    def _patience(self, seconds: float) -> None:
+        """How long this thread's next statements wait for another writer."""
+        self._connection.execute(f"PRAGMA busy_timeout = {1000 * seconds:.0f}")
 
     def _free_if_dead(self, key: str) -> None:
         """A killed process of this machine leaves its lease behind: no need to wait for its heart to be missed."""

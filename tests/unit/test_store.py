@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -159,49 +155,3 @@ def test_coarse_first_is_a_permutation_that_starts_with_the_ends_of_the_range(co
     order = coarse_first(values)
     assert sorted(order) == values
     assert order[0] == 0
-
-
-@pytest.mark.timeout(300)
-def test_killed_twenty_times_a_sweep_loses_nothing_and_goes_on(tmp_path: Path) -> None:
-    """A real process, a real SIGKILL in the middle of its work, twenty times; forked from one that has imported all."""
-    script = (
-        "import os, sys, torch\n"
-        "from reflow_core.cli import main\n"
-        "arguments = ['sweep', '--evaluation', '16', '--calibration', '8', '--sparsities', '0:0.59:0.01']\n"
-        "for line in sys.stdin:\n"
-        "    if (child := os.fork()) == 0:\n"
-        "        torch.set_num_threads(1)\n"
-        "        os._exit(main([*arguments, '--out', os.environ['TABLE']]))\n"
-        "    print(child, flush=True)\n"
-        "    print(os.waitpid(child, 0)[1], flush=True)\n"
-    )
-    environment = os.environ | {"REFLOW_CACHE": str(tmp_path), "TABLE": str(tmp_path / "table.csv")}
-    Store(tmp_path)
-    file = sqlite3.connect(tmp_path / "results.sqlite", isolation_level=None)
-    count = lambda: file.execute("SELECT count(*) FROM results").fetchone()[0]  # noqa: E731
-    command = [sys.executable, "-c", script]
-    parent = subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert parent.stdin is not None and parent.stdout is not None
-
-    def start() -> int:
-        print(file=parent.stdin, flush=True)
-        return int(parent.stdout.readline())  # type: ignore[union-attr]
-
-    kept = 0
-    for _ in range(20):
-        child = start()
-        until(lambda: count() > kept)  # noqa: B023
-        os.kill(child, signal.SIGKILL)
-        assert int(parent.stdout.readline()) == signal.SIGKILL
-        assert count() >= kept
-        kept = count()
-        assert all(decode(row[0]) for row in file.execute("SELECT content FROM results"))
-    assert 20 <= kept < 60
-    start()
-    assert int(parent.stdout.readline()) == 0
-    assert count() == 60
-    assert len((tmp_path / "table.csv").read_text().splitlines()) == 61
-    parent.communicate(timeout=60)
-    file.close()
