@@ -16,6 +16,7 @@ if demo.on():
     st.stop()
 found = diagnosed(spec)
 layer = stage(found)
+panels.repaired(found)
 panels.layers(found, layer)
 panels.strip(found)
 panels.take_away(found)

@@ -13,6 +13,7 @@ import streamlit as st
 from pages.ui.lab import lab
 from reflow_core.figures import Chart
 from reflow_core.figures.layers import SIMILARITIES, channels, knowledge
+from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis, layer_json, to_json
 
 STRIP = 14
@@ -39,6 +40,16 @@ def table(label: str, frame: pd.DataFrame, key: str) -> None:
     if box.open:
         box.dataframe(frame, hide_index=True, width="stretch")
         box.download_button("CSV", frame.to_csv(index=False), f"{key}.csv", "text/csv", on_click="ignore")
+
+
+def repaired(found: Diagnosis) -> None:
+    """What the repair changed, and what selection and repair cost."""
+    seconds = found.seconds
+    told = [f"Selection: {seconds['prune']:.2g} s."] if "prune" in seconds else []
+    if found.repair_report is not None:
+        title = repairs[found.spec.repair].info.title
+        told.insert(0, f"**What {title} changed.** {found.repair_report} {seconds.get('calibrate', 0):.2g} s.")
+    st.caption(" ".join(told))
 
 
 def layers(found: Diagnosis, layer: str | None) -> None:
