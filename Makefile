@@ -10,7 +10,7 @@ run: $(VENV)/run.stamp
 	$(BIN)/streamlit run app.py --server.port $(PORT)
 
 test: lint
-	$(BIN)/python -m pytest tests/unit tests/app -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/app -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests/e2e
 
 lint: $(VENV)/test.stamp
