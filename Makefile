@@ -4,7 +4,7 @@ PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint bench train screenshots clean
+.PHONY: run test lint bench train zoo screenshots clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/streamlit run app.py --server.port $(PORT)
@@ -25,6 +25,9 @@ bench: $(VENV)/test.stamp
 train: $(VENV)/run.stamp
 	for name in resnet20-digits mobilenet-digits resnext-digits vgg-digits convnext-digits; do \
 		$(BIN)/python -m reflow_core train $$name || exit 1; done
+
+zoo: $(VENV)/run.stamp
+	$(BIN)/python -c 'from reflow_core.models import zoo; zoo.write()'
 
 screenshots: $(VENV)/test.stamp
 	$(BIN)/python -m tests.e2e.screenshots

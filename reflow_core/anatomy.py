@@ -8,12 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from reflow_core.models.info import NORMS, PRUNABLE
 from reflow_core.private import private_copy
-from reflow_core.pruning import PRUNABLE
-
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from reflow_core.data.images import Images, ImageSet
 from reflow_core.data.views import views
 from reflow_core.errors import ReflowError
-from reflow_core.models.catalogue import NetworkInfo
+from reflow_core.models.info import NetworkInfo
 from reflow_core.spec import Spec
 
 

@@ -20,8 +20,9 @@ from reflow_core.data.images import ImageSet
 from reflow_core.download import fetch
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.memo import Memo
-from reflow_core.models.catalogue import NetworkInfo, catalogue, find
+from reflow_core.models.catalogue import catalogue, find
 from reflow_core.models.checkpoint import fingerprint, load_into, read_state
+from reflow_core.models.info import NetworkInfo
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch, ignore
 
@@ -83,7 +84,7 @@ class Library:
 
     def _load(self, info: NetworkInfo) -> Network:
         path, origin = self._weights(info)
-        module = info.build()
+        module = info.build(len(info.classes))
         load_into(module, read_state(path), origin)
         module.eval().requires_grad_(False)
         return Network(info, module, fingerprint(module), origin)

@@ -70,8 +70,19 @@ def channel_moments(x: Tensor) -> Moments:
     return over_images(*image_moments(*image_readings(x)), x[0, 0].numel())
 
 
+def channel_dimension(module: nn.Module, output: Tensor) -> int:
+    """Where a layer keeps its channels: last for linear layers and LayerNorm, second for all others.
+
+    A LayerNorm over channels that come second, as torchvision's and timm's LayerNorm2d, is told by its name or shape.
+    """
+    last = output.ndim - 1
+    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
+        second = type(module).__name__.endswith("2d") or output.shape[-1] != module.normalized_shape[0]
+        return 1 if second else last
+    return last if isinstance(module, nn.Linear) else 1
+
+
 def channels_second(module: nn.Module, output: Tensor) -> Tensor:
     """(N, …, C) -> (N, C, …) for layers whose channels come last; unchanged for the others."""
-    last = isinstance(module, nn.Linear) or (isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1)
-    output = output.movedim(-1, 1) if last and output.ndim > 2 else output
+    output = output.movedim(channel_dimension(module, output), 1)
     return output if output.ndim > 2 else output[:, :, None]

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core import stats
 from reflow_core.anatomy import Anatomy
-from reflow_core.moments import channels_second, image_moments, image_readings, over_images
+from reflow_core.moments import channel_dimension, channels_second, image_moments, image_readings, over_images
 from reflow_core.private import Hook, hooked
 from reflow_core.result import Answers
 from reflow_core.watch import Watch
@@ -159,5 +159,6 @@ def affine(norm: nn.Module, width: int) -> tuple[Tensor, Tensor]:
 def layer_norm_floor(norm: nn.LayerNorm, arriving: Tensor) -> Tensor:
     """σ²/(σ²+ε) of each normalised group that arrives, flattened."""
     dims = tuple(range(-len(norm.normalized_shape), 0))
+    dims = (channel_dimension(norm, arriving),) if len(dims) == 1 else dims
     variance = arriving.double().var(dims, correction=0)
     return (variance / (variance + norm.eps)).flatten()

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from reflow_core.models.info import PRUNABLE
+
 Weights = Mapping[str, Tensor]
 Masks = dict[str, Tensor]
 BLOCK = 1 << 18  # weights looked at together
 SAMPLED = 65_536  # weights whose fate a diagnosis remembers; a share is then right to 0.2 %
-PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
 
 class EachTime(Mapping[str, Tensor]):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from reflow_core.data.digits import SPLIT_SEED
 from reflow_core.data.images import ImageSet
 from reflow_core.data.views import views
-from reflow_core.models.catalogue import NetworkInfo
+from reflow_core.models.info import NetworkInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ Report = Callable[[int, int, float], None]
 def train(info: NetworkInfo, images: ImageSet, recipe: Recipe, report: Report) -> nn.Module:
     """A freshly trained network in eval mode. `report(epoch, epochs, loss)` is called after every epoch."""
     torch.manual_seed(recipe.seed)
-    network = info.build()
+    network = info.build(len(info.classes))
     optimiser = build_optimiser(network, recipe)
     steps = -(-len(images.train) // recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.epochs * steps)

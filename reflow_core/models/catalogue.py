@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import nn
 
 from reflow_core.errors import unknown
 from reflow_core.models import compact
-from reflow_core.models.resnet import CifarResNet
+from reflow_core.models.info import Download, NetworkInfo, Triple
+from reflow_core.models.resnet import resnet
+from reflow_core.models.zoo import zoo
 
-Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """Public weights: `sha256` holds the first digits of the file's hash, `size` its bytes (approximately)."""
-
-    url: str
-    sha256: str
-    size: int
-
-    @property
-    def filename(self) -> str:
-        """The file's name under which torch hub keeps it."""
-        return self.url.rsplit("/", 1)[1]
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkInfo:
-    """One named network.
-
-    `data`: the image set it was trained on. `train_view`: the augmentation that training saw. `mean`, `std`: the
-    normalisation after the view, per channel of pixels in 0 to 1. `size`: (H, W) of its input. `download`: None
-    where the weights ship in assets/networks. `collapse_at`: a sparsity (fraction) at which magnitude pruning has
-    brought it down, a good place to start looking.
-    """
-
-    name: str
-    title: str
-    build: Callable[[], nn.Module]
-    data: str
-    train_view: str
-    mean: Triple
-    std: Triple
-    size: tuple[int, int]
-    classes: tuple[str, ...]
-    paper: str
-    collapse_at: float
-    download: Download | None = None
 
 
 catalogue: dict[str, NetworkInfo] = {}
@@ -65,14 +27,21 @@ def register(info: NetworkInfo) -> None:
     catalogue[info.name] = info
 
 
+def known() -> dict[str, NetworkInfo]:
+    """Every network that has a name of its own: those that ship or that we register, then torchvision's."""
+    return catalogue | zoo()
+
+
 def find(name: str) -> NetworkInfo:
     """The network called `name`. Raises ReflowError with the nearest match."""
-    if name not in catalogue:
-        raise unknown("model", name, catalogue)
-    return catalogue[name]
+    if name in catalogue:
+        return catalogue[name]
+    if name not in zoo():
+        raise unknown("model", name, known())
+    return zoo()[name]
 
 
-def _digits(name: str, title: str, build: Callable[[], nn.Module], paper: str, collapse_at: float) -> None:
+def _digits(name: str, title: str, build: Callable[[int], nn.Module], paper: str, collapse_at: float) -> None:
     classes = tuple(str(digit) for digit in range(10))
     half: Triple = (0.5, 0.5, 0.5)
     register(NetworkInfo(name, title, build, "digits", "affine", half, half, (16, 16), classes, paper, collapse_at))
@@ -84,7 +53,7 @@ def _cifar10(depth: int, hash_prefix: str, size: int) -> None:
         NetworkInfo(
             name=f"resnet{depth}-cifar10",
             title=f"ResNet-{depth} on CIFAR-10",
-            build=lambda: CifarResNet(blocks=(depth - 2) // 6),
+            build=resnet(depth),
             data="cifar10",
             train_view="cifar",
             mean=IMAGENET_MEAN,
@@ -98,7 +67,7 @@ def _cifar10(depth: int, hash_prefix: str, size: int) -> None:
     )
 
 
-_digits("resnet20-digits", "ResNet-20 on digits", lambda: CifarResNet(blocks=3), "arXiv 1512.03385", 0.8)
+_digits("resnet20-digits", "ResNet-20 on digits", resnet(20), "arXiv 1512.03385", 0.8)
 _digits("mobilenet-digits", "MobileNet on digits", compact.mobilenet, "arXiv 1704.04861", 0.85)
 _digits("resnext-digits", "ResNeXt on digits", compact.resnext, "arXiv 1611.05431", 0.7)
 _digits("vgg-digits", "VGG with BatchNorm on digits", compact.vgg, "arXiv 1409.1556", 0.8)

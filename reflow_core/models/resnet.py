@@ -5,6 +5,9 @@ Module names follow akamaster/pytorch_resnet_cifar10, so its public checkpoints 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -55,6 +58,11 @@ class CifarResNet(nn.Module):
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.linear(self.pool(x))
         return logits
+
+
+def resnet(depth: int) -> Callable[[int], CifarResNet]:
+    """A function from a number of classes to the network of 6n + 2 layers."""
+    return functools.partial(CifarResNet, (depth - 2) // 6, 16)
 
 
 def stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:

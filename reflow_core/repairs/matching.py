@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reflow_core.calibration import Calibration
-from reflow_core.moments import Moments, channel_moments, channels_second
+from reflow_core.moments import Moments, channel_dimension, channel_moments, channels_second
 from reflow_core.private import Hook, hooked, private_copy
 from reflow_core.watch import Watch
 
@@ -60,11 +60,6 @@ def _restore(targets: dict[str, Moments], name: str, fold: Fold, deviation: bool
         return output * scale.to(output).view(shape) + shift.to(output).view(shape)
 
     return restore
-
-
-def channel_dimension(module: nn.Module, output: Tensor) -> int:
-    """Where a layer keeps its channels: last for linear layers and LayerNorm, second for all others."""
-    return output.ndim - 1 if isinstance(module, nn.Linear | nn.LayerNorm) else 1
 
 
 def _shape(module: nn.Module, output: Tensor) -> list[int]:

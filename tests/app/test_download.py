@@ -34,7 +34,7 @@ def mirror(tmp_path: Path, serve: Callable[[Path], str], monkeypatch: pytest.Mon
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     weights = folder / "resnet20.th"
     torch.manual_seed(0)
-    torch.save({"state_dict": find(MODEL).build().state_dict()}, weights)
+    torch.save({"state_dict": find(MODEL).build(10).state_dict()}, weights)
     source = dataclasses.replace(
         find(MODEL).download, url=f"{address}/{weights.name}", sha256=digest("sha256", weights)[:8]
     )

@@ -71,7 +71,7 @@ def subject(folder: Path) -> tuple[Library, Spec]:
     if not weights.is_file():
         torch.manual_seed(0)
         weights = folder / "random.pt"
-        torch.save(find("resnet20-cifar10").build().state_dict(), weights)
+        torch.save(find("resnet20-cifar10").build(10).state_dict(), weights)
     if not data.is_file():
         data = folder / "random.npz"
         pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
@@ -138,7 +138,7 @@ def cost() -> Iterator[Row]:
 def probing() -> Iterator[Row]:
     """Moments and sketch in the predicting pass, on the first 128 of 512 images."""
     prepare()
-    network = find("resnet20-cifar10").build().eval()
+    network = find("resnet20-cifar10").build(10).eval()
     inputs = torch.randn(IMAGES, 3, 32, 32)
     plan = anatomy(network, inputs[:1])
     probed, plain = paired(

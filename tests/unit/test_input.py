@@ -22,7 +22,7 @@ from reflow_core.vision import torchvision
 @pytest.fixture(scope="module")
 def state() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    return find("resnet20-digits").build().state_dict()
+    return find("resnet20-digits").build(10).state_dict()
 
 
 def load(path: Path) -> Library:
@@ -66,7 +66,7 @@ def test_a_truncated_checkpoint_is_said(state: dict, tmp_path: Path, suffix: str
 
 
 def test_another_architecture_names_the_keys_and_nan_names_the_tensor(state: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
-    torch.save(find("vgg-digits").build().state_dict(), tmp_path / "vgg.pt")
+    torch.save(find("vgg-digits").build(10).state_dict(), tmp_path / "vgg.pt")
     with pytest.raises(ReflowError, match=r"missing: conv1\.weight"):
         load(tmp_path / "vgg.pt")
     torch.save(state | {"linear.bias": torch.full((10,), torch.nan)}, tmp_path / "nan.pt")

@@ -39,7 +39,7 @@ def masks_of(scores: Scores, allocation: str, sparsity: float) -> Masks:
 
 def small(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    network = find("resnet20-digits").build()
+    network = find("resnet20-digits").build(10)
     with torch.no_grad():
         network(torch.randn(64, 3, 16, 16))  # statistics that are not the initial ones
     return network.eval().requires_grad_(False)

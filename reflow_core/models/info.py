@@ -1,0 +1,81 @@
+"""What the lab knows of a network before it is built: how it saw its images, where its weights are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Triple = tuple[float, float, float]
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Public weights: `sha256` holds the first digits of the file's hash, `size` its bytes (approximately)."""
+
+    url: str
+    sha256: str
+    size: int
+
+    @property
+    def filename(self) -> str:
+        """The file's name under which torch hub keeps it."""
+        return self.url.rsplit("/", 1)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a network is made of: `layers` that can be pruned, `norms` by kind, multiply-adds an image if known."""
+
+    parameters: int
+    layers: int
+    norms: Mapping[str, int]
+    multiply_adds: int | None = None
+
+    @property
+    def reflow_applies(self) -> bool:
+        """Whether there is a BatchNorm whose statistics can be re-estimated."""
+        return any("BatchNorm" in kind for kind in self.norms)
+
+
+def facts_of(network: nn.Module) -> Facts:
+    """Count what a network is made of."""
+    kinds = Counter(type(module).__name__ for module in network.modules() if isinstance(module, NORMS))
+    return Facts(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        layers=sum(isinstance(module, PRUNABLE) for module in network.modules()),
+        norms=dict(kinds),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInfo:
+    """One named network.
+
+    `build`: a number of classes -> the network. `data`: the image set it was trained on. `train_view`: the augmentation
+    that training saw, "" where nobody said. `mean`, `std`: the normalisation after the view, per channel of pixels in
+    0 to 1. `size`: (H, W) of its input. `resize`: the shorter side before the central crop of `size`, None for
+    the crop's own. `download`: None where the weights ship in assets/networks. `collapse_at`: a sparsity (fraction) at
+    which magnitude pruning has brought it down, a good place to start looking.
+    """
+
+    name: str
+    title: str
+    build: Callable[[int], nn.Module]
+    data: str
+    train_view: str
+    mean: Triple
+    std: Triple
+    size: tuple[int, int]
+    classes: tuple[str, ...]
+    paper: str
+    collapse_at: float
+    download: Download | None = None
+    resize: int | None = None
+    interpolation: str = "bilinear"
+    facts: Facts | None = None
