@@ -19,7 +19,7 @@ REPAIRS = ["none", "reflow", "statcorr", "least-squares"]
 
 shell.frame(__file__)
 base = controls(without=("criterion", "update", "repair"), own=OFFERED)
-need(base.model)
+need(base)
 st.subheader("Which weights, or what becomes of the signal?", anchor=False)
 chosen = arms(base, *choose_arms(CRITERIA, ["none"], REPAIRS))
 

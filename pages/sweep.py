@@ -19,7 +19,7 @@ MEASURES = ("variance ratio", "CKA")
 
 shell.frame(__file__)
 base = controls(without=ARM, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
-need(base.model)
+need(base)
 st.subheader("Every sparsity, every arm", anchor=False)
 chosen = arms(base, *choose_arms(["magnitude", "snip"], ["none"], ["none", "reflow"]))
 

@@ -28,10 +28,10 @@ class Calibration:
 
 def calibration(spec: Spec, info: NetworkInfo, images: ImageSet) -> Calibration:
     """The calibration set of a spec; empty where the data have no training images. Raises ReflowError, see `skewed`."""
-    view = info.train_view if spec.calibration_view == "train" else "none"
+    view = {"train": info.train_view or "none", "eval": "none"}.get(spec.calibration_view, spec.calibration_view)
     generator = torch.Generator().manual_seed(spec.seed)
     chosen = skewed(images.train, spec.calibration_images, spec.calibration_skew, spec.seed)
-    inputs = normalise(views[view].function(chosen.pixels, generator), info)
+    inputs = normalise(views[view].function(chosen.pixels, info.size, generator), info)
     return Calibration(inputs, spec.statistics, spec.calibration_batch, spec.seed, chosen.labels)
 
 
@@ -61,7 +61,7 @@ def skewed(images: Images, count: int, skew: float, seed: int) -> Images:
 def evaluation_inputs(images: Images, info: NetworkInfo) -> Callable[[slice], Tensor]:
     """A function from a slice of the evaluation images to normalised inputs, so that no whole copy is held."""
     plain = views["none"].function
-    return lambda part: normalise(plain(images.pixels[part], torch.Generator()), info)
+    return lambda part: normalise(plain(images.pixels[part], info.size, torch.Generator()), info)
 
 
 def normalise(pixels: Tensor, info: NetworkInfo) -> Tensor:

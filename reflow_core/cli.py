@@ -28,7 +28,7 @@ from reflow_core.diagnose import settle
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.library import Library
 from reflow_core.machine import prepare
-from reflow_core.models.catalogue import catalogue, find
+from reflow_core.models.catalogue import find, known
 from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis, to_json
 from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec
@@ -50,7 +50,7 @@ EXAMPLES = """examples:
   python -m reflow_core models
 """
 OPTIONS = {
-    "model": ("--model", "a network's name; 'models' lists them"),
+    "model": ("--model", "a network's name, or ARCHITECTURE@FILE for other weights; 'models' lists them"),
     "data": ("--data", "an image set's name, a folder with train/CLASS/*.png and test/CLASS/*.png, or an .npz file"),
     "criterion": ("--criterion", f"how weights are scored: {', '.join(criteria.names())}"),
     "update": ("--update", f"what the weights that are left do about it: {', '.join(updates.names())}"),
@@ -150,12 +150,9 @@ def _listed(text: str) -> list[str]:
 
 
 def _spec(options: argparse.Namespace) -> Spec:
-    return Spec(**{name: getattr(options, name) for name in OPTIONS if hasattr(options, name)})
-
-
-def _library(options: argparse.Namespace) -> Library:
-    find(options.model)
-    return Library({} if options.checkpoint is None else {options.model: options.checkpoint}, local=True)
+    spec = Spec(**{name: getattr(options, name) for name in OPTIONS if hasattr(options, name)})
+    find(spec.model.partition("@")[0])
+    return spec if options.checkpoint is None else spec.replace(model=f"{spec.model}@{options.checkpoint.resolve()}")
 
 
 @contextmanager
@@ -170,10 +167,10 @@ def _store() -> Iterator[Store]:
 
 
 def _diagnose(options: argparse.Namespace) -> None:
-    spec, library = _spec(options), _library(options)
+    spec = _spec(options)
     prepare()
     with _store() as store:
-        found = answer(spec, library, store)
+        found = answer(spec, Library(local=True), store)
     print(json.dumps(to_json(found), allow_nan=False) if options.json else as_text(found))
 
 
@@ -223,15 +220,17 @@ def _arms(options: argparse.Namespace) -> list[Spec]:
     if options.seeds < 1:
         raise ReflowError(f"seeds={options.seeds} is out of range; choose 1 or more.")
     models = options.models or [base.model]
-    if options.checkpoint is not None and models != [base.model]:
-        raise ReflowError("--checkpoint goes with one --model, not with --models; run a sweep for each.")
+    if options.checkpoint is not None and options.models:
+        raise ReflowError("--checkpoint goes with one --model; with --models write ARCHITECTURE@FILE for each.")
+    for model in models:
+        find(model.partition("@")[0])
     chosen = [getattr(options, plural) or [getattr(base, one)] for plural, one in PLURALS.items() if one != "model"]
     specs = [
         settle(arm, sparsity=sparsity)
         for model in models
         for seed in range(base.seed, base.seed + options.seeds)
         for sparsity in sparsities(options.sparsities)
-        for arm in arms(base.replace(model=find(model).name, seed=seed), *chosen)
+        for arm in arms(base.replace(model=model, seed=seed), *chosen)
     ]
     return list(dict.fromkeys(specs))
 
@@ -249,10 +248,9 @@ def _executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[D
     """Where the specs are computed: threads of this process sized to the machine, or a Dask cluster."""
     if options.cluster is not None:
         with cluster(options.cluster) as executor:
-            named = () if options.checkpoint is None else ((options.model, str(options.checkpoint.resolve())),)
-            yield lambda spec: executor.submit(solve, spec, named)
+            yield lambda spec: executor.submit(solve, spec)
         return
-    with _store() as store, threads(_library(options), store) as submit:
+    with _store() as store, threads(Library(local=True), store) as submit:
         yield submit
 
 
@@ -295,9 +293,9 @@ def sparsities(text: str) -> list[float]:
 
 def _models(options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = [
-        {"name": info.name, "title": info.title, "data": info.data, "here": shelves.available(info.name),
+        {"name": info.name, "title": info.title, "data": info.data, "here": not shelves.missing(info.name),
          "accuracy": shelves.card(info.name).get("accuracy"), "collapse_at": info.collapse_at, "paper": info.paper}
-        for info in catalogue.values()
+        for info in known().values()
     ]  # fmt: skip
     if options.json:
         print(json.dumps(rows))
@@ -310,8 +308,6 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _download(options: argparse.Namespace) -> None:
-    if options.name not in (known := [*catalogue, "cifar10"]):
-        raise unknown("download", options.name, known)
     with tqdm(unit="B", unit_scale=True, desc=options.name, file=sys.stderr) as bar:
 
         def watch(stage: str, done: int, total: int) -> None:

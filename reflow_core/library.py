@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -11,23 +12,24 @@ from typing import Any
 
 import platformdirs
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from reflow_core.data import cifar10
+from reflow_core.data import cifar10, imagenette
 from reflow_core.data.digits import digits
 from reflow_core.data.folder import image_folder, npz
 from reflow_core.data.images import ImageSet
 from reflow_core.download import fetch
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.memo import Memo
-from reflow_core.models.catalogue import catalogue, find
+from reflow_core.models.catalogue import find, known
 from reflow_core.models.checkpoint import fingerprint, load_into, read_state
 from reflow_core.models.info import NetworkInfo
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch, ignore
 
 SHIPPED = Path(__file__).resolve().parent.parent / "assets" / "networks"
-DATA_NAMES = ("digits", "cifar10")
+DOWNLOADS: dict[str, Any] = {"cifar10": cifar10, "imagenette": imagenette}
+DATA_NAMES = ("digits", *DOWNLOADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +55,24 @@ def weights_folder() -> Path:
 class Library:
     """Networks and images by name.
 
-    `checkpoints`: a state dict to load instead of a model's own weights, by model name. `local`: whether a spec's
-    `data` may be a path on this machine; never allowed for text that comes from a URL.
+    A model's name is that of an architecture, or ARCHITECTURE@CHECKPOINT for other weights than its own. `local`:
+    whether checkpoints and a spec's `data` may be paths on this machine; never allowed for text that comes from a URL.
     """
 
-    def __init__(self, checkpoints: Mapping[str, Path] | None = None, local: bool = False) -> None:
-        self._checkpoints = dict(checkpoints or {})
+    def __init__(self, local: bool = False) -> None:
         self._local = local
         self._memo = Memo(size=8)
         self._shelves = {"facts": Memo(size=64), "selections": Memo(size=16), "gradients": Memo(size=1)}
 
     def network(self, name: str) -> Network:
         """The network called `name`. Raises ReflowError for an unknown name or weights not on this machine."""
-        info = find(name)
-        return self._memo.get(("network", name), lambda: self._load(info))
+        return self._memo.get(("network", name), lambda: self._load(name))
 
     def images(self, spec: Spec) -> ImageSet:
         """The image set of a spec, in the size and class order of its model. Raises ReflowError."""
-        info = find(spec.model)
+        info = self.network(spec.model).info
         name = info.data if spec.data == "auto" else spec.data
-        return self._memo.get(("images", name, info.size, info.classes), lambda: self._open(name, info))
+        return self._memo.get(("images", name, info.stored, info.classes), lambda: self._open(name, info))
 
     def recall(self, key: tuple[object, ...], build: Callable[[], Any], shelf: str = "facts") -> Any:
         """What many specs share, built once: "facts" (dense answers, scores), "selections", the latest "gradients"."""
@@ -82,69 +82,92 @@ class Library:
         """The content behind a spec's names: hashes of the network and of the images."""
         return f"{self.network(spec.model).digest}:{self.images(spec).digest}"
 
-    def _load(self, info: NetworkInfo) -> Network:
-        path, origin = self._weights(info)
+    def _load(self, name: str) -> Network:
+        architecture, _, checkpoint = name.partition("@")
+        info = find(architecture)
+        path, origin = self._checkpoint(checkpoint) if checkpoint else _own_weights(info)
+        state = read_state(path)
+        info = sized(info, state)
         module = info.build(len(info.classes))
-        load_into(module, read_state(path), origin)
+        load_into(module, state, origin)
         module.eval().requires_grad_(False)
-        return Network(info, module, fingerprint(module), origin)
+        return Network(info, module, fingerprint(module, info.seeing()), origin)
 
-    def _weights(self, info: NetworkInfo) -> tuple[Path, str]:
-        if info.name in self._checkpoints:
-            return self._checkpoints[info.name], f"The checkpoint {self._checkpoints[info.name].name!r}"
-        if info.download is None:
-            return SHIPPED / f"{info.name}.safetensors", f"The shipped network {info.name}"
-        path = weights_folder() / info.download.filename
-        if not path.is_file():
-            raise ReflowError(
-                f"The weights of {info.name} are not on this machine; get them with "
-                f"'python -m reflow_core download {info.name}' ({info.download.size / 1e6:.1f} MB)."
-            )
-        return path, f"The public checkpoint {path.name}"
+    def _checkpoint(self, name: str) -> tuple[Path, str]:
+        if not self._local:
+            raise ReflowError(f"Checkpoint {name!r} is a path, and paths are closed here; upload the file instead.")
+        return Path(name), f"The checkpoint {Path(name).name!r}"
 
     def _open(self, name: str, info: NetworkInfo) -> ImageSet:
         if name == "digits":
             return fitted(digits(), info)
         if name == "cifar10":
             return fitted(cifar10.cifar10(cache_folder()), info)
+        if name == "imagenette":
+            return image_folder(imagenette.folder(cache_folder()), info)
         if self._local and Path(name).is_dir():
-            return image_folder(Path(name), info.size, info.classes)
+            return image_folder(Path(name), info)
         if self._local and Path(name).is_file():
-            return npz(Path(name), info.size, info.classes)
+            return npz(Path(name), info)
         raise unknown("data", name, DATA_NAMES)
+
+
+def _own_weights(info: NetworkInfo) -> tuple[Path, str]:
+    if info.download is None:
+        return SHIPPED / f"{info.name}.safetensors", f"The shipped network {info.name}"
+    path = weights_folder() / info.download.filename
+    if not path.is_file():
+        raise ReflowError(
+            f"The weights of {info.name} are not on this machine; get them with "
+            f"'python -m reflow_core download {info.name}' ({info.download.size / 1e6:.1f} MB)."
+        )
+    return path, f"The public checkpoint {path.name}"
+
+
+def sized(info: NetworkInfo, state: Mapping[str, Tensor]) -> NetworkInfo:
+    """The same network for as many classes as the checkpoint's classifier has, which are then called by number."""
+    own = info.build(len(info.classes)).state_dict()
+    others = [(own[key].shape, state[key].shape) for key in own if key in state and own[key].shape != state[key].shape]
+    counts = {theirs[0] for _, theirs in others if len(theirs) > 0}
+    if len(counts) != 1 or any(ours[0] != len(info.classes) or ours[1:] != theirs[1:] for ours, theirs in others):
+        return info
+    return dataclasses.replace(info, classes=tuple(str(number) for number in range(counts.pop())))
 
 
 def fitted(images: ImageSet, info: NetworkInfo) -> ImageSet:
     """The images unchanged if the network can read them. Raises ReflowError where size or classes differ."""
-    if tuple(images.test.pixels.shape[2:]) != info.size or images.classes != info.classes:
+    if tuple(images.test.pixels.shape[2:]) != info.stored or images.classes != info.classes:
         raise ReflowError(f"{info.name} was not trained on {images.name!r}; use data={info.data} or 'auto'.")
     return images
 
 
-def available(name: str) -> bool:
-    """Whether a model's weights and its data are on this machine, so that it runs without a download."""
-    info = find(name)
-    weights = info.download is None or (weights_folder() / info.download.filename).is_file()
-    return weights and (info.data != "cifar10" or cifar10.present(cache_folder()))
+def missing(model: str, data: str = "auto") -> list[str]:
+    """What `download` has to fetch before this model runs on these data: its weights, its images, or nothing."""
+    architecture, _, checkpoint = model.partition("@")
+    info = find(architecture)
+    name = info.data if data == "auto" else data
+    absent = [name] if name in DOWNLOADS and not DOWNLOADS[name].present(cache_folder()) else []
+    if checkpoint or info.download is None or (weights_folder() / info.download.filename).is_file():
+        return absent
+    return [architecture, *absent]
+
+
+def size_of(name: str) -> int:
+    """About how many bytes `download` fetches for a name."""
+    if name in DOWNLOADS:
+        return int(DOWNLOADS[name].BYTES)
+    source = find(name).download
+    return 0 if source is None else source.size
 
 
 def download(name: str, watch: Watch = ignore) -> None:
-    """Fetch a model's weights and its data, or an image set by name. Raises ReflowError."""
-    if name == "cifar10":
-        return cifar10.download(cache_folder(), watch)
-    if name not in catalogue:
-        raise unknown("download", name, [*catalogue, "cifar10"])
-    info = find(name)
-    if info.download is not None:
-        fetch(
-            info.download.url,
-            weights_folder() / info.download.filename,
-            info.download.sha256,
-            info.download.size,
-            watch,
-        )
-    if info.data == "cifar10" and not cifar10.present(cache_folder()):
-        cifar10.download(cache_folder(), watch)
+    """Fetch a model's weights, or an image set by name. Raises ReflowError."""
+    if name in DOWNLOADS:
+        DOWNLOADS[name].download(cache_folder(), watch)
+        return
+    if name not in known() or (source := find(name).download) is None:
+        raise unknown("download", name, [*(each for each, info in known().items() if info.download), *DOWNLOADS])
+    fetch(source.url, weights_folder() / source.filename, source.sha256, source.size, watch)
 
 
 def card(name: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def image_readings(x: Tensor) -> tuple[Tensor, Tensor]:
     count, channels = x.shape[:2]
     positions = x[0, 0].numel()
     if positions == 1:
-        return x.reshape(count, channels), torch.full((count, channels), torch.inf)
+        return x.reshape(count, channels).clone(), torch.full((count, channels), torch.inf)  # x may be changed in place
     read = torch.native_group_norm(x.contiguous().float(), None, None, count, channels, positions, channels, 0.0)
     return read[1].view(count, channels), read[2].view(count, channels)
 

@@ -70,7 +70,7 @@ def batches(info: NetworkInfo, images: ImageSet, size: int, generator: torch.Gen
     """One epoch of shuffled, augmented and normalised batches."""
     assert images.train.labels is not None
     order = torch.randperm(len(images.train), generator=generator)
-    seen = views[info.train_view].function(images.train.pixels[order], generator)
+    seen = views[info.train_view].function(images.train.pixels[order], info.size, generator)
     mean, std = torch.tensor(info.mean)[:, None, None], torch.tensor(info.std)[:, None, None]
     return list(zip(((seen - mean) / std).split(size), images.train.labels[order].split(size), strict=True))
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from reflow_core.diagnose import diagnose
 from reflow_core.errors import Cancelled, ReflowError
@@ -51,18 +50,18 @@ def answer(spec: Spec, library: Library, store: Store, watch: Watch = ignore) ->
     return found
 
 
-def solve(spec: Spec, checkpoints: tuple[tuple[str, str], ...] = ()) -> Diagnosis:
-    """`answer` for a process of its own, such as a cluster's worker: (model, file) pairs instead of a library.
+def solve(spec: Spec) -> Diagnosis:
+    """`answer` for a process of its own, such as a cluster's worker.
 
     Library and store are opened once a process; the store is the one that REFLOW_CACHE names. Raises ReflowError.
     """
-    return answer(spec, *_mine(checkpoints))
+    return answer(spec, *_mine())
 
 
 @functools.cache
-def _mine(checkpoints: tuple[tuple[str, str], ...]) -> tuple[Library, Store]:
+def _mine() -> tuple[Library, Store]:
     prepare(1)
-    return Library({model: Path(file) for model, file in checkpoints}, local=True), Store()
+    return Library(local=True), Store()
 
 
 @contextmanager

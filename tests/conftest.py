@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from reflow_core import Library
 
+settings.register_profile("steady", deadline=None)  # a noisy machine is no defect
+settings.load_profile("steady")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

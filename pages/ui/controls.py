@@ -12,7 +12,7 @@ from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.figures.layers import SIMILARITIES
-from reflow_core.library import available
+from reflow_core.library import missing
 from reflow_core.models.catalogue import catalogue, find
 from reflow_core.patterns import UNSTRUCTURED
 from reflow_core.registry import Registry
@@ -110,7 +110,7 @@ def _network() -> dict[str, object]:
         key="model",
         bind="query-params",
     )
-    st.caption(find(model).title + ("." if available(model) else ", not on this machine yet."))
+    st.caption(find(model).title + (", not on this machine yet." if missing(model) else "."))
     own = find(model).data
     data = st.selectbox(
         "Data",

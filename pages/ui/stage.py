@@ -13,7 +13,7 @@ from pages.ui.progress import progress_row
 from pages.ui.scope import scope
 from reflow_core.diagnose import idle
 from reflow_core.errors import ReflowError
-from reflow_core.library import available, download
+from reflow_core.library import download, missing, size_of
 from reflow_core.models.catalogue import find
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
@@ -25,7 +25,7 @@ REDRAW_EVERY = 12  # new sweep points that are worth a redraw
 
 def diagnosed(spec: Spec) -> Diagnosis:
     """The diagnosis of a spec; stops the page with a sentence where there is none."""
-    need(spec.model)
+    need(spec)
     try:
         found = lab().diagnose(spec)
     except ReflowError as error:
@@ -38,10 +38,10 @@ def diagnosed(spec: Spec) -> Diagnosis:
     return found
 
 
-def need(model: str) -> None:
-    """Stops the page with the offer of a download where the model is not on this machine."""
-    if not available(model):
-        offer_download(model)
+def need(spec: Spec) -> None:
+    """Stops the page with the offer of a download where the model or its images are not on this machine."""
+    if absent := missing(spec.model, spec.data):
+        offer_download(spec.model, absent)
         st.stop()
 
 
@@ -81,15 +81,11 @@ def progress(sweep: Sweep[dict[str, Any]]) -> None:
         st.caption(f"{len(sweep.problems)} sparsities failed: {next(iter(sweep.problems.values()))}")
 
 
-def offer_download(model: str) -> None:
+def offer_download(model: str, absent: Sequence[str]) -> None:
     """What the model needs from the internet, fetched only on a click."""
-    info = find(model)
-    assert info.download is not None
-    st.subheader(f"{info.title} is not on this machine yet")
-    st.write(
-        f"It needs its public weights ({info.download.size / 1e6:.1f} MB, {info.download.url}) and CIFAR-10 (170 MB). "
-        "Both are checked against their hashes and kept in your cache folder."
-    )
+    st.subheader(f"{find(model).title} is not on this machine yet")
+    needs = " and ".join(f"{name} ({size_of(name) / 1e6:.1f} MB)" for name in absent)
+    st.write(f"It needs {needs}. What is downloaded is checked against its hash and kept in your cache folder.")
     if not st.button("Download now", type="primary", icon=":material/download:"):
         return
     bar = st.progress(0.0, "Connecting …")
@@ -98,7 +94,8 @@ def offer_download(model: str) -> None:
         bar.progress(done / total, f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
 
     try:
-        download(model, watch)
+        for name in absent:
+            download(name, watch)
     except ReflowError as error:
         st.error(str(error), icon=":material/wifi_off:")
         return

@@ -14,7 +14,7 @@ from reflow_core.watch import Watch, ignore
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-SIZE = 170_498_071
+BYTES = 170_498_071
 
 
 def cifar10(root: Path) -> ImageSet:
@@ -31,7 +31,7 @@ def cifar10(root: Path) -> ImageSet:
 
 def download(root: Path, watch: Watch = ignore) -> None:
     """Fetch the archive into `root`; torchvision checks and unpacks it."""
-    fetch(URL, root / URL.rsplit("/", 1)[1], SHA256, SIZE, watch)
+    fetch(URL, root / URL.rsplit("/", 1)[1], SHA256, BYTES, watch)
     torchvision().datasets.CIFAR10(str(root), download=True)
 
 

@@ -3,56 +3,69 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
+from reflow_core.data.classes import Match, match
+from reflow_core.data.framing import framed
 from reflow_core.data.images import Images, ImageSet
 from reflow_core.errors import ReflowError
+from reflow_core.models.info import NetworkInfo
 
+T = TypeVar("T")
+R = TypeVar("R")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff"}
 TEST_NAMES = ("test", "val")
+MOST_BYTES = 1 << 29  # of decoded pixels a part; of more images a sample is drawn
+LAYOUT = "expected train/CLASS/*.png and test/CLASS/*.png (or val/), or CLASS/*.png to be split"
+Files = list[tuple[Path, int]]  # each picture with its class folder's number, -1 without
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """One part of a folder: what could be read, the classes found, and the files that could not be read."""
+class Listed:
+    """The pictures of one part of a folder by class folder, before any is opened."""
 
-    images: Images
+    files: Files
     classes: tuple[str, ...]
-    broken: tuple[str, ...]
 
 
-def image_folder(root: Path, size: tuple[int, int], expected: tuple[str, ...]) -> ImageSet:
-    """Images from root/train/CLASS/* and root/test/CLASS/* (or val/), resized to `size` (H, W).
+def image_folder(root: Path, info: NetworkInfo) -> ImageSet:
+    """Images from root/train/CLASS/* and root/test/CLASS/* (or val/), or from root/CLASS/*, split in halves by class.
 
-    `expected`: the model's class names; folders named so keep the model's order. Pictures right under test/, without
-    class folders, are images without labels. Broken files are skipped and counted in the notes. Raises ReflowError
-    for an empty folder and for classes that the model does not have.
+    Class folders are matched with the model's classes (see `classes.match`). Pictures without class folders are images
+    without labels. Large folders are sampled, broken files skipped, and the notes say so. Raises ReflowError for an
+    empty folder and for classes that the model does not have.
     """
     tests = [root / name for name in TEST_NAMES if (root / name).is_dir()]
-    if not tests:
-        raise ReflowError(
-            f"{str(root)!r} has no folder test/ (or val/); expected test/CLASS/*.png and train/CLASS/*.png."
-        )
-    test, train = _read(tests[0], size, expected), _read(root / "train", size, expected)
-    if len(test.images) == 0:
-        raise ReflowError(f"{str(tests[0])!r} holds no readable image; expected CLASS/*.png inside it.")
-    broken = test.broken + train.broken
-    notes = [f"{len(broken)} broken image(s) skipped: {', '.join(broken[:3])}."] if broken else []
-    if len(test.classes) == 1:
-        notes.append(f"All test images are of one class, {test.classes[0]!r}: accuracy says little.")
-    return ImageSet(_name(root), train.images, test.images, expected, tuple(notes))
+    if tests:
+        parts = [_listed(root / "train"), _listed(tests[0])]
+        notes = []
+    else:
+        whole = _listed(root)
+        parts = [Listed(half, whole.classes) for half in _halves(whole.files)]
+        notes = ["There is no folder test/: half of the images of each class calibrates, the other half evaluates."]
+    if not parts[1].files:
+        raise ReflowError(f"{str(tests[0] if tests else root)!r} holds no readable image; {LAYOUT}.")
+    matched = match(tuple(dict.fromkeys(parts[1].classes + parts[0].classes)), info, str(root))
+    train, test = (_read(part, matched, info, notes) for part in parts)
+    if len(test) == 0:
+        raise ReflowError(f"{str(tests[0] if tests else root)!r} holds no readable image; {LAYOUT}.")
+    if len(parts[1].classes) == 1:
+        notes.append(f"All test images are of one class, {parts[1].classes[0]!r}: accuracy says little.")
+    return ImageSet(_name(root), train, test, matched.classes, (*matched.notes, *notes))
 
 
-def npz(path: Path, size: tuple[int, int], expected: tuple[str, ...]) -> ImageSet:
+def npz(path: Path, info: NetworkInfo) -> ImageSet:
     """Arrays test_images (N, H, W, 3) uint8, test_labels, and optionally train_images, train_labels, classes.
 
     Raises ReflowError where an array is missing or of another shape.
@@ -62,84 +75,95 @@ def npz(path: Path, size: tuple[int, int], expected: tuple[str, ...]) -> ImageSe
             content = {key: arrays[key] for key in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         raise ReflowError(f"{str(path)!r} is not a readable .npz file; save it again with numpy.savez.") from None
-    names = [str(name) for name in content.get("classes", expected)]
-    order = _order(tuple(names), expected, str(path))
-    parts = [_from_arrays(content, part, size, order) for part in ("train", "test")]
-    return ImageSet(_name(path), parts[0], parts[1], expected)
+    names = tuple(str(name) for name in content.get("classes", info.classes))
+    matched = match(names, info, str(path)) if names != info.classes else Match(info.classes, tuple(range(len(names))))
+    train, test = (_from_arrays(content, part, matched, info) for part in ("train", "test"))
+    return ImageSet(_name(path), train, test, matched.classes, matched.notes)
 
 
-def _from_arrays(content: dict[str, NDArray[np.uint8]], part: str, size: tuple[int, int], order: list[int]) -> Images:
+def _from_arrays(content: dict[str, NDArray[np.uint8]], part: str, matched: Match, info: NetworkInfo) -> Images:
     pixels, labels = content.get(f"{part}_images"), content.get(f"{part}_labels")
     if pixels is None:
-        return _empty(size)
+        return _images([], [], info)
     if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8:
         raise ReflowError(f"{part}_images has shape {pixels.shape} of {pixels.dtype}; expected (N, H, W, 3) of uint8.")
-    resized = resize(torch.from_numpy(pixels).permute(0, 3, 1, 2), size)
-    if labels is None:
-        return Images(resized, None)
-    if labels.shape != (len(pixels),) or (len(labels) and not 0 <= labels.min() <= labels.max() < len(order)):
-        raise ReflowError(f"{part}_labels must be {len(pixels)} class numbers from 0 to {len(order) - 1}.")
-    return Images(resized, torch.tensor(order)[torch.from_numpy(labels.astype(np.int64))])
+    known = len(matched.order)
+    if labels is not None and (
+        labels.shape != (len(pixels),) or (len(labels) and not 0 <= labels.min() <= labels.max() < known)
+    ):
+        raise ReflowError(f"{part}_labels must be {len(pixels)} class numbers from 0 to {known - 1}.")
+    numbers = [-1] * len(pixels) if labels is None else [matched.order[int(label)] for label in labels]
+    return _images(_parallel(lambda array: framed(Image.fromarray(array), info), pixels), numbers, info)
 
 
-def _read(folder: Path, size: tuple[int, int], expected: tuple[str, ...]) -> Loaded:
+def _listed(folder: Path) -> Listed:
     if not folder.is_dir():
-        return Loaded(_empty(size), (), ())
-    found = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
-    order = _order(found, expected, str(folder))
-    pictures: list[tuple[Path, int]] = [
-        (file, order[number]) for number, name in enumerate(found) for file in _files(folder / name)
-    ] or [(file, -1) for file in _files(folder)]
-    pixels, labels, broken = [], [], []
-    for file, label in pictures:
-        picture = _decode(file, size)
-        if picture is None:
-            broken.append(file.name)
-            continue
-        pixels.append(picture)
-        labels.append(label)
-    if not pixels:
-        return Loaded(_empty(size), found, tuple(broken))
-    known = torch.tensor(labels) if labels[0] >= 0 else None
-    return Loaded(Images(torch.stack(pixels), known), found, tuple(broken))
+        return Listed([], ())
+    classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()))
+    files = [(file, number) for number, name in enumerate(classes) for file in _pictures(folder / name)]
+    classes = tuple(classes[number] for number in dict.fromkeys(number for _, number in files))
+    renumbered = {number: place for place, number in enumerate(dict.fromkeys(number for _, number in files))}
+    files = [(file, renumbered[number]) for file, number in files]
+    return Listed(files or [(file, -1) for file in _pictures(folder)], classes)
 
 
-def _files(folder: Path) -> list[Path]:
+def _pictures(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
 
 
-def _decode(file: Path, size: tuple[int, int]) -> Tensor | None:
+def _halves(files: Files) -> tuple[Files, Files]:
+    """The same share of each class in both; drawn once for all."""
+    order = stratified([number for _, number in files])
+    middle = len(order) // 2
+    return [files[place] for place in sorted(order[:middle])], [files[place] for place in sorted(order[middle:])]
+
+
+def stratified(classes: Sequence[int]) -> list[int]:
+    """All positions in a seeded order of which every prefix holds the same share of each class."""
+    generator = np.random.default_rng(0)
+    classes_of = np.asarray(classes)
+    place = np.empty(len(classes_of))
+    for number in np.unique(classes_of):
+        of_class = np.flatnonzero(classes_of == number)
+        place[of_class] = (generator.permutation(len(of_class)) + generator.random()) / len(of_class)
+    return [int(position) for position in place.argsort(kind="stable")]
+
+
+def _read(part: Listed, matched: Match, info: NetworkInfo, notes: list[str]) -> Images:
+    height, width = info.stored
+    most = max(1, MOST_BYTES // (3 * height * width))
+    files = part.files
+    if len(files) > most:
+        files = [files[place] for place in sorted(stratified([number for _, number in files])[:most])]
+        notes.append(f"{most} of {len(part.files)} images were drawn, the same share of each class.")
+    decoded = _parallel(lambda file: _decode(file[0], info), files)
+    broken = [file.name for (file, _), pixels in zip(files, decoded, strict=True) if pixels is None]
+    if broken:
+        notes.append(f"{len(broken)} broken image(s) skipped: {', '.join(broken[:3])}.")
+    order = {name: matched.order[place] for place, name in enumerate(matched.found)}
+    numbers = [-1 if number < 0 else order[part.classes[number]] for _, number in files]
+    kept = [(pixels, number) for pixels, number in zip(decoded, numbers, strict=True) if pixels is not None]
+    return _images([pixels for pixels, _ in kept], [number for _, number in kept], info)
+
+
+def _decode(file: Path, info: NetworkInfo) -> NDArray[np.uint8] | None:
     try:
         with Image.open(file) as picture:
-            array = np.asarray(picture.convert("RGB"))
+            return framed(picture, info)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
-    return resize(torch.from_numpy(array.copy()).permute(2, 0, 1)[None], size)[0]
 
 
-def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 (N, 3, h, w) -> uint8 (N, 3, H, W), bilinear with antialiasing; unchanged where the size fits."""
-    if tuple(pixels.shape[2:]) == size:
-        return pixels.contiguous()
-    scaled = F.interpolate(pixels.float(), size=size, mode="bilinear", align_corners=False, antialias=True)
-    return scaled.round().clamp(0, 255).to(torch.uint8)
+def _parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(threads.map(function, items))
 
 
-def _order(found: tuple[str, ...], expected: tuple[str, ...], place: str) -> list[int]:
-    """The model's class index of each class found: by name, else by position where the numbers agree."""
-    lowered = [name.lower() for name in expected]
-    if all(name.lower() in lowered for name in found):
-        return [lowered.index(name.lower()) for name in found]
-    if len(found) == len(expected):
-        return list(range(len(found)))
-    strange = [name for name in found if name.lower() not in lowered]
-    raise ReflowError(
-        f"{place!r} has classes the model does not know: {', '.join(strange[:3])}; it knows {', '.join(expected[:10])}."
-    )
-
-
-def _empty(size: tuple[int, int]) -> Images:
-    return Images(torch.zeros(0, 3, *size, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
+def _images(pixels: Iterable[NDArray[np.uint8]], labels: Sequence[int], info: NetworkInfo) -> Images:
+    arrays = list(pixels)
+    stacked = np.stack(arrays) if arrays else np.zeros((0, *info.stored, 3), np.uint8)
+    known = None if labels and labels[0] < 0 else torch.tensor(labels, dtype=torch.int64)
+    return Images(torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(), known)
 
 
 def _name(path: Path) -> str:

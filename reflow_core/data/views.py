@@ -1,7 +1,7 @@
 """Views: how pixels become the network's input, in training and in evaluation.
 
-A view takes uint8 pixels (N, 3, H, W) and a generator and returns floats in 0 to 1 of the same shape. Normalisation
-comes after it, as it did in training: padding is black *before* normalising.
+A view takes uint8 pixels (N, 3, h, w), the network's (H, W) and a generator, and returns floats in 0 to 1 of shape
+(N, 3, H, W). Normalisation comes after it, as it did in training: padding is black *before* normalising.
 """
 
 from __future__ import annotations
@@ -15,19 +15,27 @@ from torch import Generator, Tensor
 
 from reflow_core.registry import Info, Registry
 
-View = Callable[[Tensor, Generator], Tensor]
+Size = tuple[int, int]
+View = Callable[[Tensor, Size, Generator], Tensor]
 views: Registry[View] = Registry("view")
 
 
 @views.register(Info("none", "No augmentation", "The images as they are.", ""))
-def none(pixels: Tensor, generator: Generator) -> Tensor:
-    """Scale to 0 to 1, nothing else."""
-    return pixels.float() / 255
+def none(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
+    """The central window, scaled to 0 to 1."""
+    return centre(pixels, size).float() / 255
+
+
+def centre(pixels: Tensor, size: Size) -> Tensor:
+    """The central (H, W) of (N, 3, h, w), where torchvision's `CenterCrop` has it."""
+    top, left = (round((there - wanted) / 2) for there, wanted in zip(pixels.shape[2:], size, strict=True))
+    return pixels[:, :, top : top + size[0], left : left + size[1]]
 
 
 @views.register(Info("cifar", "CIFAR", "Pad 4 black pixels, random crop, random flip.", "arXiv 1512.03385, 4.2"))
-def cifar(pixels: Tensor, generator: Generator) -> Tensor:
+def cifar(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
     """RandomCrop(H, padding=4) and RandomHorizontalFlip, drawn for each image by itself."""
+    pixels = centre(pixels, size)
     count, _, height, width = pixels.shape
     padded = F.pad(pixels, (4, 4, 4, 4))
     top = torch.randint(0, 9, (count, 1), generator=generator)
@@ -42,8 +50,9 @@ def cifar(pixels: Tensor, generator: Generator) -> Tensor:
 
 
 @views.register(Info("affine", "Small affine", "Rotate to 12°, shift to 8 %, scale 0.9 to 1.1.", ""))
-def affine(pixels: Tensor, generator: Generator) -> Tensor:
+def affine(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
     """Random rotation, shift and scaling, bilinear on a black ground, drawn for each image by itself."""
+    pixels = centre(pixels, size)
     count = len(pixels)
     draw = torch.rand(count, 4, generator=generator) * 2 - 1
     angle, zoom = draw[:, 0] * math.radians(12), 1 / (1 + 0.1 * draw[:, 1])
@@ -52,3 +61,25 @@ def affine(pixels: Tensor, generator: Generator) -> Tensor:
     matrix = torch.stack([cosine, -sine, shift[:, 0], sine, cosine, shift[:, 1]], 1).view(count, 2, 3)
     grid = F.affine_grid(matrix, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels.float() / 255, grid, align_corners=False)
+
+
+@views.register(Info("imagenet", "ImageNet", "Crop 8 to 100 % of the area, resize, flip.", "arXiv 1409.4842"))
+def imagenet(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
+    """RandomResizedCrop and RandomHorizontalFlip of what is kept of each picture, its central square."""
+    seen = [F.interpolate(window(picture, generator), size, mode="bilinear", antialias=True) for picture in pixels]
+    flipped = torch.rand(len(pixels), 1, 1, 1, generator=generator) < 0.5
+    views = torch.cat(seen) if seen else torch.zeros(0, 3, *size)
+    return torch.where(flipped, views.flip(3), views).clamp(0, 255) / 255
+
+
+def window(picture: Tensor, generator: Generator) -> Tensor:
+    """A window (1, 3, h, w) in floats of 8 to 100 % of a picture's area, sides 3:4 to 4:3, else the whole."""
+    height, width = picture.shape[1:]
+    for _ in range(10):
+        draw = torch.rand(4, generator=generator).tolist()
+        area, ratio = height * width * (0.08 + 0.92 * draw[0]), math.exp(math.log(3 / 4) + draw[1] * math.log(16 / 9))
+        wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < high <= height:
+            top, left = int(draw[2] * (height - high + 1)), int(draw[3] * (width - wide + 1))
+            return picture[None, :, top : top + high, left : left + wide].float()
+    return picture[None].float()

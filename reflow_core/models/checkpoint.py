@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from reflow_core.errors import ReflowError
 
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
 SUFFIXES = (".pt", ".pth", ".th", ".tar", ".safetensors")
 
 
@@ -33,10 +36,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, Mapping):
         raise ReflowError(f"{path.name!r} holds a {type(content).__name__}, not a state dict; save model.state_dict().")
-    state = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+    state = {modern(str(key)): value for key, value in content.items() if isinstance(value, Tensor)}
     if not state:
         raise ReflowError(f"{path.name!r} holds no tensor; save model.state_dict().")
     return state
+
+
+def modern(key: str) -> str:
+    """A key without DataParallel's prefix, and as torchvision's DenseNet is spelt today (norm.1 -> norm1)."""
+    return OLD_DENSENET.sub(r"\1\2", key.removeprefix("module."))
 
 
 def _unpack(path: Path) -> object:
@@ -78,7 +86,9 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
     for key, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise ReflowError(f"{origin} holds NaN or infinity in {key!r}; train or save the model again.")
-    network.load_state_dict(dict(state), strict=False)
+    loadable = OrderedDict(state)
+    loadable._metadata = own._metadata  # type: ignore[attr-defined]  # versions of modules, which MNASNet asks for
+    network.load_state_dict(loadable, strict=False)
 
 
 def _some(keys: list[str]) -> str:
@@ -86,9 +96,9 @@ def _some(keys: list[str]) -> str:
     return ", ".join(keys[:3]) + more
 
 
-def fingerprint(network: nn.Module) -> str:
-    """SHA-256 over names, shapes and bytes of all parameters and buffers."""
-    state = hashlib.sha256()
+def fingerprint(network: nn.Module, seeing: str = "") -> str:
+    """SHA-256 over names, shapes and bytes of all parameters and buffers, and how the network sees its images."""
+    state = hashlib.sha256(seeing.encode())
     for key, tensor in network.state_dict().items():
         state.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
         state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

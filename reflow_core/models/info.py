@@ -79,3 +79,12 @@ class NetworkInfo:
     resize: int | None = None
     interpolation: str = "bilinear"
     facts: Facts | None = None
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """(H, W) in which images are kept: what the central crop is cut from, so that other views can be too."""
+        return self.size if self.resize is None else (self.resize, self.resize)
+
+    def seeing(self) -> str:
+        """All that decides what the network sees of an image, as text for a hash."""
+        return f"{self.mean}{self.std}{self.size}{self.resize}{self.interpolation}{self.train_view}"

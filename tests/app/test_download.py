@@ -15,7 +15,7 @@ import torch
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.data import cifar10
-from reflow_core.library import available, download
+from reflow_core.library import download, missing
 from reflow_core.models.catalogue import CIFAR10_CLASSES, catalogue, find
 from reflow_core.vision import torchvision
 from tests.app.test_pages import open_app
@@ -72,10 +72,11 @@ def digest(kind: str, path: Path) -> str:
 
 
 def test_a_downloaded_model_runs_on_torchvisions_cifar10(mirror: None) -> None:
-    assert not available(MODEL)
+    assert missing(MODEL) == [MODEL, "cifar10"]
     stages: set[str] = set()
-    download(MODEL, lambda stage, done, total: stages.add(stage))
-    assert available(MODEL) and stages
+    for name in missing(MODEL):
+        download(name, lambda stage, done, total: stages.add(stage))
+    assert not missing(MODEL) and stages
     images = Library().images(Spec(MODEL))
     assert (len(images.train), len(images.test)) == (5 * IMAGES_A_BATCH, IMAGES_A_BATCH)
     found = diagnose(Spec(MODEL), Library())
@@ -87,7 +88,7 @@ def test_the_page_downloads_on_a_click_and_shows_the_model(mirror: None) -> None
     assert not app.exception and any("is not on this machine yet" in title.value for title in app.subheader)
     next(button for button in app.button if button.label == "Download now").click().run()
     assert not app.exception and not app.error
-    assert available(MODEL) and app.get("bidi_component"), "the scope is drawn"
+    assert not missing(MODEL) and app.get("bidi_component"), "the scope is drawn"
 
 
 def test_the_page_says_what_to_do_without_a_network(mirror: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,8 +76,8 @@ def subject(folder: Path) -> tuple[Library, Spec]:
         data = folder / "random.npz"
         pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
         np.savez(data, test_images=pixels, train_images=pixels)
-    spec = Spec(model="resnet20-cifar10", data=str(data), calibration_images=IMAGES, evaluation_images=IMAGES)
-    return Library({"resnet20-cifar10": weights}, local=True), spec
+    model = f"resnet20-cifar10@{weights}"
+    return Library(local=True), Spec(model, str(data), calibration_images=IMAGES, evaluation_images=IMAGES)
 
 
 def bare(network: nn.Module, inputs: Tensor) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.download import fetch
 from reflow_core.errors import ReflowError
+from reflow_core.library import Network
 from reflow_core.models.catalogue import find
 from reflow_core.vision import torchvision
 
@@ -25,10 +26,8 @@ def state() -> dict[str, torch.Tensor]:
     return find("resnet20-digits").build(10).state_dict()
 
 
-def load(path: Path) -> Library:
-    library = Library({"resnet20-digits": path}, local=True)
-    library.network("resnet20-digits")
-    return library
+def load(path: Path) -> Network:
+    return Library(local=True).network(f"resnet20-digits@{path}")
 
 
 def test_a_checkpoint_loads_plain_wrapped_prefixed_and_as_safetensors(state: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
@@ -36,7 +35,7 @@ def test_a_checkpoint_loads_plain_wrapped_prefixed_and_as_safetensors(state: dic
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "wrapped.th")
     save_file(state, tmp_path / "safe.safetensors")
     names = ("plain.pt", "wrapped.th", "safe.safetensors")
-    digests = {load(tmp_path / name).network("resnet20-digits").digest for name in names}
+    digests = {load(tmp_path / name).digest for name in names}
     assert len(digests) == 1
 
 
@@ -79,7 +78,8 @@ def test_another_architecture_names_the_keys_and_nan_names_the_tensor(state: dic
 
 def test_weights_that_do_not_belong_to_the_images_are_noted(state: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
     torch.save(state, tmp_path / "untrained.pt")
-    found = diagnose(Spec(evaluation_images=200, repair="none"), load(tmp_path / "untrained.pt"))
+    untrained = Spec(f"resnet20-digits@{tmp_path / 'untrained.pt'}", evaluation_images=200, repair="none")
+    found = diagnose(untrained, Library(local=True))
     assert any("hardly more than chance" in note for note in found.notes)
     assert not diagnose(Spec(evaluation_images=200, repair="none"), Library()).notes
 
@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path, make: str) -> None
         (tmp_path / "test" / "3").mkdir(parents=True)
     if make == "strange":
         fill(tmp_path / "test" / "walrus")
-    said = {"nothing": "no folder test/", "empty": "no readable image", "strange": "walrus"}[make]
+    said = {"nothing": "no readable image", "empty": "no readable image", "strange": "walrus"}[make]
     with pytest.raises(ReflowError, match=said):
         look(tmp_path)
 

@@ -143,8 +143,8 @@ def test_with_nothing_pruned_every_weight_stays_where_it_was() -> None:
 def test_least_squares_on_the_public_resnet20(
     cifar_weights: Path, cifar_images: Path, sparsity: float, least: float
 ) -> None:
-    library = Library({"resnet20-cifar10": cifar_weights}, local=True)
-    asked = Spec("resnet20-cifar10", str(cifar_images), sparsity=sparsity, repair="least-squares",
+    library = Library(local=True)
+    asked = Spec(f"resnet20-cifar10@{cifar_weights}", str(cifar_images), sparsity=sparsity, repair="least-squares",
                  calibration_images=1024, evaluation_images=600)  # fmt: skip
     repaired = diagnose(asked, library).repaired
     assert repaired is not None and repaired.accuracy is not None and repaired.accuracy >= least

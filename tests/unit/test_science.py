@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,34 +46,34 @@ def test_without_batchnorm_reflow_says_why_it_does_not_apply(library: Library) -
     assert len(found.layers) == 8
 
 
-def cifar(library: Library, images: Path, sparsity: float, view: str = "train") -> Diagnosis:
-    spec = Spec("resnet20-cifar10", str(images), sparsity=sparsity, calibration_images=1024, evaluation_images=600)
+def cifar(model: str, library: Library, images: Path, sparsity: float, view: str = "train") -> Diagnosis:
+    spec = Spec(model, str(images), sparsity=sparsity, calibration_images=1024, evaluation_images=600)
     return diagnose(spec.replace(calibration_view=view), library)
 
 
 @pytest.fixture(scope="module")
-def public(cifar_weights: Path) -> Library:
-    return Library({"resnet20-cifar10": cifar_weights}, local=True)
+def public(cifar_weights: Path) -> functools.partial[Diagnosis]:
+    return functools.partial(cifar, f"resnet20-cifar10@{cifar_weights}", Library(local=True))
 
 
 @pytest.mark.parametrize("sparsity", TABLE)
 def test_variance_ratios_of_the_public_resnet_equal_the_measured_table(
-    public: Library, cifar_images: Path, sparsity: float
+    public: Callable[..., Diagnosis], cifar_images: Path, sparsity: float
 ) -> None:
-    found = cifar(public, cifar_images, sparsity)
+    found = public(cifar_images, sparsity)
     assert found.dense.accuracy == pytest.approx(0.916, abs=0.025)
     ratios = [found.layers[place].variance_ratio("pruned") for place in (0, 9, 18)]
     assert ratios == pytest.approx(TABLE[sparsity], rel=0.15)
 
 
-def test_calibration_sees_what_training_saw(public: Library, cifar_images: Path) -> None:
-    train, clean = (cifar(public, cifar_images, 0.8, view).repaired for view in ("train", "eval"))
+def test_calibration_sees_what_training_saw(public: Callable[..., Diagnosis], cifar_images: Path) -> None:
+    train, clean = (public(cifar_images, 0.8, view).repaired for view in ("train", "eval"))
     assert train is not None and clean is not None
     assert train.accuracy is not None and clean.accuracy is not None
     assert train.accuracy >= 0.77
     assert train.accuracy >= clean.accuracy + 0.05
 
 
-def test_at_90_percent_reflow_still_recovers_half(public: Library, cifar_images: Path) -> None:
-    repaired = cifar(public, cifar_images, 0.9).repaired
+def test_at_90_percent_reflow_still_recovers_half(public: Callable[..., Diagnosis], cifar_images: Path) -> None:
+    repaired = public(cifar_images, 0.9).repaired
     assert repaired is not None and repaired.accuracy is not None and repaired.accuracy >= 0.45
