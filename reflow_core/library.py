@@ -22,7 +22,7 @@ from reflow_core.download import fetch
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.memo import Memo
 from reflow_core.models.catalogue import find, known
-from reflow_core.models.checkpoint import fingerprint, load_into, read_state
+from reflow_core.models.checkpoint import Unset, fingerprint, load_into, read_state
 from reflow_core.models.info import NetworkInfo
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch, ignore
@@ -87,8 +87,10 @@ class Library:
         info = find(architecture)
         path, origin = self._checkpoint(checkpoint) if checkpoint else _own_weights(info)
         state = read_state(path)
-        info = sized(info, state)
-        module = info.build(len(info.classes))
+        with Unset():
+            module = info.build(len(info.classes))
+            if (fitting := sized(info, module, state)) is not info:
+                info, module = fitting, fitting.build(len(fitting.classes))
         load_into(module, state, origin)
         module.eval().requires_grad_(False)
         return Network(info, module, fingerprint(module, info.seeing()), origin)
@@ -124,9 +126,9 @@ def _own_weights(info: NetworkInfo) -> tuple[Path, str]:
     return path, f"The public checkpoint {path.name}"
 
 
-def sized(info: NetworkInfo, state: Mapping[str, Tensor]) -> NetworkInfo:
+def sized(info: NetworkInfo, built: nn.Module, state: Mapping[str, Tensor]) -> NetworkInfo:
     """The same network for as many classes as the checkpoint's classifier has, which are then called by number."""
-    own = info.build(len(info.classes)).state_dict()
+    own = built.state_dict()
     others = [(own[key].shape, state[key].shape) for key in own if key in state and own[key].shape != state[key].shape]
     counts = {theirs[0] for _, theirs in others if len(theirs) > 0}
     if len(counts) != 1 or any(ours[0] != len(info.classes) or ours[1:] != theirs[1:] for ours, theirs in others):

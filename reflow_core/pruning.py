@@ -15,6 +15,7 @@ from reflow_core.models.info import PRUNABLE
 
 Weights = Mapping[str, Tensor]
 Masks = dict[str, Tensor]
+RUNG = 64
 BLOCK = 1 << 18  # weights looked at together
 SAMPLED = 65_536  # weights whose fate a diagnosis remembers; a share is then right to 0.2 %
 
@@ -43,14 +44,14 @@ class Scores:
     _derived: dict[object, Scores] = field(default_factory=dict)
 
     @functools.cached_property
-    def pooled(self) -> Tensor:
-        """All scores of all layers in ascending order, (number of weights,)."""
-        return ascending(self.by_layer)
+    def pooled(self) -> Ladder:
+        """All scores of all layers together."""
+        return ladder(self.by_layer)
 
     @functools.cached_property
-    def each(self) -> dict[str, Tensor]:
-        """Each layer's scores in ascending order."""
-        return {name: ascending({name: score}) for name, score in self.by_layer.items()}
+    def each(self) -> dict[str, Ladder]:
+        """Each layer's scores by themselves."""
+        return {name: ladder({name: score}) for name, score in self.by_layer.items()}
 
     def derived(self, key: object, make: Callable[[Scores], Weights]) -> Scores:
         """Other scores made from these, once a key."""
@@ -59,14 +60,37 @@ class Scores:
         return self._derived[key]
 
 
-def ascending(scores: Weights) -> Tensor:
-    """All scores in ascending order. Sorted in place by numpy, without the indices that torch.sort makes."""
+def taken(scores: Weights, positions: Tensor) -> Tensor:
+    """The scores at ascending positions, counted over all layers one behind the other."""
+    found, start = [], 0
+    stored, function = (scores.weights, scores.function) if isinstance(scores, EachTime) else (scores, None)
+    for values in stored.values():
+        here = positions[(positions >= start) & (positions < start + values.numel())] - start
+        found.append(values.flatten()[here] if function is None else function(values.flatten()[here]))
+        start += values.numel()
+    return torch.cat(found)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Ladder:
+    """Every RUNG-th of `count` scores in ascending order, and the highest: any threshold lies between two of them."""
+
+    rungs: Tensor
+    count: int
+
+    def around(self, rank: int) -> tuple[Tensor, Tensor]:
+        """The two rungs between which the score of this rank (from 0) lies."""
+        return self.rungs[rank // RUNG], self.rungs[rank // RUNG + 1]
+
+
+def ladder(scores: Weights) -> Ladder:
+    """Sorted once, in place by numpy, without the indices that torch.sort makes."""
     count = sum(shape.numel() for shape in shapes(scores).values())
     values = torch.empty(count, dtype=next(iter(scores.values())).dtype)
     for start, block in blocks(scores):
         values[start : start + len(block)] = block
     values.numpy().sort()
-    return values
+    return Ladder(torch.cat([values[::RUNG], values[-1:]]), count)
 
 
 def shapes(scores: Weights) -> dict[str, torch.Size]:
@@ -95,23 +119,22 @@ def pruned_count(total: int, sparsity: float) -> int:
     return round(sparsity * total)
 
 
-def keep_above(scores: Weights, ranked: Tensor, count: int) -> Masks:
+def keep_above(scores: Weights, ranked: Ladder, count: int) -> Masks:
     """Masks (True: kept) that remove the `count` lowest scores exactly; ties are removed in order of position.
 
-    `ranked`: the same scores in ascending order.
+    `ranked`: the same scores. Only those between the two rungs around the threshold are looked at one by one.
     """
-    if count == 0:
-        return {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
-    threshold = ranked[count - 1]
-    ties, beyond = (int(torch.searchsorted(ranked, threshold, right=right)) for right in (False, True))
-    ties, tied_in_all = count - ties, beyond - ties
-    kept = torch.empty(len(ranked), dtype=torch.bool)
-    for start, block in blocks(scores):
-        above = torch.gt(block, threshold, out=kept[start : start + len(block)])
-        if ties < tied_in_all:
-            tied = (block == threshold).nonzero().flatten()
-            above[tied[ties:]] = True
-            ties, tied_in_all = ties - min(ties, len(tied)), tied_in_all - len(tied)
+    kept = torch.ones(ranked.count, dtype=torch.bool)
+    if count:
+        low, high = ranked.around(count - 1)
+        reached = torch.empty_like(kept)
+        for start, block in blocks(scores):
+            torch.gt(block, high, out=kept[start : start + len(block)])
+            torch.ge(block, low, out=reached[start : start + len(block)])
+        undecided = torch.from_numpy(np.flatnonzero(reached.logical_xor_(kept).numpy()))
+        lower = ranked.count - int(kept.count_nonzero()) - len(undecided)
+        order = taken(scores, undecided).argsort(stable=True)
+        kept[undecided[order[count - lower :]]] = True
     parts = kept.split([shape.numel() for shape in shapes(scores).values()])
     return {name: part.view(shape) for part, (name, shape) in zip(parts, shapes(scores).items(), strict=True)}
 
@@ -142,4 +165,20 @@ def kept_sample(masks: Masks) -> NDArray[np.bool_]:
 def sparsity_of(masks: Masks) -> float:
     """Fraction removed over all masks together, 0 to 1."""
     total = sum(mask.numel() for mask in masks.values())
-    return 1 - sum(int(mask.sum()) for mask in masks.values()) / total
+    return 1 - sum(int(mask.count_nonzero()) for mask in masks.values()) / total
+
+
+class Masked(Mapping[str, Tensor]):
+    """Weights with zeros where the masks are False, made when looked up, so that no copy of all is kept."""
+
+    def __init__(self, weights: Weights, masks: Masks) -> None:
+        self._weights, self._masks = weights, masks
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._weights[name] * self._masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)

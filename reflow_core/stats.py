@@ -54,7 +54,10 @@ def _hsic(x: Floats, y: Floats) -> Floats:
     """Unbiased HSIC of centred features with linear kernels, up to the factor n(n-3)."""
     n = x.shape[-2]
     rows_x, rows_y = (np.einsum("...nc,...nc->...n", side, side) for side in (x, y))
-    cross = np.square(x.swapaxes(-1, -2) @ y).sum((-2, -1))
+    if min(x.shape[-1], y.shape[-1]) > n:  # ‖XᵀY‖² = Σ XXᵀ∘YYᵀ, on the smaller side
+        cross = ((x @ x.swapaxes(-1, -2)) * (y @ y.swapaxes(-1, -2))).sum((-2, -1))
+    else:
+        cross = np.square(x.swapaxes(-1, -2) @ y).sum((-2, -1))
     both = rows_x.sum(-1) * rows_y.sum(-1)
     return np.asarray(cross - n / (n - 2) * (rows_x * rows_y).sum(-1) + both / ((n - 1) * (n - 2)))
 

@@ -24,4 +24,4 @@ def custom(scores: Scores, budget: Budget) -> Masks:
         if name not in scores.each:
             raise unknown("layer", name, scores.each)
     shares = {name: budget.layers.get(name, budget.sparsity) for name in scores.each}
-    return keep_lowest_out(scores, {name: pruned_count(len(scores.each[name]), shares[name]) for name in shares})
+    return keep_lowest_out(scores, {name: pruned_count(scores.each[name].count, shares[name]) for name in shares})

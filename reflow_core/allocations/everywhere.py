@@ -12,4 +12,4 @@ from reflow_core.registry import Info
 )
 def everywhere(scores: Scores, budget: Budget) -> Masks:
     """Remove the lowest scores of the whole network, wherever they are."""
-    return keep_above(scores.by_layer, scores.pooled, pruned_count(len(scores.pooled), budget.sparsity))
+    return keep_above(scores.by_layer, scores.pooled, pruned_count(scores.pooled.count, budget.sparsity))

@@ -19,5 +19,5 @@ from reflow_core.registry import Info
 def uniform(scores: Scores, budget: Budget) -> Masks:
     """Remove the lowest scores of each layer, the same fraction everywhere."""
     return keep_lowest_out(
-        scores, {name: pruned_count(len(ranked), budget.sparsity) for name, ranked in scores.each.items()}
+        scores, {name: pruned_count(ranked.count, budget.sparsity) for name, ranked in scores.each.items()}
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reflow_core.criteria import Subject
-from reflow_core.pruning import Masks, Weights
+from reflow_core.pruning import Masked, Masks, Weights
 from reflow_core.registry import Info
 from reflow_core.updates import updates
 
@@ -11,4 +11,4 @@ from reflow_core.updates import updates
 @updates.register(Info("none", "None", "The weights that are left keep their values: selection only.", ""))
 def none(subject: Subject, masks: Masks) -> Weights:
     """w where kept, else 0."""
-    return {name: weight * masks[name] for name, weight in subject.weights.items()}
+    return Masked(subject.weights, masks)
