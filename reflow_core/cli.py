@@ -151,7 +151,7 @@ def _listed(text: str) -> list[str]:
 
 def _spec(options: argparse.Namespace) -> Spec:
     spec = Spec(**{name: getattr(options, name) for name in OPTIONS if hasattr(options, name)})
-    find(spec.model.partition("@")[0])
+    Library(local=True).info(spec.model.partition("@")[0])
     return spec if options.checkpoint is None else spec.replace(model=f"{spec.model}@{options.checkpoint.resolve()}")
 
 
@@ -223,7 +223,7 @@ def _arms(options: argparse.Namespace) -> list[Spec]:
     if options.checkpoint is not None and options.models:
         raise ReflowError("--checkpoint goes with one --model; with --models write ARCHITECTURE@FILE for each.")
     for model in models:
-        find(model.partition("@")[0])
+        Library(local=True).info(model.partition("@")[0])
     chosen = [getattr(options, plural) or [getattr(base, one)] for plural, one in PLURALS.items() if one != "model"]
     specs = [
         settle(arm, sparsity=sparsity)
@@ -308,6 +308,8 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _download(options: argparse.Namespace) -> None:
+    if options.name not in shelves.downloads():
+        raise unknown("download", options.name, shelves.downloads())
     with tqdm(unit="B", unit_scale=True, desc=options.name, file=sys.stderr) as bar:
 
         def watch(stage: str, done: int, total: int) -> None:

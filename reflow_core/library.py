@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from reflow_core.data import cifar10, imagenette
+from reflow_core.data.archive import unpack
 from reflow_core.data.digits import digits
 from reflow_core.data.folder import image_folder, npz
 from reflow_core.data.images import ImageSet
@@ -24,6 +26,7 @@ from reflow_core.memo import Memo
 from reflow_core.models.catalogue import find, known
 from reflow_core.models.checkpoint import Unset, fingerprint, load_into, read_state
 from reflow_core.models.info import NetworkInfo
+from reflow_core.models.own import is_own, own
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch, ignore
 
@@ -72,6 +75,8 @@ class Library:
         """The image set of a spec, in the size and class order of its model. Raises ReflowError."""
         info = self.network(spec.model).info
         name = info.data if spec.data == "auto" else spec.data
+        if not name:
+            raise ReflowError(f"Nobody said which images {info.name!r} was trained on; bring yours with --data.")
         return self._memo.get(("images", name, info.stored, info.classes), lambda: self._open(name, info))
 
     def recall(self, key: tuple[object, ...], build: Callable[[], Any], shelf: str = "facts") -> Any:
@@ -84,16 +89,22 @@ class Library:
 
     def _load(self, name: str) -> Network:
         architecture, _, checkpoint = name.partition("@")
-        info = find(architecture)
-        path, origin = self._checkpoint(checkpoint) if checkpoint else _own_weights(info)
-        state = read_state(path)
-        with Unset():
+        info, origin = self.info(architecture), f"{architecture} as built"
+        if is_own(architecture) and not checkpoint:
             module = info.build(len(info.classes))
-            if (fitting := sized(info, module, state)) is not info:
-                info, module = fitting, fitting.build(len(fitting.classes))
-        load_into(module, state, origin)
+        else:
+            path, origin = self._checkpoint(checkpoint) if checkpoint else _own_weights(info)
+            info, module = _loaded(info, read_state(path), origin)
         module.eval().requires_grad_(False)
         return Network(info, module, fingerprint(module, info.seeing()), origin)
+
+    def info(self, architecture: str) -> NetworkInfo:
+        """What is known of an architecture. Raises ReflowError for an unknown name, and for code where it is closed."""
+        if not is_own(architecture):
+            return find(architecture)
+        if not self._local:
+            raise ReflowError(f"{architecture!r} is code on the server, which is closed here; use the command line.")
+        return self._memo.get(("own", architecture), lambda: own(architecture))
 
     def _checkpoint(self, name: str) -> tuple[Path, str]:
         if not self._local:
@@ -110,8 +121,18 @@ class Library:
         if self._local and Path(name).is_dir():
             return image_folder(Path(name), info)
         if self._local and Path(name).is_file():
-            return npz(Path(name), info)
+            return pictures(Path(name), info)
         raise unknown("data", name, DATA_NAMES)
+
+
+def _loaded(info: NetworkInfo, state: Mapping[str, Tensor], origin: str) -> tuple[NetworkInfo, nn.Module]:
+    """The network with the checkpoint's weights, and for the checkpoint's number of classes."""
+    with Unset():
+        module = info.build(len(info.classes))
+        if (fitting := sized(info, module, state)) is not info:
+            info, module = fitting, fitting.build(len(fitting.classes))
+    load_into(module, state, origin)
+    return info, module
 
 
 def _own_weights(info: NetworkInfo) -> tuple[Path, str]:
@@ -136,6 +157,14 @@ def sized(info: NetworkInfo, built: nn.Module, state: Mapping[str, Tensor]) -> N
     return dataclasses.replace(info, classes=tuple(str(number) for number in range(counts.pop())))
 
 
+def pictures(path: Path, info: NetworkInfo) -> ImageSet:
+    """The images of a zip file or an .npz file. Raises ReflowError."""
+    if path.suffix.lower() != ".zip":
+        return npz(path, info)
+    with tempfile.TemporaryDirectory(prefix="reflow-") as folder:
+        return dataclasses.replace(image_folder(unpack(path, Path(folder)), info), name=path.name)
+
+
 def fitted(images: ImageSet, info: NetworkInfo) -> ImageSet:
     """The images unchanged if the network can read them. Raises ReflowError where size or classes differ."""
     if tuple(images.test.pixels.shape[2:]) != info.stored or images.classes != info.classes:
@@ -146,6 +175,8 @@ def fitted(images: ImageSet, info: NetworkInfo) -> ImageSet:
 def missing(model: str, data: str = "auto") -> list[str]:
     """What `download` has to fetch before this model runs on these data: its weights, its images, or nothing."""
     architecture, _, checkpoint = model.partition("@")
+    if is_own(architecture):
+        return []
     info = find(architecture)
     name = info.data if data == "auto" else data
     absent = [name] if name in DOWNLOADS and not DOWNLOADS[name].present(cache_folder()) else []
@@ -162,13 +193,20 @@ def size_of(name: str) -> int:
     return 0 if source is None else source.size
 
 
+def downloads() -> list[str]:
+    """What `download` knows: networks with public weights, and image sets."""
+    return [*(name for name, info in known().items() if info.download is not None), *DOWNLOADS]
+
+
 def download(name: str, watch: Watch = ignore) -> None:
     """Fetch a model's weights, or an image set by name. Raises ReflowError."""
+    if name not in downloads():
+        raise unknown("download", name, downloads())
     if name in DOWNLOADS:
         DOWNLOADS[name].download(cache_folder(), watch)
         return
-    if name not in known() or (source := find(name).download) is None:
-        raise unknown("download", name, [*(each for each, info in known().items() if info.download), *DOWNLOADS])
+    source = find(name).download
+    assert source is not None
     fetch(source.url, weights_folder() / source.filename, source.sha256, source.size, watch)
 
 

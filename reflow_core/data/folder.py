@@ -26,6 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff"}
 TEST_NAMES = ("test", "val")
+MOST_PIXELS = 1 << 26  # of one picture; what unpacks to more is taken for a bomb
 MOST_BYTES = 1 << 29  # of decoded pixels a part; of more images a sample is drawn
 LAYOUT = "expected train/CLASS/*.png and test/CLASS/*.png (or val/), or CLASS/*.png to be split"
 Files = list[tuple[Path, int]]  # each picture with its class folder's number, -1 without
@@ -149,7 +150,7 @@ def _read(part: Listed, matched: Match, info: NetworkInfo, notes: list[str]) -> 
 def _decode(file: Path, info: NetworkInfo) -> NDArray[np.uint8] | None:
     try:
         with Image.open(file) as picture:
-            return framed(picture, info)
+            return framed(picture, info) if picture.width * picture.height <= MOST_PIXELS else None
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 

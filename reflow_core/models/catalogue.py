@@ -8,12 +8,10 @@ from torch import nn
 
 from reflow_core.errors import unknown
 from reflow_core.models import compact
-from reflow_core.models.info import Download, NetworkInfo, Triple
+from reflow_core.models.info import IMAGENET_MEAN, IMAGENET_STD, Download, NetworkInfo, Triple
 from reflow_core.models.resnet import resnet
 from reflow_core.models.zoo import zoo
 
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 

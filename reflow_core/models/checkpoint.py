@@ -114,5 +114,5 @@ def fingerprint(network: nn.Module, seeing: str = "") -> str:
     state = hashlib.sha256(seeing.encode())
     for key, tensor in network.state_dict().items():
         state.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return state.hexdigest()

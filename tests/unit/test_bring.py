@@ -1,0 +1,147 @@
+"""The same network and the same images, brought in every way there is, give the same accuracies."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reflow_core import Library, Spec, diagnose
+from reflow_core.errors import ReflowError
+from reflow_core.library import weights_folder
+from reflow_core.models.catalogue import find
+
+CODE = """
+from reflow_core.models.resnet import CifarResNet
+
+REFLOW = {{
+    "classes": {classes!r}, "size": (32, 32), "train_view": "cifar",
+}}
+
+def network():
+    return CifarResNet({blocks})
+"""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory, cifar_images: Path) -> dict[str, str]:
+    """300 evaluation and 300 calibration images as .npz, as a folder and as a zip of it."""
+    root, parts = tmp_path_factory.mktemp("images"), np.load(cifar_images)
+    names = [str(name) for name in parts["classes"]]
+    arrays = {
+        f"{part}_{what}": parts[f"{part}_{what}"][:300] for part in ("train", "test") for what in ("images", "labels")
+    }
+    np.savez(root / "images.npz", classes=np.array(names), **arrays)
+    for part in ("train", "test"):
+        for number, (pixels, label) in enumerate(zip(arrays[f"{part}_images"], arrays[f"{part}_labels"], strict=True)):
+            folder = root / "folder" / part / names[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"{number:03}.png")
+    shutil.make_archive(str(root / "images"), "zip", root, "folder")
+    return {"npz": str(root / "images.npz"), "folder": str(root / "folder"), "zip": str(root / "images.zip")}
+
+
+@pytest.mark.parametrize("depth", [20, 32, 44, 56])
+def test_every_way_in_gives_the_same_accuracies(
+    depth: int, images: dict[str, str], cifar_weights: Path, tmp_path: Path
+) -> None:
+    """The real weights for depth 20; for the others, which cannot be had here, random ones under the public name."""
+    name = f"resnet{depth}-cifar10"
+    info = find(name)
+    weights_folder().mkdir(parents=True, exist_ok=True)
+    planted = weights_folder() / info.download.filename  # type: ignore[union-attr]
+    if depth == 20:
+        shutil.copy(cifar_weights, planted)
+    else:
+        torch.manual_seed(depth)
+        torch.save({"state_dict": info.build(10).state_dict()}, planted)
+    code = tmp_path / "mine.py"
+    code.write_text(CODE.format(classes=info.classes, blocks=(depth - 2) // 6))
+    models = {"registry": name, "path": f"{name}@{planted}", "code": f"{code}:network@{planted}"}
+    ways = [("registry", "npz"), ("path", "folder"), ("code", "zip"), ("registry", "folder")]
+    library, found = Library(local=True), {}
+    for model, data in ways[: 4 if depth == 20 else 3]:
+        spec = Spec(models[model], images[data], evaluation_images=300, calibration_images=64)
+        result = diagnose(spec, library)
+        predicted = {arm: answers.histogram(10).tolist() for arm, answers in result.answers.items()}
+        found[model, data] = {arm: summary.accuracy for arm, summary in result.outcomes().items()}, predicted["dense"]
+    dense = {str(accuracy["dense"]) for accuracy, _ in found.values()}
+    assert len(dense) == 1 and len({str(histogram) for _, histogram in found.values()}) == 1
+    assert len({str(accuracy["pruned"]) for accuracy, _ in found.values()}) == 1
+    if depth == 20:
+        assert float(dense.pop()) == pytest.approx(0.916, abs=0.03)
+
+
+def test_a_checkpoint_for_another_number_of_classes_is_understood(images: dict[str, str], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(find("resnet20-cifar10").build(3).state_dict(), tmp_path / "three.pt")
+    network = Library(local=True).network(f"resnet20-cifar10@{tmp_path / 'three.pt'}")
+    assert network.info.classes == ("0", "1", "2")
+    for name in ("ant", "bee", "wasp"):
+        (tmp_path / "insects" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (40, 50), (60 * number, 99, 0)).save(tmp_path / "insects" / name / f"{number}.png")
+    found = diagnose(Spec(f"resnet20-cifar10@{tmp_path / 'three.pt'}", str(tmp_path / "insects")), Library(local=True))
+    assert found.classes == ("ant", "bee", "wasp") and found.dense.n == 6
+    assert any("half of the images" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def network(): return 3", "not a torch.nn.Module"),
+        ("import nothing_of_that_name", "ModuleNotFoundError"),
+        ("raise SystemError('no')", "SystemError: no"),
+        ("", "no function 'network'"),
+        ("REFLOW = {'sizes': 3}\ndef network(): ...", "sizes"),
+    ],
+)
+def test_code_that_does_not_work_is_said(code: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(ReflowError, match=said):
+        Library(local=True).network(f"{tmp_path / 'mine.py'}:network")
+
+
+def test_code_and_paths_are_closed_where_nobody_opened_them(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(ReflowError, match="closed"):
+        Library().network(f"{tmp_path / 'mine.py'}:network")
+    with pytest.raises(ReflowError, match="closed"):
+        Library().network(f"resnet20-digits@{tmp_path / 'mine.pt'}")
+
+
+def pack(path: Path, *entries: tuple[zipfile.ZipInfo | str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return path
+
+
+def test_hostile_zips_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("test/3/link.png")
+    link.external_attr = 0o120777 << 16
+    attacks = {
+        "leaves": pack(tmp_path / "up.zip", ("../../up.png", b"x")),
+        "leaves the folder": pack(tmp_path / "absolute.zip", ("/etc/cron.d/up.png", b"x")),
+        "link": pack(tmp_path / "link.zip", (link, b"/etc/passwd")),
+        "times its size": pack(tmp_path / "bomb.zip", ("test/3/bomb.png", bytes(50_000_000))),
+        "not a readable zip": tmp_path / "text.zip",
+    }
+    (tmp_path / "text.zip").write_text("no zip")
+    for said, archive in attacks.items():
+        with pytest.raises(ReflowError, match=said):
+            diagnose(Spec(data=str(archive)), Library(local=True))
+    assert not (tmp_path.parent.parent / "up.png").exists()
+
+
+def test_a_picture_that_unpacks_to_a_wall_is_skipped_and_said(tmp_path: Path) -> None:
+    for name, side in (("small", 20), ("wall", 9000)):
+        (tmp_path / "test" / "3").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (side, side)).save(tmp_path / "test" / "3" / f"{name}.png")
+    found = diagnose(Spec(data=str(tmp_path)), Library(local=True))
+    assert found.dense.n == 1 and any("1 broken image(s) skipped: wall.png" in note for note in found.notes)
