@@ -53,7 +53,7 @@ with right:
 field, variants = VARIED[varied]
 if (why := idle(base.replace(**variants[0])).get(field)) is not None:
     st.info(f"Comparing by {varied} shows one line only: {why}.")
-most = len(lab().library.images(base).train)
+most = len(lab().home(base).library.images(base).train)
 
 
 def spec_of(variant: dict[str, str | int | float], count: int, seed: int) -> Spec:

@@ -28,9 +28,11 @@ from reflow_core.models.checkpoint import Unset, fingerprint, load_into, read_st
 from reflow_core.models.info import NetworkInfo
 from reflow_core.models.own import is_own, own
 from reflow_core.spec import Spec
+from reflow_core.uploads import Uploads, is_upload
 from reflow_core.watch import Watch, ignore
 
 SHIPPED = Path(__file__).resolve().parent.parent / "assets" / "networks"
+PICTURES = (".zip", ".npz")
 DOWNLOADS: dict[str, Any] = {"cifar10": cifar10, "imagenette": imagenette}
 DATA_NAMES = ("digits", *DOWNLOADS)
 
@@ -60,15 +62,18 @@ class Library:
 
     A model's name is that of an architecture, or ARCHITECTURE@CHECKPOINT for other weights than its own. `local`:
     whether checkpoints and a spec's `data` may be paths on this machine; never allowed for text that comes from a URL.
+    `uploads`: one visitor's files, which names may point to. `shared`: the library to ask for all that is no upload.
     """
 
-    def __init__(self, local: bool = False) -> None:
-        self._local = local
+    def __init__(self, local: bool = False, uploads: Uploads | None = None, shared: Library | None = None) -> None:
+        self._local, self._uploads, self._shared = local, uploads, shared
         self._memo = Memo(size=8)
         self._shelves = {"facts": Memo(size=64), "selections": Memo(size=16), "gradients": Memo(size=1)}
 
     def network(self, name: str) -> Network:
         """The network called `name`. Raises ReflowError for an unknown name or weights not on this machine."""
+        if self._shared is not None and not is_upload(name.partition("@")[2]):
+            return self._shared.network(name)
         return self._memo.get(("network", name), lambda: self._load(name))
 
     def images(self, spec: Spec) -> ImageSet:
@@ -107,9 +112,16 @@ class Library:
         return self._memo.get(("own", architecture), lambda: own(architecture))
 
     def _checkpoint(self, name: str) -> tuple[Path, str]:
+        if is_upload(name):
+            return self._uploaded(name), "The uploaded checkpoint"
         if not self._local:
             raise ReflowError(f"Checkpoint {name!r} is a path, and paths are closed here; upload the file instead.")
         return Path(name), f"The checkpoint {Path(name).name!r}"
+
+    def _uploaded(self, token: str) -> Path:
+        if self._uploads is None:
+            raise ReflowError(f"{token} is an upload, and this is not the visit it belongs to; bring the file again.")
+        return self._uploads.path(token)
 
     def _open(self, name: str, info: NetworkInfo) -> ImageSet:
         if name == "digits":
@@ -118,6 +130,8 @@ class Library:
             return fitted(cifar10.cifar10(cache_folder()), info)
         if name == "imagenette":
             return image_folder(imagenette.folder(cache_folder()), info)
+        if is_upload(name):
+            return pictures(self._uploaded(name), info)
         if self._local and Path(name).is_dir():
             return image_folder(Path(name), info)
         if self._local and Path(name).is_file():

@@ -12,7 +12,7 @@ from reflow_core.errors import ReflowError
 from reflow_core.result import Diagnosis, finite
 from reflow_core.spec import Spec
 from reflow_core.verdict import verdict
-from reflow_core.work import Job, Pool
+from reflow_core.work import Home, Job, Pool
 
 T = TypeVar("T")
 SCRUB = tuple(percent / 100 for percent in range(100))
@@ -68,11 +68,13 @@ class Sweep(Generic[T]):
     `points`: what `digest` makes of each diagnosis. `problems`: a sentence for each spec that cannot be diagnosed.
     """
 
-    def __init__(self, specs: Sequence[Spec], pool: Pool, digest: Callable[[Diagnosis], T]) -> None:
+    def __init__(
+        self, specs: Sequence[Spec], pool: Pool, digest: Callable[[Diagnosis], T], home: Home | None = None
+    ) -> None:
         self.points: dict[Spec, T] = {}
         self.problems: dict[Spec, str] = {}
         self.total = len(specs)
-        self._specs, self._pool, self._digest = specs, pool, digest
+        self._specs, self._pool, self._digest, self._home = specs, pool, digest, home
         self._lock = threading.Lock()
         self._looked = time.monotonic()
         self._stopped = False
@@ -118,7 +120,7 @@ class Sweep(Generic[T]):
         there = {job.spec for job in self._waiting} | self.points.keys() | self.problems.keys()
         for spec in self._specs:
             if spec not in there:
-                self._waiting.append(self._pool.submit(spec, background=True, wanted=self._wanted))
+                self._waiting.append(self._pool.submit(spec, background=True, wanted=self._wanted, home=self._home))
 
     def _gather(self) -> None:
         still = []
@@ -132,6 +134,6 @@ class Sweep(Generic[T]):
         self._waiting = still
 
 
-def scrub(spec: Spec, pool: Pool) -> Sweep[dict[str, Any]]:
+def scrub(spec: Spec, pool: Pool, home: Home | None = None) -> Sweep[dict[str, Any]]:
     """The sweep over all sparsities that a slider follows."""
-    return Sweep(along(spec, coarse_first(SCRUB)), pool, pack)
+    return Sweep(along(spec, coarse_first(SCRUB)), pool, pack, home)

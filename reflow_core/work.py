@@ -127,6 +127,14 @@ def _with_heartbeat(store: Store, key: str, watch: Watch) -> Watch:
     return beat
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Home:
+    """Where a spec's names are resolved, and where its results are kept."""
+
+    library: Library
+    store: Store
+
+
 @dataclass(eq=False)
 class Job:
     """One spec in the pool. `progress`: (stage, done, total) of the moment."""
@@ -134,6 +142,7 @@ class Job:
     spec: Spec
     background: bool
     wanted: Callable[[], bool]
+    home: Home
     future: Future[Diagnosis] = field(default_factory=Future)
     progress: tuple[str, int, int] = ("queued", 0, 1)
     cancelled: bool = False
@@ -151,7 +160,7 @@ class Pool:
     """Daemon threads that compute: `workers` for people, and one of lowest priority that works while no one waits."""
 
     def __init__(self, library: Library, store: Store, workers: int | None = None) -> None:
-        self.library, self.store = library, store
+        self.home = Home(library, store)
         workers = workers or max(1, cores() // 2)  # two cores a person, whose one answer is to come soon
         self._threads_each = max(1, cores() // workers)
         self._queues: dict[bool, deque[Job]] = {True: deque(), False: deque()}
@@ -167,9 +176,15 @@ class Pool:
             thread.start()
         atexit.register(self.close)
 
-    def submit(self, spec: Spec, background: bool = False, wanted: Callable[[], bool] = lambda: True) -> Job:
-        """Queue a spec. `wanted`: asked at every batch; False cancels the job."""
-        job = Job(spec, background, wanted)
+    def submit(
+        self,
+        spec: Spec,
+        background: bool = False,
+        wanted: Callable[[], bool] = lambda: True,
+        home: Home | None = None,
+    ) -> Job:
+        """Queue a spec. `wanted`: asked at every batch; False cancels the job. `home`: another than the pool's."""
+        job = Job(spec, background, wanted, home or self.home)
         with self._changed:
             self._people += not background
             self._queues[background].append(job)
@@ -212,7 +227,7 @@ class Pool:
     def _run(self, job: Job) -> None:
         again = False
         try:
-            job.future.set_result(answer(job.spec, self.library, self.store, self._watch(job)))
+            job.future.set_result(answer(job.spec, job.home.library, job.home.store, self._watch(job)))
         except _StepAside:
             again = True
         except Exception as error:  # whatever happened belongs to whoever asked; the worker lives on

@@ -8,12 +8,15 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.lab import lab
 from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.figures.layers import SIMILARITIES
-from reflow_core.library import missing
-from reflow_core.models.catalogue import catalogue, find
+from reflow_core.library import PICTURES, missing
+from reflow_core.models.catalogue import find, known
+from reflow_core.models.checkpoint import SUFFIXES as CHECKPOINTS
+from reflow_core.models.info import NetworkInfo
 from reflow_core.patterns import UNSTRUCTURED
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
@@ -87,12 +90,12 @@ def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:
     parameters = st.query_params.to_dict()
     problems = read(parameters)[1]
     model = parameters.get("model")
-    trained_on = find(model if model in catalogue else str(DEFAULTS["model"])).data
-    offered: dict[str, Collection[str]] = {"model": list(catalogue), "data": ("auto", trained_on)}
+    trained_on = find(model if model in known() else str(DEFAULTS["model"])).data
+    offered: dict[str, Collection[str]] = {"model": list(known()), "data": ("auto", trained_on)}
     offered |= {"similarity": list(SIMILARITIES)}
     offered |= {registry.kind: registry.names() for registry in (criteria, updates, allocations, repairs)} | dict(own)
-    for name, known in offered.items():
-        problems += unknown_in_link(name, known)
+    for name, choices in offered.items():
+        problems += unknown_in_link(name, choices)
     return problems
 
 
@@ -105,12 +108,13 @@ def unknown_in_link(name: str, known: Collection[str]) -> list[str]:
 def _network() -> dict[str, object]:
     model = st.selectbox(
         "Model",
-        list(catalogue),
-        help="The CIFAR-10 networks need their public weights, downloaded when you ask for it.",
+        list(known()),
+        help="Networks on digits ship with the lab; all others need their public weights, downloaded when you ask for "
+        "it. Type to search.",
         key="model",
         bind="query-params",
     )
-    st.caption(find(model).title + (", not on this machine yet." if missing(model) else "."))
+    st.caption(f"{find(model).title}{made_of(find(model))}{', not on this machine yet' if missing(model) else ''}.")
     own = find(model).data
     data = st.selectbox(
         "Data",
@@ -120,7 +124,44 @@ def _network() -> dict[str, object]:
         key="data",
         bind="query-params",
     )
-    return {"model": model, "data": data}
+    return {"model": model, "data": data} | _brought(model)
+
+
+def made_of(info: NetworkInfo) -> str:
+    """What a network is made of, where that is known before it is loaded."""
+    if (facts := info.facts) is None:
+        return ""
+    applies = "REFLOW applies" if facts.reflow_applies else "no BatchNorm, so REFLOW does not apply"
+    return f": {facts.parameters / 1e6:.1f} M parameters in {facts.layers} layers, {applies}"
+
+
+def _brought(model: str) -> dict[str, object]:
+    """What the visitor brings: other weights for the architecture, other images. They end with the session."""
+    with st.expander("Bring your own"):
+        weights = st.file_uploader(
+            f"Weights for {model}",
+            [suffix.removeprefix(".") for suffix in CHECKPOINTS],
+            help="A state dict (tensors only). The number of classes is read from the classifier. Yours alone: it is "
+            "deleted when you leave.",
+            key="weights",
+        )
+        images = st.file_uploader(
+            "Images",
+            [suffix.removeprefix(".") for suffix in PICTURES],
+            help="A zip of train/CLASS/*.png and test/CLASS/*.png, or of CLASS/*.png, which is split; or an .npz file "
+            "with test_images (N, H, W, 3), test_labels, train_images, train_labels. Yours alone, deleted when you "
+            "leave.",
+            key="images",
+        )
+    found: dict[str, object] = {}
+    try:
+        if weights is not None:
+            found["model"] = f"{model}@{lab().visit().token(weights.file_id, weights.name, weights, CHECKPOINTS)}"
+        if images is not None:
+            found["data"] = lab().visit().token(images.file_id, images.name, images, PICTURES)
+    except ReflowError as error:
+        st.error(str(error), icon=":material/error:")
+    return found
 
 
 def _pruning(without: Collection[str]) -> dict[str, object]:

@@ -6,20 +6,23 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from reflow_core.library import Library
 from reflow_core.memo import Memo
+from reflow_core.preflight import Preflight, preflight
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
 from reflow_core.store import Store, key_of
 from reflow_core.study import Point, point
 from reflow_core.sweep import Sweep, scrub
-from reflow_core.work import Pool
+from reflow_core.uploads import Uploads, concerns
+from reflow_core.work import Home, Pool
 
+VISIT = "_visit"
 POLL_S = 0.1
 SOON_S = 1.0  # what is done so soon needs no progress bar
 STAGES = {
@@ -32,43 +35,96 @@ STAGES = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """What one visitor brought and what was made of it: files, networks, results and sweeps, gone with the session."""
+
+    uploads: Uploads
+    home: Home
+    sweeps: Memo
+    tokens: Memo
+
+    def token(self, number: str, name: str, content: BinaryIO, suffixes: tuple[str, ...]) -> str:
+        """The token of a file that the visitor chose; read only once. Raises ReflowError."""
+        token: str = self.tokens.get(number, lambda: self.uploads.add(name, content, suffixes))
+        return token
+
+    @classmethod
+    def opened(cls, shared: Library) -> Visit:
+        """An empty one."""
+        uploads = Uploads()
+        home = Home(Library(uploads=uploads, shared=shared), Store(uploads.folder))
+        return cls(uploads, home, Memo(size=8), Memo(size=8))
+
+
 @dataclass(frozen=True)
 class Lab:
     """What every page asks."""
 
-    library: Library
-    store: Store
+    public: Home
     pool: Pool
     sweeps: Memo
 
-    def scrub(self, spec: Spec) -> Sweep[dict[str, Any]]:
-        """The sweep over all sparsities of a spec, shared by all who look at it."""
-        base = spec.replace(sparsity=0.0)
-        sweep: Sweep[dict[str, Any]] = self.sweeps.get(base, lambda: scrub(base, self.pool))
+    def home(self, spec: Spec) -> Home:
+        """Where a spec is at home: in this visit if it needs what the visitor brought, else with all others."""
+        visit: Visit | None = st.session_state.get(VISIT)
+        return visit.home if visit is not None and concerns(spec.model, spec.data) else self.public
+
+    def visit(self) -> Visit:
+        """This visitor's own corner, opened with the first file; it ends with the session."""
+        if VISIT not in st.session_state:
+            st.session_state[VISIT] = Visit.opened(self.public.library)
+        visit: Visit = st.session_state[VISIT]
+        return visit
+
+    def scrub(self, spec: Spec, at_once: bool = True) -> Sweep[dict[str, Any]]:
+        """The sweep over all sparsities of a spec, shared by all who look at it; begun `at_once` or when asked to."""
+        base, home = spec.replace(sparsity=0.0), self.home(spec)
+
+        def made() -> Sweep[dict[str, Any]]:
+            sweep = scrub(base, self.pool, home)
+            if not at_once:
+                sweep.stop()
+            return sweep
+
+        sweep: Sweep[dict[str, Any]] = self._sweeps(home).get(base, made)
         return sweep
 
     def study(self, specs: Sequence[Spec]) -> Sweep[Point]:
-        """A sweep over any specs, likewise shared."""
-        wanted = tuple(specs)
-        sweep: Sweep[Point] = self.sweeps.get(wanted, lambda: Sweep(wanted, self.pool, point))
+        """A sweep over any specs of one model and its data, likewise shared."""
+        wanted, home = tuple(specs), self.home(specs[0])
+        sweep: Sweep[Point] = self._sweeps(home).get(wanted, lambda: Sweep(wanted, self.pool, point, home))
         return sweep
+
+    def _sweeps(self, home: Home) -> Memo:
+        return self.sweeps if home is self.public else self.visit().sweeps
+
+    def known(self, spec: Spec) -> bool:
+        """Whether the result of a spec is there already. Raises ReflowError."""
+        home = self.home(spec)
+        return home.store.get(key_of(spec, home.library)) is not None
+
+    def preflight(self, spec: Spec) -> Preflight:
+        """What a spec will cost. Raises ReflowError."""
+        return preflight(spec, self.home(spec).library)
 
     def diagnose(self, spec: Spec) -> Diagnosis:
         """The diagnosis of a spec; shows progress while it is computed, and stops when a newer control value comes.
 
         Raises ReflowError.
         """
+        home = self.home(spec)
         slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
-        if st.session_state.get("_asked") == spec and (found := self.store.get(key_of(spec, self.library))):
+        if st.session_state.get("_asked") == spec and (found := home.store.get(key_of(spec, home.library))):
             return found  # the sweep drew the page anew, nobody asked: the background need not keep still
         st.session_state["_asked"] = spec
         self.pool.attend()
-        found = self.store.get(key_of(spec, self.library)) or self._wait(spec, slot)
+        found = home.store.get(key_of(spec, home.library)) or self._wait(spec, home, slot)
         self.pool.attend()
         return found
 
-    def _wait(self, spec: Spec, slot: DeltaGenerator) -> Diagnosis:
-        begun, job = time.monotonic(), self.pool.submit(spec)
+    def _wait(self, spec: Spec, home: Home, slot: DeltaGenerator) -> Diagnosis:
+        begun, job = time.monotonic(), self.pool.submit(spec, home=home)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
@@ -86,4 +142,4 @@ class Lab:
 def lab() -> Lab:
     """Opened once a server."""
     library, store = Library(), Store()
-    return Lab(library, store, Pool(library, store), Memo(size=32))
+    return Lab(Home(library, store), Pool(library, store), Memo(size=32))

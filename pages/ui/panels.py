@@ -97,7 +97,7 @@ def strip(found: Diagnosis) -> None:
     """The first evaluation images with the answers of all arms; wrong ones marked."""
     st.subheader("The same images, three answers", anchor=False)
     spec = found.spec
-    images = lab().library.images(spec).test.take(spec.evaluation_images, spec.seed)
+    images = lab().home(spec).library.images(spec).test.take(spec.evaluation_images, spec.seed)
     cells = [_cell(found, number, images.png(number)) for number in range(min(STRIP, len(images)))]
     st.html(f'{STRIP_CSS}<div class="strip">{"".join(cells)}</div>')
     arms = ", ".join(f"{arm[0].upper()}: {arm}" for arm in found.answers)

@@ -15,11 +15,15 @@ from reflow_core.diagnose import idle
 from reflow_core.errors import ReflowError
 from reflow_core.library import download, missing, size_of
 from reflow_core.models.catalogue import find
+from reflow_core.preflight import Preflight
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
 from reflow_core.sweep import Sweep
 from reflow_core.verdict import verdict
 
+AGREED = "_agreed"
+LONG_S = 30.0  # a computation that is asked for first
+SHORT_S = 5.0  # a diagnosis of which a hundred are computed unasked
 REDRAW_EVERY = 12  # new sweep points that are worth a redraw
 
 
@@ -27,12 +31,13 @@ def diagnosed(spec: Spec) -> Diagnosis:
     """The diagnosis of a spec; stops the page with a sentence where there is none."""
     need(spec)
     try:
+        agree(spec)
         found = lab().diagnose(spec)
     except ReflowError as error:
         st.error(str(error), icon=":material/error:")
         st.stop()
-    if lab().store.problem:
-        st.warning(lab().store.problem, icon=":material/save:")
+    if problem := lab().home(spec).store.problem:
+        st.warning(problem, icon=":material/save:")
     for note in found.notes:
         st.info(note)
     return found
@@ -45,13 +50,43 @@ def need(spec: Spec) -> None:
         st.stop()
 
 
+def agree(spec: Spec) -> None:
+    """Stops the page with the price of a long computation until the person agrees to it, once for all sparsities."""
+    if lab().known(spec) or (plan := lab().preflight(spec)).seconds < LONG_S:
+        return
+    asked = spec.replace(sparsity=0.0, repair="reflow", evaluation_images=1)
+    if asked in st.session_state.setdefault(AGREED, set()):
+        return
+    st.subheader("This takes a while", anchor=False)
+    st.write(told(plan))
+    st.caption("Fewer evaluation and calibration images make it shorter. What is computed is kept.")
+    if not st.button(f"Compute, about {minutes(plan.seconds)}", type="primary", icon=":material/play_arrow:"):
+        st.stop()
+    st.session_state[AGREED].add(asked)
+
+
+def told(plan: Preflight) -> str:
+    """The price in words."""
+    norms = ", ".join(f"{count} {kind}" for kind, count in plan.facts.norms.items()) or "no norms"
+    return (
+        f"{plan.facts.parameters / 1e6:.1f} M parameters in {plan.facts.layers} layers that can be pruned, {norms}; "
+        f"{plan.multiply_adds / 1e9:.2f} G multiply-adds an image, {plan.images:,} images over all passes: about "
+        f"**{minutes(plan.seconds)}** and {plan.bytes / 1e9:.1f} GB of memory on this machine."
+    )
+
+
+def minutes(seconds: float) -> str:
+    """Seconds in the unit that one would say."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
 def stage(found: Diagnosis, presets: Sequence[Mapping[str, Any]] = (), preset: int = 0) -> str | None:
     """Draw the scope with the sweep around it; returns the layer that every panel shows."""
     layer = chosen_layer(found)
     if "sparsity" in idle(found.spec):
         scope(found, [], layer)
         return layer
-    sweep = lab().scrub(found.spec)
+    sweep = lab().scrub(found.spec, at_once=sum(found.seconds.values()) < SHORT_S)
     sweep.look()
     scope(found, list(sweep.points.values()), layer, presets, preset)
     st.session_state["_drawn"] = len(sweep.points)

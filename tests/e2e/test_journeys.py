@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
+from reflow_core.data.digits import digits
+from tests.e2e.browser import ROOT
 
 PAGES = ["Collapse", "Calibration", "Selection vs signal", "Story", "Sweep"]
 SMALL = "evaluation_images=64&calibration_images=32"
@@ -212,3 +216,28 @@ def test_every_page_fits_in_both_themes_and_widths(
     background = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
     assert (sum(int(part) for part in re.findall(r"\d+", background)[:3]) < 200) == (scheme == "dark")
     context.close()
+
+
+def test_weights_and_pictures_of_ones_own_are_diagnosed_and_are_nobody_elses(
+    page: Page, address: str, chromium: Browser, tmp_path: Path
+) -> None:
+    shutil.copy(ROOT / "assets" / "networks" / "resnet20-digits.safetensors", tmp_path / "mine.safetensors")
+    images = digits()
+    for part, some in (("train", images.train), ("test", images.test)):
+        for number in range(60):
+            folder = tmp_path / "digits" / part / images.classes[int(some.labels[number])]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number}.png").write_bytes(some.png(number))
+    shutil.make_archive(str(tmp_path / "digits"), "zip", tmp_path, "digits")
+    open_page(page, f"{address}/?sparsity=0.5")
+    page.get_by_text("Bring your own").click()
+    inputs = page.locator("[data-testid=stFileUploader] input[type=file]")
+    inputs.nth(0).set_input_files(tmp_path / "mine.safetensors")
+    inputs.nth(1).set_input_files(tmp_path / "digits.zip")
+    expect(page.locator(".scope .card").first).to_contain_text("n = 60", timeout=60_000)
+    dense = float(page.locator(".card .big").first.inner_text().split()[0])
+    assert dense >= 95
+    other = chromium.new_context().new_page()
+    open_page(other, page.url)
+    expect(other.locator(".scope .card").first).not_to_contain_text("n = 60")
+    other.context.close()

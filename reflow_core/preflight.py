@@ -1,0 +1,81 @@
+"""What a diagnosis will cost, said before it is begun."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from reflow_core.calibration import evaluation_inputs
+from reflow_core.library import Library
+from reflow_core.models.info import Facts, facts_of
+from reflow_core.private import hooked, private_copy
+from reflow_core.probes import BATCH
+from reflow_core.registry import Info
+from reflow_core.repairs import repairs
+from reflow_core.spec import Spec
+
+WARM_IMAGES = 8
+COPIES = 2.3  # dense, a private copy, masks and the share of scores that is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Of one image on this machine: multiply-adds, seconds of a pass, bytes of its largest layer's in- and output."""
+
+    multiply_adds: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """The cost of one spec: multiply-adds an image, `images` over all passes, expected `seconds` and `bytes`."""
+
+    facts: Facts
+    multiply_adds: int
+    images: int
+    seconds: float
+    bytes: int
+
+
+def preflight(spec: Spec, source: Library) -> Preflight:
+    """Count and measure; a warm-up pass over a few images is run once a network. Raises ReflowError."""
+    network, images = source.network(spec.model), source.images(spec)
+    example = evaluation_inputs(images.test, network.info)(slice(0, WARM_IMAGES))
+    found = source.recall(("measured", network.digest), lambda: measured(network.module, example))
+    info: Info = repairs[spec.repair].info
+    evaluated = min(spec.evaluation_images, len(images.test))
+    calibrated = min(spec.calibration_images, len(images.train)) if info.needs_data else 0
+    together = evaluated * (3 if calibrated else 2) + calibrated
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in network.module.parameters())
+    return Preflight(
+        facts_of(network.module),
+        found.multiply_adds,
+        together,
+        together * found.seconds,
+        round(COPIES * weights) + max(min(BATCH, evaluated), calibrated) * found.bytes,
+    )
+
+
+def measured(network: nn.Module, example: Tensor) -> Measured:
+    """One image of `example` (N, C, H, W) at a time and on this machine, on the average."""
+    private, largest = private_copy(network), 0
+
+    def look(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal largest
+        tensors = [each for each in (*arguments, output) if isinstance(each, Tensor)]
+        largest = max(largest, sum(each.numel() * each.element_size() for each in tensors))
+
+    leaves = [name for name, module in private.named_modules() if not list(module.children())]
+    with torch.inference_mode():
+        with hooked(private, after=dict.fromkeys(leaves, look)), FlopCounterMode(display=False) as counter:
+            private(example)
+        begun = time.perf_counter()
+        private(example)
+        seconds = time.perf_counter() - begun
+    count = len(example)
+    return Measured(counter.get_total_flops() // (2 * count), seconds / count, largest // count)
