@@ -32,6 +32,7 @@ from reflow_core.uploads import Uploads, is_upload
 from reflow_core.watch import Watch, ignore
 
 SHIPPED = Path(__file__).resolve().parent.parent / "assets" / "networks"
+MOST_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
 PICTURES = (".zip", ".npz")
 DOWNLOADS: dict[str, Any] = {"cifar10": cifar10, "imagenette": imagenette}
 DATA_NAMES = ("digits", *DOWNLOADS)
@@ -68,7 +69,8 @@ class Library:
     def __init__(self, local: bool = False, uploads: Uploads | None = None, shared: Library | None = None) -> None:
         self._local, self._uploads, self._shared = local, uploads, shared
         self._memo = Memo(size=8)
-        self._shelves = {"facts": Memo(size=64), "selections": Memo(size=16), "gradients": Memo(size=1)}
+        selections = Memo(16, MOST_BYTES, held)
+        self._shelves = {"facts": Memo(size=64), "selections": selections, "gradients": Memo(size=1)}
 
     def network(self, name: str) -> Network:
         """The network called `name`. Raises ReflowError for an unknown name or weights not on this machine."""
@@ -137,6 +139,17 @@ class Library:
         if self._local and Path(name).is_file():
             return pictures(Path(name), info)
         raise unknown("data", name, DATA_NAMES)
+
+
+def held(value: object) -> int:
+    """Bytes of the tensors and arrays in a value made of dataclasses, dicts, lists and tuples."""
+    if isinstance(value, dict):
+        return sum(map(held, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(held, value))
+    if dataclasses.is_dataclass(value):
+        return sum(held(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return int(getattr(value, "nbytes", 0))
 
 
 def _loaded(info: NetworkInfo, state: Mapping[str, Tensor], origin: str) -> tuple[NetworkInfo, nn.Module]:

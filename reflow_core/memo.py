@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class Memo:
-    """Least-recently-used values by key, at most `size` of them; thread-safe.
+    """Least-recently-used values by key, at most `size` of them and of `most` bytes but for the last; thread-safe.
 
     Threads that ask for a key being built wait for that one building. A building that raises leaves nothing behind.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int, most: int | None = None, weigh: Callable[[Any], int] = lambda value: 0) -> None:
+        self._size, self._most, self._weigh = size, most, weigh
         self._values: OrderedDict[Hashable, Any] = OrderedDict()
         self._building: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -43,5 +43,8 @@ class Memo:
         with self._lock:
             self._values[key] = value
             self._building.pop(key, None)
-            while len(self._values) > self._size:
+            while len(self._values) > self._size or (len(self._values) > 1 and self._heavy()):
                 self._values.popitem(last=False)
+
+    def _heavy(self) -> bool:
+        return self._most is not None and sum(map(self._weigh, self._values.values())) > self._most

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+BLOCK = 1 << 21  # values whose moments are taken together
+
 
 @dataclass(frozen=True, slots=True)
 class Moments:
@@ -47,8 +49,16 @@ def image_readings(x: Tensor) -> tuple[Tensor, Tensor]:
     positions = x[0, 0].numel()
     if positions == 1:
         return x.reshape(count, channels).clone(), torch.full((count, channels), torch.inf)  # x may be changed in place
+    some = max(1, BLOCK // (channels * positions))  # images at a time: the kernel also writes what it normalises
+    parts = [_welford(part, positions) for part in x.split(some)]
+    return torch.cat([mean for mean, _ in parts]), torch.cat([deviation for _, deviation in parts])
+
+
+def _welford(x: Tensor, positions: int) -> tuple[Tensor, Tensor]:
+    shape = x.shape[:2]
+    count, channels = shape
     read = torch.native_group_norm(x.contiguous().float(), None, None, count, channels, positions, channels, 0.0)
-    return read[1].view(count, channels), read[2].view(count, channels)
+    return read[1].view(shape), read[2].view(shape)
 
 
 def image_moments(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:

@@ -156,10 +156,9 @@ def install(network: nn.Module, weights: Weights) -> None:
 
 def kept_sample(masks: Masks) -> NDArray[np.bool_]:
     """The masks at SAMPLED positions drawn once for all networks of this size, or everywhere where there are fewer."""
-    every = torch.cat([mask.flatten() for mask in masks.values()])
-    if len(every) > SAMPLED:
-        every = every[torch.randint(len(every), (SAMPLED,), generator=torch.Generator().manual_seed(0))]
-    return every.numpy()
+    count = sum(mask.numel() for mask in masks.values())
+    drawn = torch.randint(count, (SAMPLED,), generator=torch.Generator().manual_seed(0)).sort().values
+    return taken(masks, torch.arange(count) if count <= SAMPLED else drawn).numpy()
 
 
 def sparsity_of(masks: Masks) -> float:
