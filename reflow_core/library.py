@@ -24,7 +24,7 @@ from reflow_core.download import fetch
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.memo import Memo
 from reflow_core.models.catalogue import find, known
-from reflow_core.models.checkpoint import Unset, fingerprint, load_into, read_state
+from reflow_core.models.checkpoint import fingerprint, load_into, read_state
 from reflow_core.models.info import NetworkInfo
 from reflow_core.models.own import is_own, own
 from reflow_core.spec import Spec
@@ -154,10 +154,9 @@ def held(value: object) -> int:
 
 def _loaded(info: NetworkInfo, state: Mapping[str, Tensor], origin: str) -> tuple[NetworkInfo, nn.Module]:
     """The network with the checkpoint's weights, and for the checkpoint's number of classes."""
-    with Unset():
-        module = info.build(len(info.classes))
-        if (fitting := sized(info, module, state)) is not info:
-            info, module = fitting, fitting.build(len(fitting.classes))
+    module = info.build(len(info.classes))
+    if (fitting := sized(info, module, state)) is not info:
+        info, module = fitting, fitting.build(len(fitting.classes))
     load_into(module, state, origin)
     return info, module
 

@@ -9,17 +9,14 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from reflow_core.errors import ReflowError
 
-DRAWS = ("normal_", "uniform_")  # what torch.nn.init ends in
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
 SUFFIXES = (".pt", ".pth", ".th", ".tar", ".safetensors")
 
@@ -70,16 +67,6 @@ def _unpack(path: Path) -> object:
 
 def _broken(path: Path) -> ReflowError:
     return ReflowError(f"{path.name!r} is truncated or not a checkpoint; save or download it again.")
-
-
-class Unset(TorchFunctionMode):
-    """While entered, networks are built without drawing the random values that a checkpoint will replace."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func.__name__ in DRAWS or getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
