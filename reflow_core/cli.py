@@ -31,7 +31,7 @@ from reflow_core.machine import prepare
 from reflow_core.models.catalogue import find, known
 from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis, to_json
-from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec
+from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec, parted
 from reflow_core.store import Store
 from reflow_core.study import arms, markdown, row
 from reflow_core.train import RECIPES, Recipe, save, train
@@ -151,7 +151,7 @@ def _listed(text: str) -> list[str]:
 
 def _spec(options: argparse.Namespace) -> Spec:
     spec = Spec(**{name: getattr(options, name) for name in OPTIONS if hasattr(options, name)})
-    Library(local=True).info(spec.model.partition("@")[0])
+    Library(local=True).info(parted(spec.model)[0])
     return spec if options.checkpoint is None else spec.replace(model=f"{spec.model}@{options.checkpoint.resolve()}")
 
 
@@ -223,7 +223,7 @@ def _arms(options: argparse.Namespace) -> list[Spec]:
     if options.checkpoint is not None and options.models:
         raise ReflowError("--checkpoint goes with one --model; with --models write ARCHITECTURE@FILE for each.")
     for model in models:
-        Library(local=True).info(model.partition("@")[0])
+        Library(local=True).info(parted(model)[0])
     chosen = [getattr(options, plural) or [getattr(base, one)] for plural, one in PLURALS.items() if one != "model"]
     specs = [
         settle(arm, sparsity=sparsity)

@@ -27,12 +27,12 @@ from reflow_core.models.catalogue import find, known
 from reflow_core.models.checkpoint import fingerprint, load_into, read_state
 from reflow_core.models.info import NetworkInfo
 from reflow_core.models.own import is_own, own
-from reflow_core.spec import Spec
+from reflow_core.spec import Spec, parted
 from reflow_core.uploads import Uploads, is_upload
 from reflow_core.watch import Watch, ignore
 
 SHIPPED = Path(__file__).resolve().parent.parent / "assets" / "networks"
-MOST_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
+SELECTION_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
 PICTURES = (".zip", ".npz")
 DOWNLOADS: dict[str, Any] = {"cifar10": cifar10, "imagenette": imagenette}
 DATA_NAMES = ("digits", *DOWNLOADS)
@@ -69,12 +69,12 @@ class Library:
     def __init__(self, local: bool = False, uploads: Uploads | None = None, shared: Library | None = None) -> None:
         self._local, self._uploads, self._shared = local, uploads, shared
         self._memo = Memo(size=8)
-        selections = Memo(16, MOST_BYTES, held)
+        selections = Memo(16, SELECTION_BYTES, held)
         self._shelves = {"facts": Memo(size=64), "selections": selections, "gradients": Memo(size=1)}
 
     def network(self, name: str) -> Network:
         """The network called `name`. Raises ReflowError for an unknown name or weights not on this machine."""
-        if self._shared is not None and not is_upload(name.partition("@")[2]):
+        if self._shared is not None and not is_upload(parted(name)[1]):
             return self._shared.network(name)
         return self._memo.get(("network", name), lambda: self._load(name))
 
@@ -95,7 +95,7 @@ class Library:
         return f"{self.network(spec.model).digest}:{self.images(spec).digest}"
 
     def _load(self, name: str) -> Network:
-        architecture, _, checkpoint = name.partition("@")
+        architecture, checkpoint = parted(name)
         info, origin = self.info(architecture), f"{architecture} as built"
         if is_own(architecture) and not checkpoint:
             module = info.build(len(info.classes))
@@ -111,7 +111,7 @@ class Library:
             return find(architecture)
         if not self._local:
             raise ReflowError(f"{architecture!r} is code on the server, which is closed here; use the command line.")
-        return self._memo.get(("own", architecture), lambda: own(architecture))
+        return own(architecture)
 
     def _checkpoint(self, name: str) -> tuple[Path, str]:
         if is_upload(name):
@@ -188,7 +188,7 @@ def pictures(path: Path, info: NetworkInfo) -> ImageSet:
     if path.suffix.lower() != ".zip":
         return npz(path, info)
     with tempfile.TemporaryDirectory(prefix="reflow-") as folder:
-        return dataclasses.replace(image_folder(unpack(path, Path(folder)), info), name=path.name)
+        return image_folder(unpack(path, Path(folder)), info, path.name)
 
 
 def fitted(images: ImageSet, info: NetworkInfo) -> ImageSet:
@@ -200,7 +200,7 @@ def fitted(images: ImageSet, info: NetworkInfo) -> ImageSet:
 
 def missing(model: str, data: str = "auto") -> list[str]:
     """What `download` has to fetch before this model runs on these data: its weights, its images, or nothing."""
-    architecture, _, checkpoint = model.partition("@")
+    architecture, checkpoint = parted(model)
     if is_own(architecture):
         return []
     info = find(architecture)

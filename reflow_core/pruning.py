@@ -20,8 +20,20 @@ BLOCK = 1 << 18  # weights looked at together
 SAMPLED = 65_536  # weights whose fate a diagnosis remembers; a share is then right to 0.2 %
 
 
-class EachTime(Mapping[str, Tensor]):
-    """Scores computed weight by weight whenever they are looked up, so that no copy of all is kept."""
+class OnDemand(Mapping[str, Tensor]):
+    """Tensors made of each layer's weights whenever they are looked up, so that no copy of all is kept."""
+
+    weights: Weights
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.weights)
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+class EachTime(OnDemand):
+    """Scores computed weight by weight."""
 
     def __init__(self, weights: Weights, function: Callable[[Tensor], Tensor]) -> None:
         self.weights, self.function = weights, function
@@ -29,11 +41,15 @@ class EachTime(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         return self.function(self.weights[name])
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.weights)
 
-    def __len__(self) -> int:
-        return len(self.weights)
+class Masked(OnDemand):
+    """Weights with zeros where the masks are False."""
+
+    def __init__(self, weights: Weights, masks: Masks) -> None:
+        self.weights, self._masks = weights, masks
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.weights[name] * self._masks[name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +79,10 @@ class Scores:
 def taken(scores: Weights, positions: Tensor) -> Tensor:
     """The scores at ascending positions, counted over all layers one behind the other."""
     found, start = [], 0
-    stored, function = (scores.weights, scores.function) if isinstance(scores, EachTime) else (scores, None)
+    stored, function = _stored(scores)
     for values in stored.values():
         here = positions[(positions >= start) & (positions < start + values.numel())] - start
-        found.append(values.flatten()[here] if function is None else function(values.flatten()[here]))
+        found.append(function(values.flatten()[here]))
         start += values.numel()
     return torch.cat(found)
 
@@ -95,17 +111,21 @@ def ladder(scores: Weights) -> Ladder:
 
 def shapes(scores: Weights) -> dict[str, torch.Size]:
     """The shape of each layer's scores."""
-    stored = scores.weights if isinstance(scores, EachTime) else scores
-    return {name: values.shape for name, values in stored.items()}
+    return {name: values.shape for name, values in _stored(scores)[0].items()}
+
+
+def _stored(scores: Weights) -> tuple[Weights, Callable[[Tensor], Tensor]]:
+    """What lies in memory, and what makes scores of it."""
+    return (scores.weights, scores.function) if isinstance(scores, EachTime) else (scores, lambda values: values)
 
 
 def blocks(scores: Weights) -> Iterator[tuple[int, Tensor]]:
     """All scores one behind the other, flat, in blocks that stay in the processor's cache, each with its position."""
     start = 0
-    stored, function = (scores.weights, scores.function) if isinstance(scores, EachTime) else (scores, None)
+    stored, function = _stored(scores)
     for values in stored.values():
         for block in values.flatten().split(BLOCK):
-            yield start, block if function is None else function(block)
+            yield start, function(block)
             start += len(block)
 
 
@@ -165,19 +185,3 @@ def sparsity_of(masks: Masks) -> float:
     """Fraction removed over all masks together, 0 to 1."""
     total = sum(mask.numel() for mask in masks.values())
     return 1 - sum(int(mask.count_nonzero()) for mask in masks.values()) / total
-
-
-class Masked(Mapping[str, Tensor]):
-    """Weights with zeros where the masks are False, made when looked up, so that no copy of all is kept."""
-
-    def __init__(self, weights: Weights, masks: Masks) -> None:
-        self._weights, self._masks = weights, masks
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._weights[name] * self._masks[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)

@@ -105,6 +105,12 @@ def read(values: Mapping[str, str]) -> tuple[Spec, list[str]]:
     return spec, problems
 
 
+def parted(model: str) -> tuple[str, str]:
+    """A model's name as (architecture, checkpoint), the latter "" for its own weights: ARCHITECTURE@CHECKPOINT."""
+    architecture, _, checkpoint = model.partition("@")
+    return architecture, checkpoint
+
+
 def by_layer(text: str) -> dict[str, float]:
     """ "conv1:0.5,linear:0.9" as fractions by layer name. Raises ReflowError for anything else."""
     found = {}

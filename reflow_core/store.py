@@ -98,6 +98,9 @@ class Store:
             self._local = threading.local()
             self._open()
 
+    def __contains__(self, key: str) -> bool:
+        return self._connection.execute("SELECT 1 FROM results WHERE key = ?", (key,)).fetchone() is not None
+
     def get(self, key: str) -> Diagnosis | None:
         """The stored diagnosis, or None. A row that cannot be read counts as missing."""
         row = self._connection.execute("SELECT content FROM results WHERE key = ?", (key,)).fetchone()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reflow_core.errors import ReflowError
+from reflow_core.spec import parted
 
 PREFIX = "upload:"
 COPIED = 1 << 20
@@ -58,4 +59,4 @@ def is_upload(name: str) -> bool:
 
 def concerns(model: str, data: str) -> bool:
     """Whether a model's or data's name needs an upload."""
-    return is_upload(data) or is_upload(model.partition("@")[2])
+    return is_upload(data) or is_upload(parted(model)[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import os
 import threading
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from reflow_core.diagnose import diagnose
 from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.library import Library
-from reflow_core.machine import lowest_priority, prepare
+from reflow_core.machine import cores, lowest_priority, prepare
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
 from reflow_core.store import Store, key_of
@@ -87,11 +86,6 @@ def cluster(address: str) -> Iterator[Executor]:
         client.close()
         if local is not None:
             local.close()
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

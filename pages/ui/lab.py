@@ -102,7 +102,7 @@ class Lab:
     def known(self, spec: Spec) -> bool:
         """Whether the result of a spec is there already. Raises ReflowError."""
         home = self.home(spec)
-        return home.store.get(key_of(spec, home.library)) is not None
+        return key_of(spec, home.library) in home.store
 
     def preflight(self, spec: Spec) -> Preflight:
         """What a spec will cost. Raises ReflowError."""

@@ -26,6 +26,8 @@ def match(found: tuple[str, ...], info: NetworkInfo, place: str) -> Match:
     By place only where the model's classes have no names and the numbers agree; they are then called as found. Raises
     ReflowError that names the classes which the model does not have.
     """
+    if found == info.classes:  # also where two classes share a name, as ImageNet's cranes
+        return Match(info.classes, tuple(range(len(found))), found)
     for aliases in (names(info.classes), synsets() if len(info.classes) == len(synsets()) else {}):
         if aliases and all(_plain(name) in aliases for name in found):
             return Match(info.classes, tuple(aliases[_plain(name)] for name in found), found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from reflow_core.data.classes import Match, match
 from reflow_core.data.framing import framed
 from reflow_core.data.images import Images, ImageSet
 from reflow_core.errors import ReflowError
+from reflow_core.machine import cores
 from reflow_core.models.info import NetworkInfo
 
 T = TypeVar("T")
@@ -40,12 +40,12 @@ class Listed:
     classes: tuple[str, ...]
 
 
-def image_folder(root: Path, info: NetworkInfo) -> ImageSet:
+def image_folder(root: Path, info: NetworkInfo, name: str | None = None) -> ImageSet:
     """Images from root/train/CLASS/* and root/test/CLASS/* (or val/), or from root/CLASS/*, split in halves by class.
 
     Class folders are matched with the model's classes (see `classes.match`). Pictures without class folders are images
-    without labels. Large folders are sampled, broken files skipped, and the notes say so. Raises ReflowError for an
-    empty folder and for classes that the model does not have.
+    without labels. Large folders are sampled, broken files skipped, and the notes say so. `name`: another than the
+    folder's. Raises ReflowError for an empty folder and for classes that the model does not have.
     """
     tests = [root / name for name in TEST_NAMES if (root / name).is_dir()]
     if tests:
@@ -63,7 +63,7 @@ def image_folder(root: Path, info: NetworkInfo) -> ImageSet:
         raise ReflowError(f"{str(tests[0] if tests else root)!r} holds no readable image; {LAYOUT}.")
     if len(parts[1].classes) == 1:
         notes.append(f"All test images are of one class, {parts[1].classes[0]!r}: accuracy says little.")
-    return ImageSet(_name(root), train, test, matched.classes, (*matched.notes, *notes))
+    return ImageSet(name or _name(root), train, test, matched.classes, (*matched.notes, *notes))
 
 
 def npz(path: Path, info: NetworkInfo) -> ImageSet:
@@ -77,7 +77,7 @@ def npz(path: Path, info: NetworkInfo) -> ImageSet:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         raise ReflowError(f"{str(path)!r} is not a readable .npz file; save it again with numpy.savez.") from None
     names = tuple(str(name) for name in content.get("classes", info.classes))
-    matched = match(names, info, str(path)) if names != info.classes else Match(info.classes, tuple(range(len(names))))
+    matched = match(names, info, str(path))
     train, test = (_from_arrays(content, part, matched, info) for part in ("train", "test"))
     return ImageSet(_name(path), train, test, matched.classes, matched.notes)
 
@@ -100,12 +100,10 @@ def _from_arrays(content: dict[str, NDArray[np.uint8]], part: str, matched: Matc
 def _listed(folder: Path) -> Listed:
     if not folder.is_dir():
         return Listed([], ())
-    classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()))
-    files = [(file, number) for number, name in enumerate(classes) for file in _pictures(folder / name)]
-    classes = tuple(classes[number] for number in dict.fromkeys(number for _, number in files))
-    renumbered = {number: place for place, number in enumerate(dict.fromkeys(number for _, number in files))}
-    files = [(file, renumbered[number]) for file, number in files]
-    return Listed(files or [(file, -1) for file in _pictures(folder)], classes)
+    inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
+    by_class = {entry.name: pictures for entry in inside if (pictures := _pictures(entry))}
+    files = [(file, number) for number, some in enumerate(by_class.values()) for file in some]
+    return Listed(files or [(file, -1) for file in _pictures(folder)], tuple(by_class))
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -156,7 +154,7 @@ def _decode(file: Path, info: NetworkInfo) -> NDArray[np.uint8] | None:
 
 
 def _parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         return list(threads.map(function, items))
 
 

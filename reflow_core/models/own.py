@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -25,6 +26,7 @@ def is_own(name: str) -> bool:
     return ":" in name and not name.startswith("timm:")
 
 
+@functools.cache
 def own(name: str) -> NetworkInfo:
     """Import the code and describe the network. Raises ReflowError where that fails.
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from reflow_core import Library, Spec, diagnose
 from reflow_core.allocations import Budget
 from reflow_core.anatomy import anatomy
-from reflow_core.machine import prepare
+from reflow_core.machine import cores, prepare
 from reflow_core.memo import Memo
 from reflow_core.models.catalogue import find
 from reflow_core.probes import BATCH, observe
@@ -34,7 +34,7 @@ from reflow_core.store import Store
 from reflow_core.study import GRID, arms
 from reflow_core.vision import torchvision
 from reflow_core.watch import ignore
-from reflow_core.work import cores, threads
+from reflow_core.work import threads
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 IMAGES = 512
