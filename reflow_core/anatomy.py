@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reflow_core.models.info import NORMS, PRUNABLE
-from reflow_core.private import private_copy
+from reflow_core.private import hookable
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Anatomy:
 
 def anatomy(network: nn.Module, example: Tensor) -> Anatomy:
     """Trace one forward pass of a private copy on `example` (1, C, H, W)."""
-    private = private_copy(network)
+    private = hookable(network)
     known: tuple[type[nn.Module], ...] = (*NORMS, *PRUNABLE)
     names: dict[nn.Module, str] = {m: name for name, m in private.named_modules() if isinstance(m, known)}
     calls = _trace(private, list(names), example)

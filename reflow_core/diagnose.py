@@ -21,7 +21,7 @@ from reflow_core.data.images import Images, ImageSet
 from reflow_core.errors import ReflowError
 from reflow_core.library import Library, Network
 from reflow_core.patterns import UNSTRUCTURED
-from reflow_core.private import private_copy
+from reflow_core.private import hookable, private_copy
 from reflow_core.probes import PROBED, Observation, observe
 from reflow_core.pruner import Pruned, Pruner
 from reflow_core.pruning import Masks, install, kept_sample, sparsity_of
@@ -128,7 +128,7 @@ class Bench:
     def dense(self) -> Observation:
         """The dense network's observation, shared by all specs on the same images."""
         key = ("dense", self.network.digest, self.images.digest, len(self.evaluation), self.spec.seed)
-        found: Observation = self.source.recall(key, lambda: self.observe(private_copy(self.network.module), "dense"))
+        found: Observation = self.source.recall(key, lambda: self.observe(hookable(self.network.module), "dense"))
         return found
 
     def prune(self) -> Pruned:

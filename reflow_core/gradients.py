@@ -10,13 +10,20 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from reflow_core.errors import ReflowError
-from reflow_core.private import private_copy
+from reflow_core.private import hookable, private_copy
 from reflow_core.pruning import Weights
 from reflow_core.watch import Watch
 
 CHUNK = 64
+CHUNK_PIXELS = CHUNK * 3 * 32 * 32  # a backward pass cannot be stopped on the way, so large images go in small chunks
 MOST_SAMPLES = 1_000
 MOST_BYTES = 4 * 2**30
+
+
+def chunks(inputs: Tensor) -> list[slice]:
+    """Slices of at most CHUNK images and CHUNK_PIXELS values, of one image at least."""
+    size = max(1, min(CHUNK, CHUNK_PIXELS // inputs[0].numel())) if len(inputs) else CHUNK
+    return [slice(start, start + size) for start in range(0, len(inputs), size)]
 
 
 def mean_gradient(network: nn.Module, weights: Weights, inputs: Tensor, labels: Tensor, watch: Watch) -> Weights:
@@ -24,9 +31,8 @@ def mean_gradient(network: nn.Module, weights: Weights, inputs: Tensor, labels: 
     private = private_copy(network).eval()
     wanted = [private.get_submodule(name).get_parameter("weight").requires_grad_() for name in weights]
     sums = [torch.zeros_like(weight) for weight in wanted]
-    for start in range(0, len(inputs), CHUNK):
-        watch("scores", start, len(inputs))
-        part = slice(start, start + CHUNK)
+    for part in chunks(inputs):
+        watch("scores", part.start, len(inputs))
         loss = F.cross_entropy(private(inputs[part]), labels[part], reduction="sum")
         for total, one in zip(sums, torch.autograd.grad(loss, wanted), strict=True):
             total += one
@@ -37,16 +43,15 @@ def each_gradient(
     network: nn.Module, weights: Weights, inputs: Tensor, labels: Tensor, watch: Watch
 ) -> Iterator[dict[str, Tensor]]:
     """∂/∂w of every sample's own cross-entropy, in eval mode: chunks of (n, *shape of the weight) by layer name."""
-    private = private_copy(network).eval()  # functional_call swaps the parameters of the module it is given
+    private = hookable(network).eval()  # functional_call swaps the parameters of the module it is given
 
     def loss(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         return F.cross_entropy(functional_call(private, values, (image[None],)), label[None])
 
     one_each = vmap(grad(loss), in_dims=(None, 0, 0))
     values = {f"{name}.weight": weight for name, weight in weights.items()}
-    for start in range(0, len(inputs), CHUNK):
-        watch("scores", start, len(inputs))
-        part = slice(start, start + CHUNK)
+    for part in chunks(inputs):
+        watch("scores", part.start, len(inputs))
         yield dict(zip(weights, one_each(values, inputs[part], labels[part]).values(), strict=True))
 
 

@@ -13,14 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from reflow_core.calibration import evaluation_inputs
 from reflow_core.library import Library
 from reflow_core.models.info import Facts, facts_of
-from reflow_core.private import hooked, private_copy
+from reflow_core.private import hookable, hooked
 from reflow_core.probes import BATCH
 from reflow_core.registry import Info
 from reflow_core.repairs import repairs
 from reflow_core.spec import Spec
 
 FEW = 8
-SOON_S = 0.03  # an image
+WARM_UP_S = 1.5  # of warm-up, at most
 COPIES = 2.3  # dense, a private copy, masks and the share of scores that is kept
 
 
@@ -64,8 +64,8 @@ def preflight(spec: Spec, source: Library) -> Preflight:
 
 
 def measured(network: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
-    """The average image of a few; where those pass in no time, of as many as a batch has."""
-    private, largest, example = private_copy(network), 0, inputs(slice(0, FEW))
+    """One image; where it passes in no time, the average one of a few, or of as many as a batch has."""
+    private, largest, example = hookable(network), 0, inputs(slice(0, 1))
 
     def look(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal largest
@@ -76,10 +76,11 @@ def measured(network: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
     with torch.inference_mode():
         with hooked(private, after=dict.fromkeys(leaves, look)), FlopCounterMode(display=False) as counter:
             private(example)
-        seconds = min(passed(private, example) for _ in range(3))
-        if seconds < SOON_S:
-            seconds = min(seconds, *(passed(private, inputs(slice(0, BATCH))) for _ in range(2)))
-    return Measured(counter.get_total_flops() // (2 * len(example)), seconds, largest // len(example))
+        seconds = passed(private, example)
+        for size in (FEW, BATCH):
+            if 3 * size * seconds < WARM_UP_S:
+                seconds = min(passed(private, inputs(slice(0, size))) for _ in range(3))
+    return Measured(counter.get_total_flops() // 2, seconds, largest)
 
 
 def passed(network: nn.Module, batch: Tensor) -> float:

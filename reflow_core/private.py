@@ -1,32 +1,70 @@
-"""Private copies of a shared network, and hooks that leave it again whatever happens."""
+"""Private copies of a shared network, and hooks that leave them again whatever happens."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from reflow_core.watch import Watch
 
 PreHook = Callable[[nn.Module, tuple[Tensor, ...]], None]
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
+ALIGNED = 64  # bytes, as torch's own allocator gives them
+LARGE = 32 << 20  # bytes of a block that goes back to the system when it is dropped
 
 
 def private_copy(network: nn.Module) -> nn.Module:
-    """A deep copy that one thread may prune, hook and recalibrate.
+    """A deep copy that one thread may prune, hook and recalibrate."""
+    tensors: list[Tensor] = list(
+        {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}.values()
+    )
+    copies: dict[int, Any] = {
+        id(tensor): nn.Parameter(clone, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else clone
+        for tensor, clone in zip(tensors, cloned(tensors), strict=True)
+    }
+    return _modules(network, copies)
 
-    Tensors and empty dictionaries, of which every module has a dozen for its hooks, are copied here, which takes half
-    the time of `copy.deepcopy`.
-    """
-    memo: dict[int, Any] = {}
-    for parameter in network.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
-    for buffer in network.buffers():
-        memo[id(buffer)] = buffer.clone()
+
+def hookable(network: nn.Module) -> nn.Module:
+    """A copy of the modules over the same tensors: one thread may hook it and read, but change no tensor."""
+    return _modules(network, {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())})
+
+
+def _modules(network: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A deep copy with the tensors of `memo`; the many empty dictionaries of hooks are made here, in half the time."""
     for module in network.modules():
         memo |= {id(value): type(value)() for value in vars(module).values() if isinstance(value, dict) and not value}
     return copy.deepcopy(network, memo)
+
+
+def cloned(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Copies of CPU tensors in one block of memory, which is given back whole; of others one by one."""
+    tensors = list(tensors)
+    if not all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
+        yield from (tensor.detach().clone() for tensor in tensors)
+        return
+    room = [-(-tensor.nbytes // ALIGNED) * ALIGNED for tensor in tensors]
+    block, start = _block(sum(room)), 0
+    for tensor, size in zip(tensors, room, strict=True):
+        copied = block[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        yield copied.copy_(tensor.detach())
+        start += size
+
+
+def _block(size: int) -> Tensor:
+    """`size` bytes. Large blocks are mapped: from malloc they would leave holes that smaller tensors then occupy."""
+    return (
+        torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8)
+        if size >= LARGE
+        else torch.empty(size, dtype=torch.uint8)
+    )
 
 
 @contextmanager
@@ -42,3 +80,18 @@ def hooked(
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def watched(network: nn.Module, watch: Watch, stage: str, images: int, passes: int = 1) -> Iterator[None]:
+    """Calls `watch` before each layer with parameters, for as long as `images` pass in `passes` batches in the body."""
+    layers = [
+        name for name, module in network.named_modules() if next(module.parameters(recurse=False), None) is not None
+    ]
+    calls, most = itertools.count(), len(layers) * passes
+
+    def tell(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        watch(stage, images * min(next(calls), most) // most, images)
+
+    with hooked(network, dict.fromkeys(layers, tell)):
+        yield

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from reflow_core import stats
 from reflow_core.anatomy import Anatomy
 from reflow_core.moments import channel_dimension, channels_second, image_moments, image_readings, over_images
-from reflow_core.private import Hook, hooked
+from reflow_core.private import Hook, hooked, watched
 from reflow_core.result import Answers
 from reflow_core.watch import Watch
 
@@ -61,9 +61,13 @@ def observe(
     finite = True
     probe = _Probe(network, anatomy)
     before = {} if anatomy.classifier is None else {anatomy.classifier: probe.read_features}
-    with torch.inference_mode(), hooked(network, before, {name: probe.read(name) for name in probe.readings}):
+    after = {name: probe.read(name) for name in probe.readings}
+    with (
+        torch.inference_mode(),
+        watched(network, watch, stage, count, -(-count // BATCH)),
+        hooked(network, before, after),
+    ):
         for start in range(0, count, BATCH):
-            watch(stage, start, count)
             probe.room = max(0, min(PROBED, count) - start)
             logits = network(inputs(slice(start, min(start + BATCH, count))))
             finite &= bool(logits.isfinite().all())

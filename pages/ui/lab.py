@@ -30,7 +30,10 @@ STAGES = {
     "load": "Loading",
     "dense": "Dense network",
     "pruned": "Pruned network",
-    "calibrate": "Calibrating",
+    "scores": "Scoring the weights",
+    "update": "Updating the weights",
+    "target": "Dense network on calibration images",
+    "calibrate": "Repairing",
     "repaired": "Repaired network",
 }
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reflow_core.criteria import Subject, criteria
 from reflow_core.errors import ReflowError
-from reflow_core.private import private_copy
+from reflow_core.private import hookable, watched
 from reflow_core.pruning import Weights
 from reflow_core.registry import Info
 
@@ -33,7 +33,7 @@ def wanda(subject: Subject) -> Weights:
 
     Raises ReflowError for a layer that is neither Conv2d nor Linear.
     """
-    private = private_copy(subject.network)
+    private = hookable(subject.network)
     squares: dict[str, Tensor] = {}
     for name, weight in subject.weights.items():
         module = private.get_submodule(name)
@@ -42,10 +42,9 @@ def wanda(subject: Subject) -> Weights:
         squares[name] = torch.zeros(read_shape(module, weight))
         module.register_forward_pre_hook(_adding(squares[name]))
     inputs = subject.samples().inputs
-    with torch.inference_mode():
-        for start in range(0, len(inputs), BATCH):
-            subject.watch("scores", start, len(inputs))
-            private(inputs[start : start + BATCH])
+    with torch.inference_mode(), watched(private, subject.watch, "scores", len(inputs), -(-len(inputs) // BATCH)):
+        for batch in inputs.split(BATCH):
+            private(batch)
     return {name: weight.abs() * by_row(squares[name].sqrt(), weight) for name, weight in subject.weights.items()}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from reflow_core.calibration import Calibration
-from reflow_core.private import PreHook, hooked, private_copy
+from reflow_core.private import PreHook, hookable, hooked, watched
 from reflow_core.registry import Info
 from reflow_core.repairs import repairs
 from reflow_core.repairs.reflow import batch_norms, population
@@ -40,8 +40,7 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
     For filter c with kept weights S: w_S = (X_Sᵀ X_S + λI)⁻¹ (X_Sᵀ y_c + λ w_S⁰), where w⁰ is what the filter had and
     λ = RIDGE · the mean of diag(XᵀX); a bias takes up the means. Everything zero stays zero.
     """
-    watch("calibrate", 0, 2)
-    samples = dense_outputs(dense, calibration)
+    samples = dense_outputs(dense, calibration, watch)
 
     def refit(name: str) -> PreHook:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -51,22 +50,22 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
         return hook
 
     fitted, skipped = layers(pruned)
-    with hooked(pruned, {name: refit(name) for name in fitted}), torch.inference_mode():
+    count, refits = len(calibration.inputs), {name: refit(name) for name in fitted}
+    with watched(pruned, watch, "calibrate", count), hooked(pruned, refits), torch.inference_mode():
         if norms := batch_norms(pruned):
-            population(pruned, norms, calibration, watch)
+            population(pruned, norms, calibration)
         else:
-            watch("calibrate", 1, 2)
             pruned(calibration.inputs)
     told = f"; left as they are: {', '.join(skipped)}" if skipped else ""
     return (
         f"Surviving weights of every convolution and linear layer and the statistics of {len(norms)} BatchNorm layers, "
-        f"from {len(calibration.inputs)} images{told}."
+        f"from {count} images{told}."
     )
 
 
-def dense_outputs(dense: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
+def dense_outputs(dense: nn.Module, calibration: Calibration, watch: Watch) -> dict[str, Tensor]:
     """Each layer's dense outputs (samples, C_out) at the positions that `patches` samples."""
-    private = private_copy(dense)  # other threads use the dense network: it is never hooked itself
+    private = hookable(dense)  # other threads use the dense network: it is never hooked itself
     found: dict[str, Tensor] = {}
 
     def record(name: str) -> PreHook:
@@ -80,7 +79,8 @@ def dense_outputs(dense: nn.Module, calibration: Calibration) -> dict[str, Tenso
 
         return hook
 
-    with hooked(private, {name: record(name) for name in layers(private)[0]}), torch.inference_mode():
+    records = {name: record(name) for name in layers(private)[0]}
+    with watched(private, watch, "target", len(calibration.inputs)), hooked(private, records), torch.inference_mode():
         private(calibration.inputs)
     return found
 

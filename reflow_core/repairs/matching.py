@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from reflow_core.calibration import Calibration
 from reflow_core.moments import Moments, channel_dimension, channel_moments, channels_second
-from reflow_core.private import Hook, hooked, private_copy
+from reflow_core.private import Hook, hookable, hooked, watched
 from reflow_core.watch import Watch
 
 DEAD_VARIANCE = 1e-12
@@ -33,12 +33,12 @@ def match(
     """
     with torch.inference_mode():
         targets: dict[str, Moments] = {}
-        private = private_copy(dense)  # other threads use the dense network: it is never hooked itself
-        with hooked(private, after={name: _record(name, targets) for name in names}):
-            watch("calibrate", 0, 2)
+        private = hookable(dense)  # other threads use the dense network: it is never hooked itself
+        count, record = len(calibration.inputs), {name: _record(name, targets) for name in names}
+        with watched(private, watch, "target", count), hooked(private, after=record):
             private(calibration.inputs)
-        with hooked(pruned, after={name: _restore(targets, name, fold, deviation) for name in names}):
-            watch("calibrate", 1, 2)
+        restore = {name: _restore(targets, name, fold, deviation) for name in names}
+        with watched(pruned, watch, "calibrate", count), hooked(pruned, after=restore):
             pruned(calibration.inputs)
 
 

@@ -5,8 +5,6 @@ The recalibration itself is known elsewhere as BN tuning or adaptive BN (e.g. Ea
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core.calibration import Calibration
 from reflow_core.moments import Moments, channel_moments
-from reflow_core.private import PreHook, hooked
+from reflow_core.private import PreHook, hooked, watched
 from reflow_core.registry import Info
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.watch import Watch
@@ -47,8 +45,11 @@ def reflow(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch:
             "REFLOW re-estimates BatchNorm statistics, and this network has no BatchNorm: its other norms compute "
             "their statistics afresh for every image, so there is nothing stale to correct."
         )
-    ESTIMATORS[calibration.statistics](pruned, norms, calibration, watch)
-    return f"Running mean and variance of {len(norms)} BatchNorm layers, from {len(calibration.inputs)} images."
+    count = len(calibration.inputs)
+    passes = 1 if calibration.statistics == "population" else -(-count // calibration.batch)
+    with watched(pruned, watch, "calibrate", count, passes), torch.inference_mode():
+        ESTIMATORS[calibration.statistics](pruned, norms, calibration)
+    return f"Running mean and variance of {len(norms)} BatchNorm layers, from {count} images."
 
 
 def batch_norms(network: nn.Module) -> Norms:
@@ -60,26 +61,23 @@ def batch_norms(network: nn.Module) -> Norms:
     }
 
 
-def population(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
+def population(network: nn.Module, norms: Norms, calibration: Calibration) -> None:
     """Moments of the *whole* calibration set at each norm, all norms before it already corrected.
 
     One batch over the whole set, in which each norm first takes the moments of what arrives and then normalises with
     them. The variance is the population's (divided by N·H·W).
     """
 
-    done = itertools.count(1)
-
     def take(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
-        watch("calibrate", min(next(done), len(norms)), len(norms))
         found = channel_moments(arriving[0])
         norm.get_buffer("running_mean").copy_(found.mean)
         norm.get_buffer("running_var").copy_(found.variance)
 
-    with hooked(network, dict.fromkeys(norms, take)), torch.inference_mode():
+    with hooked(network, dict.fromkeys(norms, take)):
         network(calibration.inputs)
 
 
-def pooled(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
+def pooled(network: nn.Module, norms: Norms, calibration: Calibration) -> None:
     """Train-mode batches, their moments merged by Chan's rule in float64: within-batch normalisation, pooled stats."""
     merged = {name: Moments.empty(norm.num_features) for name, norm in norms.items()}
 
@@ -90,28 +88,28 @@ def pooled(network: nn.Module, norms: Norms, calibration: Calibration, watch: Wa
         return read
 
     with hooked(network, {name: reader(name) for name in norms}), _training(norms, momentum=0.0):
-        deque(_batches(network, calibration.inputs.split(calibration.batch), watch), maxlen=0)
+        _pass(network, calibration)
     for name, norm in norms.items():
         if merged[name].count:
             norm.get_buffer("running_mean").copy_(merged[name].mean)
             norm.get_buffer("running_var").copy_(merged[name].variance)
 
 
-def batch_mean(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
+def batch_mean(network: nn.Module, norms: Norms, calibration: Calibration) -> None:
     """Plain average of the batches' moments, as torch.optim.swa_utils.update_bn (unbiased variance in each batch)."""
     with _training(norms, momentum=None):
         for norm in norms.values():
             norm.reset_running_stats()
-        deque(_batches(network, calibration.inputs.split(calibration.batch), watch), maxlen=0)
+        _pass(network, calibration)
 
 
-def ema(network: nn.Module, norms: Norms, calibration: Calibration, watch: Watch) -> None:
+def ema(network: nn.Module, norms: Norms, calibration: Calibration) -> None:
     """Exponential moving average (momentum 0.1) that starts from the stale statistics, as further training would."""
     with _training(norms, momentum=EMA_MOMENTUM):
-        deque(_batches(network, calibration.inputs.split(calibration.batch), watch), maxlen=0)
+        _pass(network, calibration)
 
 
-ESTIMATORS: dict[str, Callable[[nn.Module, Norms, Calibration, Watch], None]] = {
+ESTIMATORS: dict[str, Callable[[nn.Module, Norms, Calibration], None]] = {
     "population": population,
     "pooled": pooled,
     "batch_mean": batch_mean,
@@ -119,13 +117,9 @@ ESTIMATORS: dict[str, Callable[[nn.Module, Norms, Calibration, Watch], None]] = 
 }
 
 
-def _batches(network: nn.Module, parts: tuple[Tensor, ...], watch: Watch) -> Iterator[None]:
-    """Send the parts through the network, one for each item taken."""
-    for done, part in enumerate(parts):
-        watch("calibrate", done, len(parts))
-        with torch.inference_mode():
-            network(part)
-        yield
+def _pass(network: nn.Module, calibration: Calibration) -> None:
+    for batch in calibration.inputs.split(calibration.batch):
+        network(batch)
 
 
 @contextmanager
