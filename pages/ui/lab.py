@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from reflow_core.library import Library
+from reflow_core.machine import keep_for_good
 from reflow_core.memo import Memo
 from reflow_core.preflight import Preflight, preflight
 from reflow_core.result import Diagnosis
@@ -145,4 +146,5 @@ class Lab:
 def lab() -> Lab:
     """Opened once a server."""
     library, store = Library(), Store()
+    keep_for_good()
     return Lab(Home(library, store), Pool(library, store), Memo(size=32))

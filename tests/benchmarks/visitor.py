@@ -1,0 +1,160 @@
+"""A visitor without a browser: speaks Streamlit's own websocket protocol and keeps what a browser would keep."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.asyncio.client import ClientConnection, connect
+
+XSRF = "_streamlit_xsrf"
+
+
+@dataclass
+class Visitor:
+    """One session. `widgets`: ids by label; `scope`: what the signal scope shows; `problems`: what went wrong."""
+
+    address: str
+    socket: ClientConnection
+    http: requests.Session
+    query: str
+    widgets: dict[str, str] = field(default_factory=dict)
+    states: dict[str, WidgetState] = field(default_factory=dict)
+    scope: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    session: str = ""
+    _answers: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
+    _finished: asyncio.Event = field(default_factory=asyncio.Event)
+    _polling: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _kept: dict[str, ForwardMsg] = field(default_factory=dict)
+
+    @classmethod
+    async def opened(cls, address: str, query: str = "") -> tuple[Visitor, asyncio.Task[None]]:
+        """A visitor that has just opened the page, and the task that listens for it."""
+        http = requests.Session()
+        await asyncio.to_thread(http.get, f"{address}/_stcore/health", timeout=60)
+        token = http.cookies.get(XSRF, "")
+        http.headers["X-Xsrftoken"] = token
+        socket = await connect(
+            f"ws://{urlsplit(address).netloc}/_stcore/stream",
+            subprotocols=["streamlit", token],  # type: ignore[list-item]
+            additional_headers={"Cookie": f"{XSRF}={token}", "Origin": address},
+            max_size=None,
+        )
+        visitor = cls(address, socket, http, query)
+        listening = asyncio.create_task(visitor.listen())
+        await visitor.rerun()
+        return visitor, listening
+
+    async def rerun(self, fragment: str = "") -> None:
+        """Ask for the script, or one fragment of it, with the values of all widgets that were touched."""
+        message = BackMsg()
+        message.rerun_script.query_string = self.query
+        message.rerun_script.fragment_id = fragment
+        message.rerun_script.is_auto_rerun = bool(fragment)
+        message.rerun_script.widget_states.widgets.extend(self.states.values())
+        if not fragment:
+            self._finished.clear()
+        with suppress(Exception):  # a closed socket is seen by `listen`
+            await self.socket.send(message.SerializeToString())
+
+    async def set(self, label: str, **value: Any) -> None:
+        """Give the widget with this label a value, and ask for the script."""
+        identity = self.widgets[label]
+        self.states[identity] = WidgetState(id=identity, **value)
+        await self.rerun()
+
+    async def until(self, true: Callable[[], bool], seconds: float) -> None:
+        """Wait until the script has ended and `true` holds. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not (self._finished.is_set() and true()):
+                await asyncio.sleep(0.02)
+
+    async def upload(self, label: str, name: str, content: bytes) -> None:
+        """Choose a file in the file uploader with this label, and ask for the script."""
+        message = BackMsg()
+        request = message.file_urls_request
+        request.request_id, request.session_id = name, self.session
+        request.file_names.append(name)
+        answer = self._answers[name] = asyncio.get_running_loop().create_future()
+        await self.socket.send(message.SerializeToString())
+        urls = (await answer).file_urls[0]
+        put = await asyncio.to_thread(
+            self.http.put, f"{self.address}{urls.upload_url}", files={"file": (name, content)}, timeout=60
+        )
+        put.raise_for_status()
+        state = WidgetState(id=self.widgets[label])
+        kept = state.file_uploader_state_value.uploaded_file_info.add()
+        kept.name, kept.size, kept.file_id = name, len(content), urls.file_id
+        kept.file_urls.CopyFrom(urls)
+        self.states[state.id] = state
+        await self.rerun()
+
+    async def listen(self) -> None:
+        """Take every message as a browser does, until the server or `leave` ends it."""
+        async for data in self.socket:
+            message = ForwardMsg()
+            message.ParseFromString(data if isinstance(data, bytes) else data.encode())
+            if message.WhichOneof("type") == "ref_hash":
+                kept = self._kept[message.ref_hash]
+                kept.metadata.CopyFrom(message.metadata)
+                message = kept
+            elif message.hash:
+                self._kept[message.hash] = message
+            self._take(message)
+
+    def _take(self, message: ForwardMsg) -> None:
+        kind = message.WhichOneof("type")
+        if kind == "new_session":
+            self.session = message.new_session.initialize.session_id
+        elif kind == "delta" and message.delta.HasField("new_element"):
+            self._element(message.delta.new_element)
+        elif kind == "page_info_changed":
+            self.query = message.page_info_changed.query_string
+        elif kind == "file_urls_response":
+            self._answers.pop(message.file_urls_response.response_id).set_result(message.file_urls_response)
+        elif kind == "auto_rerun":
+            self._stop_polling([message.auto_rerun.fragment_id])
+            self._polling[message.auto_rerun.fragment_id] = asyncio.create_task(self._poll(message.auto_rerun))
+        elif kind == "stop_auto_rerun":
+            self._stop_polling(list(message.stop_auto_rerun.fragment_ids))
+        elif kind == "script_finished":
+            if message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:
+                self._finished.set()
+        elif kind == "session_event" and message.session_event.WhichOneof("type") == "script_compilation_exception":
+            self.problems.append("the script does not compile")
+
+    def _element(self, element: Any) -> None:
+        kind = element.WhichOneof("type")
+        content = getattr(element, kind)
+        if kind == "exception":
+            self.problems.append(f"{content.type}: {content.message}")
+        elif kind in ("number_input", "file_uploader", "selectbox"):
+            self.widgets[content.label] = content.id
+        elif kind == "bidi_component":
+            self.scope = json.loads(content.json)
+
+    async def _poll(self, wanted: Any) -> None:
+        while True:
+            await asyncio.sleep(wanted.interval)
+            await self.rerun(wanted.fragment_id)
+
+    def _stop_polling(self, fragments: Iterable[str]) -> None:
+        for fragment in fragments:
+            if (task := self._polling.pop(fragment, None)) is not None:
+                task.cancel()
+
+    async def leave(self) -> None:
+        """Close the tab."""
+        self._stop_polling(list(self._polling))
+        await self.socket.close()
+        self.http.close()
