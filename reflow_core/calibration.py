@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reflow_core.data.images import Images, ImageSet
-from reflow_core.data.views import views
+from reflow_core.data.views import View, custom, views
 from reflow_core.errors import ReflowError
 from reflow_core.models.info import NetworkInfo
 from reflow_core.spec import Spec
@@ -28,11 +28,23 @@ class Calibration:
 
 def calibration(spec: Spec, info: NetworkInfo, images: ImageSet) -> Calibration:
     """The calibration set of a spec; empty where the data have no training images. Raises ReflowError, see `skewed`."""
-    view = {"train": info.train_view or "none", "eval": "none"}.get(spec.calibration_view, spec.calibration_view)
     generator = torch.Generator().manual_seed(spec.seed)
     chosen = skewed(images.train, spec.calibration_images, spec.calibration_skew, spec.seed)
-    inputs = normalise(views[view].function(chosen.pixels, info.size, generator), info)
+    inputs = normalise(view(spec.calibration_view, info)(chosen.pixels, info.size, generator), info)
     return Calibration(inputs, spec.statistics, spec.calibration_batch, spec.seed, chosen.labels)
+
+
+def view(name: str, info: NetworkInfo) -> View:
+    """The view that a spec's `calibration_view` means for a network. Raises ReflowError."""
+    name = {"train": info.train_view or "none", "eval": "none"}.get(name, name)
+    if name != "custom":
+        return views[name].function
+    if info.own_view is None:
+        raise ReflowError(
+            "calibration_view=custom is for a network of your own code, with a function as train_view in its REFLOW; "
+            f"{info.name} has none."
+        )
+    return custom(info.own_view.function)
 
 
 def no_training_images(images: ImageSet) -> ReflowError:

@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from reflow_core import library as shelves
+from reflow_core.access import EVERYTHING
 from reflow_core.allocations import allocations
 from reflow_core.calibration import evaluation_inputs
 from reflow_core.criteria import criteria
@@ -151,7 +152,7 @@ def _listed(text: str) -> list[str]:
 
 def _spec(options: argparse.Namespace) -> Spec:
     spec = Spec(**{name: getattr(options, name) for name in OPTIONS if hasattr(options, name)})
-    Library(local=True).info(parted(spec.model)[0])
+    Library(EVERYTHING).info(parted(spec.model)[0])
     return spec if options.checkpoint is None else spec.replace(model=f"{spec.model}@{options.checkpoint.resolve()}")
 
 
@@ -170,7 +171,7 @@ def _diagnose(options: argparse.Namespace) -> None:
     spec = _spec(options)
     prepare()
     with _store() as store:
-        found = answer(spec, Library(local=True), store)
+        found = answer(spec, Library(EVERYTHING), store)
     print(json.dumps(to_json(found), allow_nan=False) if options.json else as_text(found))
 
 
@@ -223,7 +224,7 @@ def _arms(options: argparse.Namespace) -> list[Spec]:
     if options.checkpoint is not None and options.models:
         raise ReflowError("--checkpoint goes with one --model; with --models write ARCHITECTURE@FILE for each.")
     for model in models:
-        Library(local=True).info(parted(model)[0])
+        Library(EVERYTHING).info(parted(model)[0])
     chosen = [getattr(options, plural) or [getattr(base, one)] for plural, one in PLURALS.items() if one != "model"]
     specs = [
         settle(arm, sparsity=sparsity)
@@ -250,7 +251,7 @@ def _executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[D
         with cluster(options.cluster) as executor:
             yield lambda spec: executor.submit(solve, spec)
         return
-    with _store() as store, threads(Library(local=True), store) as submit:
+    with _store() as store, threads(Library(EVERYTHING), store) as submit:
         yield submit
 
 

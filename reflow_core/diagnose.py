@@ -20,6 +20,7 @@ from reflow_core.criteria import criteria
 from reflow_core.data.images import Images, ImageSet
 from reflow_core.errors import ReflowError
 from reflow_core.library import Library, Network
+from reflow_core.models.info import NetworkInfo
 from reflow_core.patterns import UNSTRUCTURED
 from reflow_core.private import hookable, private_copy
 from reflow_core.probes import PROBED, Observation, observe
@@ -27,7 +28,7 @@ from reflow_core.pruner import Pruned, Pruner
 from reflow_core.pruning import Masks, install, kept_sample, sparsity_of
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.result import Diagnosis, Layer, finite
-from reflow_core.spec import CALIBRATION, DEFAULTS, Spec
+from reflow_core.spec import CALIBRATION, DEFAULTS, Spec, parted
 from reflow_core.updates import updates
 from reflow_core.watch import Watch, ignore
 
@@ -202,6 +203,8 @@ class Bench:
         asked, there = self.spec.calibration_images, len(self.images.train)
         if self.spec.repair != "none" and 0 < there < asked:
             yield f"{asked} calibration images were asked for; the data have {there}."
+        if "calibration_view" not in idle(self.spec) and self.spec.calibration_view == "train":
+            yield from view_notes(self.spec.model, self.network.info)
         if self.evaluation.labels is None:
             yield "The images have no labels, so accuracy is not available; histograms and ratios work."
         elif (right := self.right(observed["dense"])) < HARDLY / len(self.images.classes):
@@ -212,6 +215,20 @@ class Bench:
         for arm, observation in observed.items():
             if not observation.answers.finite:
                 yield f"The {arm} network puts out NaN or infinity for some images."
+
+
+def view_notes(model: str, info: NetworkInfo) -> Iterator[str]:
+    """What is only assumed of the images that training saw: statistics should come from the like of them."""
+    if not info.train_view:
+        yield (
+            "Nobody said how training augmented its images, so clean ones calibrate, which can cost points: if you "
+            "know it, choose the calibration view (cifar, imagenet, affine)."
+        )
+    elif parted(model)[1]:
+        yield (
+            f"The checkpoint is taken to be trained as {info.name} was, on images of the view {info.train_view!r}: if "
+            "it was not, choose another calibration view."
+        )
 
 
 def layers(anatomy: Anatomy, masks: Masks, observed: Mapping[str, Observation]) -> tuple[Layer, ...]:

@@ -15,11 +15,15 @@ import platformdirs
 import torch
 from torch import Tensor, nn
 
-from reflow_core.data import cifar10, imagenette
+from reflow_core.access import CLOSED, Access
 from reflow_core.data.archive import unpack
+from reflow_core.data.cifar import CIFAR10, CIFAR100
+from reflow_core.data.classes import fitted
 from reflow_core.data.digits import digits
 from reflow_core.data.folder import image_folder, npz
+from reflow_core.data.imagenette import Imagenette
 from reflow_core.data.images import ImageSet
+from reflow_core.data.public import PublicSet
 from reflow_core.download import fetch
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.memo import Memo
@@ -33,9 +37,9 @@ from reflow_core.watch import Watch, ignore
 
 SHIPPED = Path(__file__).resolve().parent.parent / "assets" / "networks"
 SELECTION_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
+VISIT_BYTES = 4 << 20  # the same, of one visitor's uploads
 PICTURES = (".zip", ".npz")
-DOWNLOADS: dict[str, Any] = {"cifar10": cifar10, "imagenette": imagenette}
-DATA_NAMES = ("digits", *DOWNLOADS)
+PUBLIC: dict[str, PublicSet] = {each.name: each for each in (CIFAR10, CIFAR100, Imagenette())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,15 @@ def weights_folder() -> Path:
 class Library:
     """Networks and images by name.
 
-    A model's name is that of an architecture, or ARCHITECTURE@CHECKPOINT for other weights than its own. `local`:
-    whether checkpoints and a spec's `data` may be paths on this machine; never allowed for text that comes from a URL.
-    `uploads`: one visitor's files, which names may point to. `shared`: the library to ask for all that is no upload.
+    A model's name is that of an architecture, or ARCHITECTURE@CHECKPOINT for other weights than its own. `access`: what
+    checkpoints and a spec's `data` may be besides. `uploads`: one visitor's files, which names may point to. `shared`:
+    the library to ask for all that is no upload.
     """
 
-    def __init__(self, local: bool = False, uploads: Uploads | None = None, shared: Library | None = None) -> None:
-        self._local, self._uploads, self._shared = local, uploads, shared
+    def __init__(self, access: Access = CLOSED, uploads: Uploads | None = None, shared: Library | None = None) -> None:
+        self.access, self._uploads, self._shared = access, uploads, shared
         self._memo = Memo(size=8)
-        selections = Memo(16, SELECTION_BYTES, held)
+        selections = Memo(16, SELECTION_BYTES if shared is None else VISIT_BYTES, held)
         self._shelves = {"facts": Memo(size=64), "selections": selections, "gradients": Memo(size=1)}
 
     def network(self, name: str) -> Network:
@@ -109,16 +113,17 @@ class Library:
         """What is known of an architecture. Raises ReflowError for an unknown name, and for code where it is closed."""
         if not is_own(architecture):
             return find(architecture)
-        if not self._local:
+        if not self.access.code:
             raise ReflowError(f"{architecture!r} is code on the server, which is closed here; use the command line.")
-        return own(architecture)
+        place, _, function = architecture.rpartition(":")
+        return own(f"{self.access.path(place) if place.endswith('.py') else place}:{function}")
 
     def _checkpoint(self, name: str) -> tuple[Path, str]:
         if is_upload(name):
             return self._uploaded(name), "The uploaded checkpoint"
-        if not self._local:
+        if (path := self.access.path(name)) is None:
             raise ReflowError(f"Checkpoint {name!r} is a path, and paths are closed here; upload the file instead.")
-        return Path(name), f"The checkpoint {Path(name).name!r}"
+        return path, f"The checkpoint {path.name!r}"
 
     def _uploaded(self, token: str) -> Path:
         if self._uploads is None:
@@ -128,17 +133,13 @@ class Library:
     def _open(self, name: str, info: NetworkInfo) -> ImageSet:
         if name == "digits":
             return fitted(digits(), info)
-        if name == "cifar10":
-            return fitted(cifar10.cifar10(cache_folder()), info)
-        if name == "imagenette":
-            return image_folder(imagenette.folder(cache_folder()), info)
+        if name in PUBLIC:
+            return PUBLIC[name].open(cache_folder(), info)
         if is_upload(name):
             return pictures(self._uploaded(name), info)
-        if self._local and Path(name).is_dir():
-            return image_folder(Path(name), info)
-        if self._local and Path(name).is_file():
-            return pictures(Path(name), info)
-        raise unknown("data", name, DATA_NAMES)
+        if (path := self.access.path(name)) is None or not path.exists():
+            raise unknown("data", name, ["digits", *PUBLIC])
+        return image_folder(path, info) if path.is_dir() else pictures(path, info)
 
 
 def held(value: object) -> int:
@@ -191,13 +192,6 @@ def pictures(path: Path, info: NetworkInfo) -> ImageSet:
         return image_folder(unpack(path, Path(folder)), info, path.name)
 
 
-def fitted(images: ImageSet, info: NetworkInfo) -> ImageSet:
-    """The images unchanged if the network can read them. Raises ReflowError where size or classes differ."""
-    if tuple(images.test.pixels.shape[2:]) != info.stored or images.classes != info.classes:
-        raise ReflowError(f"{info.name} was not trained on {images.name!r}; use data={info.data} or 'auto'.")
-    return images
-
-
 def missing(model: str, data: str = "auto") -> list[str]:
     """What `download` has to fetch before this model runs on these data: its weights, its images, or nothing."""
     architecture, checkpoint = parted(model)
@@ -205,7 +199,7 @@ def missing(model: str, data: str = "auto") -> list[str]:
         return []
     info = find(architecture)
     name = info.data if data == "auto" else data
-    absent = [name] if name in DOWNLOADS and not DOWNLOADS[name].present(cache_folder()) else []
+    absent = [name] if name in PUBLIC and not PUBLIC[name].present(cache_folder()) else []
     if checkpoint or info.download is None or (weights_folder() / info.download.filename).is_file():
         return absent
     return [architecture, *absent]
@@ -213,23 +207,23 @@ def missing(model: str, data: str = "auto") -> list[str]:
 
 def size_of(name: str) -> int:
     """About how many bytes `download` fetches for a name."""
-    if name in DOWNLOADS:
-        return int(DOWNLOADS[name].BYTES)
+    if name in PUBLIC:
+        return PUBLIC[name].bytes
     source = find(name).download
     return 0 if source is None else source.size
 
 
 def downloads() -> list[str]:
     """What `download` knows: networks with public weights, and image sets."""
-    return [*(name for name, info in known().items() if info.download is not None), *DOWNLOADS]
+    return [*(name for name, info in known().items() if info.download is not None), *PUBLIC]
 
 
 def download(name: str, watch: Watch = ignore) -> None:
     """Fetch a model's weights, or an image set by name. Raises ReflowError."""
     if name not in downloads():
         raise unknown("download", name, downloads())
-    if name in DOWNLOADS:
-        DOWNLOADS[name].download(cache_folder(), watch)
+    if name in PUBLIC:
+        PUBLIC[name].download(cache_folder(), watch)
         return
     source = find(name).download
     assert source is not None

@@ -64,7 +64,7 @@ def preflight(spec: Spec, source: Library) -> Preflight:
 
 
 def measured(network: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
-    """One image; where it passes in no time, the average one of a few, or of as many as a batch has."""
+    """The quickest pass of one image; where that takes no time, of a few, or of as many as a batch has."""
     private, largest, example = hookable(network), 0, inputs(slice(0, 1))
 
     def look(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
@@ -76,10 +76,12 @@ def measured(network: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
     with torch.inference_mode():
         with hooked(private, after=dict.fromkeys(leaves, look)), FlopCounterMode(display=False) as counter:
             private(example)
-        seconds = passed(private, example)
-        for size in (FEW, BATCH):
-            if 3 * size * seconds < WARM_UP_S:
-                seconds = min(passed(private, inputs(slice(0, size))) for _ in range(3))
+        spent = seconds = passed(private, example)
+        for size in (1, 1, FEW, FEW, BATCH, BATCH):
+            if spent + size * seconds > WARM_UP_S:
+                break
+            again = passed(private, inputs(slice(0, size)))
+            seconds, spent = min(seconds, again), spent + size * again
     return Measured(counter.get_total_flops() // 2, seconds, largest)
 
 

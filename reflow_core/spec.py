@@ -14,7 +14,7 @@ from reflow_core.errors import ReflowError, unknown
 MAX_SPARSITY = 0.99
 STATISTICS = ("population", "pooled", "batch_mean", "ema")
 CALIBRATION = ("calibration_images", "calibration_view", "calibration_skew")  # which images calibrate
-CALIBRATION_VIEWS = ("train", "eval", "cifar", "imagenet", "affine")
+CALIBRATION_VIEWS = ("train", "eval", "cifar", "imagenet", "affine", "custom")
 PATTERNS = ("unstructured", "2:4", "1:4", "4:8")
 EXCLUDES = ("none", "first", "classifier", "both")
 
@@ -28,7 +28,8 @@ class Spec:
     channels, which fixes the sparsity). `sparsity`: fraction of the weights that may be pruned set to zero, 0 to 0.99.
     `layer_sparsity`: for the allocation "custom", as "conv1:0.5,linear:0.9"; other layers get `sparsity`. `exclude`:
     layers that stay dense, the first convolution, the classifier, both or none. `statistics`: how REFLOW estimates
-    moments. `calibration_view`: "train" (augmented as in the model's own training), "eval" (clean) or a view by name.
+    moments. `calibration_view`: "train" (augmented as in the model's own training), "eval" (clean), a view by name, or
+    "custom" (of the model's own code).
     `calibration_batch`: images a batch where `statistics` depends on it. `calibration_skew`: share of the calibration
     images that come from one class, beyond a fair draw. `calibration_images`, `evaluation_images`: how many to use at
     most. `seed`: draws the images, the augmentation and random scores.

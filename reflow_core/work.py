@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from reflow_core.access import EVERYTHING
 from reflow_core.diagnose import diagnose
 from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.library import Library
@@ -60,7 +61,7 @@ def solve(spec: Spec) -> Diagnosis:
 @functools.cache
 def _mine() -> tuple[Library, Store]:
     prepare(1)
-    return Library(local=True), Store()
+    return Library(EVERYTHING), Store()
 
 
 @contextmanager
@@ -131,14 +132,15 @@ class Home:
 
 @dataclass(eq=False)
 class Job:
-    """One spec in the pool. `progress`: (stage, done, total) of the moment."""
+    """One spec in the pool. `progress`: (stage, done, total) of the moment. `began`: when, if it has."""
 
     spec: Spec
     background: bool
     wanted: Callable[[], bool]
     home: Home
     future: Future[Diagnosis] = field(default_factory=Future)
-    progress: tuple[str, int, int] = ("queued", 0, 1)
+    progress: tuple[str, int, int] = ("load", 0, 1)
+    began: float | None = None
     cancelled: bool = False
 
     def cancel(self) -> None:
@@ -185,6 +187,12 @@ class Pool:
             self._changed.notify_all()
         return job
 
+    def ahead(self, job: Job) -> int:
+        """How many wait before a job that waits."""
+        with self._changed:
+            queue = self._queues[job.background]
+            return queue.index(job) if job in queue else 0
+
     def attend(self) -> None:
         """A person is at work: the background keeps still for a moment."""
         self._quiet_until = time.monotonic() + QUIET_S
@@ -219,7 +227,7 @@ class Pool:
         return max(0.0, self._quiet_until - time.monotonic())
 
     def _run(self, job: Job) -> None:
-        again = False
+        again, job.began = False, time.monotonic()
         try:
             job.future.set_result(answer(job.spec, job.home.library, job.home.store, self._watch(job)))
         except _StepAside:

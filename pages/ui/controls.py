@@ -93,6 +93,8 @@ def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:
     trained_on = find(model if model in known() else str(DEFAULTS["model"])).data
     offered: dict[str, Collection[str]] = {"model": list(known()), "data": ("auto", trained_on)}
     offered |= {"similarity": list(SIMILARITIES)}
+    if parameters.get("calibration_view") == "custom":
+        offered["calibration_view"] = views_offered()
     offered |= {registry.kind: registry.names() for registry in (criteria, updates, allocations, repairs)} | dict(own)
     for name, choices in offered.items():
         problems += unknown_in_link(name, choices)
@@ -136,10 +138,12 @@ def made_of(info: NetworkInfo) -> str:
 
 
 def _brought(model: str) -> dict[str, object]:
-    """What the visitor brings: other weights for the architecture, other images. They end with the session."""
+    """What the visitor brings: a network, other weights for it, other images. Uploads end with the session."""
     with st.expander("Bring your own"):
+        named = _on_the_server()
+        architecture = named.get("model", model)
         weights = st.file_uploader(
-            f"Weights for {model}",
+            f"Weights for {architecture}",
             [suffix.removeprefix(".") for suffix in CHECKPOINTS],
             help="A state dict (tensors only). The number of classes is read from the classifier. Yours alone: it is "
             "deleted when you leave.",
@@ -153,15 +157,36 @@ def _brought(model: str) -> dict[str, object]:
             "leave.",
             key="images",
         )
-    found: dict[str, object] = {}
     try:
         if weights is not None:
-            found["model"] = f"{model}@{lab().visit().token(weights.file_id, weights.name, weights, CHECKPOINTS)}"
+            token = lab().visit().token(weights.file_id, weights.name, weights, CHECKPOINTS)
+            named["model"] = f"{architecture}@{token}"
         if images is not None:
-            found["data"] = lab().visit().token(images.file_id, images.name, images, PICTURES)
+            named["data"] = lab().visit().token(images.file_id, images.name, images, PICTURES)
     except ReflowError as error:
         st.error(str(error), icon=":material/error:")
-    return found
+    return dict(named)
+
+
+def _on_the_server() -> dict[str, str]:
+    """What lies on the server and may be named where its owner opened it; never taken from a link."""
+    access = lab().public.library.access
+    named: dict[str, str] = {}
+    if access.root is not None:
+        named["data"] = st.text_input(
+            "Images on the server",
+            help=f"A folder, .zip or .npz below {access.root.name!r}, which the owner of this server opened.",
+            placeholder="pictures/val",
+            key="server_data",
+        )
+    if access.code:
+        named["model"] = st.text_input(
+            "Your own network",
+            help="FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION; the function returns a torch.nn.Module.",
+            placeholder="my_net.py:build",
+            key="server_code",
+        )
+    return {name: value.strip() for name, value in named.items() if value.strip()}
 
 
 def _pruning(without: Collection[str]) -> dict[str, object]:
@@ -245,9 +270,9 @@ def _calibration(without: Collection[str], reads: Collection[str]) -> dict[str, 
         "calibration_images": _count("calibration_images", "Calibration images", "Training images it may look at."),
         "calibration_view": st.selectbox(
             "Calibration view",
-            CALIBRATION_VIEWS,
-            help="train: augmented as in training. eval: clean. Statistics should come from what training saw; clean "
-            "images shift them.",
+            views_offered(),
+            help="train: augmented as in the network's own training. eval: clean. For your own weights choose what "
+            "their training saw: statistics from other images are shifted.",
             key="calibration_view",
             bind="query-params",
         ),
@@ -262,6 +287,12 @@ def _calibration(without: Collection[str], reads: Collection[str]) -> dict[str, 
     if "calibration_batch" in reads and chosen["statistics"] != "population":
         chosen["calibration_batch"] = _count("calibration_batch", "Calibration batch", "Images a batch.")
     return chosen
+
+
+def views_offered() -> list[str]:
+    """Views to calibrate with; "custom" is a view of a network's own code, which has to be allowed."""
+    code = lab().public.library.access.code
+    return [name for name in CALIBRATION_VIEWS if code or name != "custom"]
 
 
 def _evaluation() -> dict[str, object]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from reflow_core.access import Access
 from reflow_core.library import Library
 from reflow_core.machine import keep_for_good
 from reflow_core.memo import Memo
@@ -21,13 +25,12 @@ from reflow_core.store import Store, key_of
 from reflow_core.study import Point, point
 from reflow_core.sweep import Sweep, scrub
 from reflow_core.uploads import Uploads, concerns
-from reflow_core.work import Home, Pool
+from reflow_core.work import Home, Job, Pool
 
-VISIT = "_visit"
 POLL_S = 0.1
 SOON_S = 1.0  # what is done so soon needs no progress bar
+SOON_OVER_S = 2.0  # what is left of a computation and not worth saying
 STAGES = {
-    "queued": "Waiting for a free worker",
     "load": "Loading",
     "dense": "Dense network",
     "pruned": "Pruned network",
@@ -37,6 +40,15 @@ STAGES = {
     "calibrate": "Repairing",
     "repaired": "Repaired network",
 }
+
+
+def granted(arguments: Sequence[str]) -> Access:
+    """What the person who started the server opened: `streamlit run app.py -- --data-root FOLDER --allow-code`."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--allow-code", action="store_true")
+    options, _ = parser.parse_known_args(arguments)
+    return Access(options.data_root, options.allow_code)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +72,10 @@ class Visit:
         home = Home(Library(uploads=uploads, shared=shared), Store(uploads.folder))
         return cls(uploads, home, Memo(size=8), Memo(size=8))
 
+    def close(self) -> None:
+        """Delete every file of the visit, the results made from it too."""
+        self.uploads.close()
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -71,15 +87,11 @@ class Lab:
 
     def home(self, spec: Spec) -> Home:
         """Where a spec is at home: in this visit if it needs what the visitor brought, else with all others."""
-        visit: Visit | None = st.session_state.get(VISIT)
-        return visit.home if visit is not None and concerns(spec.model, spec.data) else self.public
+        return self.visit().home if concerns(spec.model, spec.data) else self.public
 
     def visit(self) -> Visit:
         """This visitor's own corner, opened with the first file; it ends with the session."""
-        if VISIT not in st.session_state:
-            st.session_state[VISIT] = Visit.opened(self.public.library)
-        visit: Visit = st.session_state[VISIT]
-        return visit
+        return _visit(self.public.library)
 
     def scrub(self, spec: Spec, at_once: bool = True) -> Sweep[dict[str, Any]]:
         """The sweep over all sparsities of a spec, shared by all who look at it; begun `at_once` or when asked to."""
@@ -128,23 +140,40 @@ class Lab:
         return found
 
     def _wait(self, spec: Spec, home: Home, slot: DeltaGenerator) -> Diagnosis:
-        begun, job = time.monotonic(), self.pool.submit(spec, home=home)
+        expected, asked, shown = self.preflight(spec).seconds, time.monotonic(), None
+        job = self.pool.submit(spec, home=home)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
-                if time.monotonic() - begun > SOON_S:
-                    stage, done, total = job.progress
-                    slot.progress(done / max(total, 1), f"{STAGES.get(stage, stage)} …")
+                if time.monotonic() - asked > SOON_S and (now := self._told(job, expected)) != shown:
+                    shown = now
+                    slot.progress(*shown)
                 wait([job.future], timeout=POLL_S)
             return job.future.result()
         finally:
             job.cancel()
             slot.empty()
 
+    def _told(self, job: Job, expected: float) -> tuple[float, str]:
+        """How far a job is: a share of its stage, and a sentence."""
+        if job.began is None:
+            ahead = self.pool.ahead(job)
+            return 0.0, f"Waiting for a free worker, {ahead} before you …" if ahead else "Waiting for a free worker …"
+        stage, done, total = job.progress
+        count = f": {done} of {total}" if total > 1 else ""
+        left = expected - (time.monotonic() - job.began)
+        rest = f", about {left:.0f} s left" if left > SOON_OVER_S else " …"
+        return done / max(total, 1), f"{STAGES.get(stage, stage)}{count}{rest}"
+
+
+@st.cache_resource(scope="session", on_release=Visit.close, show_spinner=False)
+def _visit(_shared: Library) -> Visit:
+    return Visit.opened(_shared)
+
 
 @st.cache_resource(show_spinner="Opening the lab …")
 def lab() -> Lab:
     """Opened once a server."""
-    library, store = Library(), Store()
+    library, store = Library(granted(sys.argv[1:])), Store()
     keep_for_good()
     return Lab(Home(library, store), Pool(library, store), Memo(size=32))

@@ -52,8 +52,9 @@ def need(spec: Spec) -> None:
 
 def agree(spec: Spec) -> None:
     """Stops the page with the price of a long computation until the person agrees to it, once for all sparsities."""
-    if lab().known(spec) or (plan := lab().preflight(spec)).seconds < LONG_S:
-        return
+    with st.spinner("Loading and measuring …"):
+        if lab().known(spec) or (plan := lab().preflight(spec)).seconds < LONG_S:
+            return
     asked = spec.replace(sparsity=0.0)
     if asked in st.session_state.setdefault(AGREED, set()):
         return

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
+from reflow_core.data.images import Images, ImageSet
 from reflow_core.errors import ReflowError
 from reflow_core.models.info import NetworkInfo
 from reflow_core.models.zoo import synsets
@@ -49,6 +52,18 @@ def match(found: tuple[str, ...], info: NetworkInfo, place: str) -> Match:
         f"{place!r} has {len(found)} classes of which the model does not know {', '.join(strange[:3])}; it knows "
         f"{', '.join(info.classes[:10])}{' …' if len(info.classes) > 10 else ''}."
     )
+
+
+def fitted(images: ImageSet, info: NetworkInfo) -> ImageSet:
+    """The images with the network's classes. Raises ReflowError where their size or their classes do not fit."""
+    if tuple(images.test.pixels.shape[2:]) != info.stored:
+        raise ReflowError(f"{info.name} was not trained on {images.name!r}; use data={info.data} or 'auto'.")
+    matched = match(images.classes, info, images.name)
+    order = torch.tensor(matched.order)
+    train, test = (
+        Images(part.pixels, None if part.labels is None else order[part.labels]) for part in (images.train, images.test)
+    )
+    return ImageSet(images.name, train, test, matched.classes, (*images.notes, *matched.notes))
 
 
 def names(classes: tuple[str, ...]) -> Mapping[str, int]:

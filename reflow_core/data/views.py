@@ -7,14 +7,17 @@ A view takes uint8 pixels (N, 3, h, w), the network's (H, W) and a generator, an
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from reflow_core.errors import ReflowError
 from reflow_core.registry import Info, Registry
 
+DRAWING = threading.Lock()  # a person's own view draws from the generator that all threads share
 Size = tuple[int, int]
 View = Callable[[Tensor, Size, Generator], Tensor]
 views: Registry[View] = Registry("view")
@@ -83,3 +86,19 @@ def window(picture: Tensor, generator: Generator) -> Tensor:
             top, left = int(draw[2] * (height - high + 1)), int(draw[3] * (width - wide + 1))
             return picture[None, :, top : top + high, left : left + wide].float()
     return picture[None].float()
+
+
+def custom(function: Callable[[Tensor], Tensor]) -> View:
+    """A view made of a person's own function of one picture; what it draws at random follows the generator."""
+
+    def view(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
+        with DRAWING, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            seen = [function(picture) for picture in pixels]
+        for one in seen:
+            if not isinstance(one, Tensor) or not one.is_floating_point() or one.shape != (3, *size):
+                told = f"{one.dtype} {tuple(one.shape)}" if isinstance(one, Tensor) else type(one).__name__
+                raise ReflowError(f"train_view returned {told}; it must return floats of shape {(3, *size)} in 0 to 1.")
+        return torch.stack(seen) if seen else torch.zeros(0, 3, *size)
+
+    return view

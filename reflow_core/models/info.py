@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Triple = tuple[float, float, float]
@@ -56,14 +56,22 @@ def facts_of(network: nn.Module) -> Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnView:
+    """A person's own augmentation, uint8 (3, h, w) -> floats (3, H, W) in 0 to 1; `source` stands for its code."""
+
+    function: Callable[[Tensor], Tensor]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkInfo:
     """One named network.
 
     `build`: a number of classes -> the network. `data`: the image set it was trained on. `train_view`: the augmentation
-    that training saw, "" where nobody said. `mean`, `std`: the normalisation after the view, per channel of pixels in
-    0 to 1. `size`: (H, W) of its input. `resize`: the shorter side before the central crop of `size`, None for
-    the crop's own. `download`: None where the weights ship in assets/networks. `collapse_at`: a sparsity (fraction) at
-    which magnitude pruning has brought it down, a good place to start looking.
+    that training saw, "" where nobody said, "custom" where it is `own_view`. `mean`, `std`: the normalisation after the
+    view, per channel of pixels in 0 to 1. `size`: (H, W) of its input. `resize`: the shorter side before the central
+    crop of `size`, None for the crop's own. `download`: None where the weights ship in assets/networks. `collapse_at`:
+    a sparsity (fraction) at which magnitude pruning has brought it down, a good place to start looking.
     """
 
     name: str
@@ -81,6 +89,7 @@ class NetworkInfo:
     resize: int | None = None
     interpolation: str = "bilinear"
     facts: Facts | None = None
+    own_view: OwnView | None = None
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -89,4 +98,5 @@ class NetworkInfo:
 
     def seeing(self) -> str:
         """All that decides what the network sees of an image, as text for a hash."""
-        return f"{self.mean}{self.std}{self.size}{self.resize}{self.interpolation}{self.train_view}"
+        source = "" if self.own_view is None else self.own_view.source
+        return f"{self.mean}{self.std}{self.size}{self.resize}{self.interpolation}{self.train_view}{source}"

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from reflow_core.errors import ReflowError
-from reflow_core.models.info import IMAGENET_MEAN, IMAGENET_STD, NetworkInfo
+from reflow_core.models.info import IMAGENET_MEAN, IMAGENET_STD, NetworkInfo, OwnView
 
 SEEING = ("classes", "size", "resize", "mean", "std", "interpolation", "train_view")
 
@@ -32,15 +32,16 @@ def own(name: str) -> NetworkInfo:
 
     FUNCTION takes no argument, or the number of classes, and returns a torch.nn.Module, with its weights loaded or
     with a checkpoint to be named behind "@". How the network sees its images stands in a dict REFLOW beside it, with
-    any of `classes` (names or a number), `size` (H, W), `resize`, `mean`, `std`, `interpolation`, `train_view`;
-    without it ImageNet's normalisation at 224x224 is taken, and the training view counts as unknown.
+    any of `classes` (names or a number), `size` (H, W), `resize`, `mean`, `std`, `interpolation`, `train_view` (a
+    view's name, or a function of one picture, uint8 (3, h, w) -> floats (3, H, W) in 0 to 1, such as a transform of
+    torchvision); without it ImageNet's normalisation at 224x224 is taken, and the training view counts as unknown.
     """
     place, _, function = name.rpartition(":")
     module = _imported(place)
     build = getattr(module, function, None)
     if not callable(build):
         raise ReflowError(f"{place!r} has no function {function!r}; name one that returns a torch.nn.Module.")
-    return _described(name, build, getattr(module, "REFLOW", {}))
+    return _described(name, build, getattr(module, "REFLOW", {}), module.__name__)
 
 
 def _imported(place: str) -> ModuleType:
@@ -63,12 +64,12 @@ def _imported(place: str) -> ModuleType:
         raise ReflowError(f"Importing {place!r} failed: {type(error).__name__}: {error}.") from error
 
 
-def _described(name: str, function: Callable[..., Any], seeing: Mapping[str, Any]) -> NetworkInfo:
+def _described(name: str, function: Callable[..., Any], seeing: Mapping[str, Any], source: str) -> NetworkInfo:
     if strange := [key for key in seeing if key not in SEEING]:
         raise ReflowError(f"REFLOW beside {name!r} has {strange[0]!r}; it may have {', '.join(SEEING)}.")
     classes = seeing.get("classes", 1000)
     names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(map(str, classes))
-    size = tuple(seeing.get("size", (224, 224)))
+    size, view = tuple(seeing.get("size", (224, 224))), seeing.get("train_view", "")
 
     def build(count: int = len(names)) -> nn.Module:
         built = function(count) if inspect.signature(function).parameters else function()
@@ -78,10 +79,10 @@ def _described(name: str, function: Callable[..., Any], seeing: Mapping[str, Any
 
     return NetworkInfo(
         name=name,
-        title=f"{name}, your own code",
+        title=f"{Path(name).name}, your own code",
         build=build,
         data="",
-        train_view=str(seeing.get("train_view", "")),
+        train_view="custom" if callable(view) else str(view),
         mean=tuple(seeing.get("mean", IMAGENET_MEAN)),
         std=tuple(seeing.get("std", IMAGENET_STD)),
         size=(int(size[0]), int(size[1])),
@@ -90,4 +91,5 @@ def _described(name: str, function: Callable[..., Any], seeing: Mapping[str, Any
         collapse_at=0.8,
         resize=seeing.get("resize", 256 if size == (224, 224) else None),
         interpolation=str(seeing.get("interpolation", "bilinear")),
+        own_view=OwnView(view, source) if callable(view) else None,
     )

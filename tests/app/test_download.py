@@ -14,14 +14,16 @@ import pytest
 import torch
 
 from reflow_core import Library, Spec, diagnose
-from reflow_core.data import cifar10
-from reflow_core.library import download, missing
+from reflow_core.access import EVERYTHING
+from reflow_core.data.cifar import CIFAR10, CIFAR100, Archive
+from reflow_core.library import PUBLIC, download, missing
 from reflow_core.models.catalogue import CIFAR10_CLASSES, catalogue, find
 from reflow_core.vision import torchvision
 from tests.app.test_pages import open_app
 
 MODEL = "resnet20-cifar10"
 IMAGES_A_BATCH = 40
+FINE = tuple(f"kind {number:02}" for number in range(100))
 
 
 @pytest.fixture
@@ -39,26 +41,28 @@ def mirror(tmp_path: Path, serve: Callable[[Path], str], monkeypatch: pytest.Mon
         find(MODEL).download, url=f"{address}/{weights.name}", sha256=digest("sha256", weights)[:8]
     )
     monkeypatch.setitem(catalogue, MODEL, dataclasses.replace(find(MODEL), download=source))
-    archive = plant(folder, monkeypatch)
-    monkeypatch.setattr(cifar10, "URL", f"{address}/{archive.name}")
-    monkeypatch.setattr(cifar10, "SHA256", digest("sha256", archive))
+    for kind, classes in ((CIFAR10, CIFAR10_CLASSES), (CIFAR100, FINE)):
+        archive = plant(kind, classes, folder, monkeypatch)
+        planted = dataclasses.replace(kind, url=f"{address}/{archive.name}", sha256=digest("sha256", archive))
+        monkeypatch.setitem(PUBLIC, kind.name, planted)
 
 
-def plant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def plant(kind: Archive, classes: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An archive as torchvision expects it, with few images; its checksums are told to torchvision."""
-    dataset, generator = torchvision().datasets.CIFAR10, np.random.default_rng(0)
+    dataset, generator = getattr(torchvision().datasets, kind.kind), np.random.default_rng(0)
     inside = folder / dataset.base_folder
     inside.mkdir()
     for part in ("train_list", "test_list"):
         sums = []
         for name, _ in getattr(dataset, part):
             pixels = generator.integers(0, 256, (IMAGES_A_BATCH, 3072), dtype=np.uint8)
-            labels = [number % 10 for number in range(IMAGES_A_BATCH)]
-            (inside / name).write_bytes(pickle.dumps({"data": pixels, "labels": labels}))
+            labels = [number % len(classes) for number in range(IMAGES_A_BATCH)]
+            key = "labels" if kind is CIFAR10 else "fine_labels"
+            (inside / name).write_bytes(pickle.dumps({"data": pixels, key: labels}))
             sums.append([name, digest("md5", inside / name)])
         monkeypatch.setattr(dataset, part, sums)
     meta = inside / dataset.meta["filename"]
-    meta.write_bytes(pickle.dumps({dataset.meta["key"]: list(CIFAR10_CLASSES)}))
+    meta.write_bytes(pickle.dumps({dataset.meta["key"]: list(classes)}))
     monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": digest("md5", meta)})
     archive = folder / dataset.filename
     with tarfile.open(archive, "w:gz") as packed:
@@ -81,6 +85,17 @@ def test_a_downloaded_model_runs_on_torchvisions_cifar10(mirror: None) -> None:
     assert (len(images.train), len(images.test)) == (5 * IMAGES_A_BATCH, IMAGES_A_BATCH)
     found = diagnose(Spec(MODEL), Library())
     assert found.dense.n == IMAGES_A_BATCH and found.classes == CIFAR10_CLASSES
+
+
+def test_a_checkpoint_of_a_hundred_classes_runs_on_torchvisions_cifar100(mirror: None, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "hundred.pt"
+    torch.save(find(MODEL).build(100).state_dict(), checkpoint)
+    spec = Spec(f"{MODEL}@{checkpoint}", "cifar100")
+    assert missing(spec.model, spec.data) == ["cifar100"]
+    download("cifar100")
+    assert not missing(spec.model, spec.data)
+    found = diagnose(spec, Library(EVERYTHING))
+    assert found.classes == FINE and found.dense.n == IMAGES_A_BATCH
 
 
 def test_the_page_downloads_on_a_click_and_shows_the_model(mirror: None) -> None:

@@ -22,6 +22,7 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.access import EVERYTHING
 from reflow_core.allocations import Budget
 from reflow_core.anatomy import anatomy
 from reflow_core.machine import cores, prepare
@@ -77,7 +78,7 @@ def subject(folder: Path) -> tuple[Library, Spec]:
         pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
         np.savez(data, test_images=pixels, train_images=pixels)
     model = f"resnet20-cifar10@{weights}"
-    return Library(local=True), Spec(model, str(data), calibration_images=IMAGES, evaluation_images=IMAGES)
+    return Library(EVERYTHING), Spec(model, str(data), calibration_images=IMAGES, evaluation_images=IMAGES)
 
 
 def bare(network: nn.Module, inputs: Tensor) -> None:

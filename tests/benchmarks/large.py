@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.access import EVERYTHING
 from reflow_core.library import weights_folder
 from reflow_core.machine import prepare
 from reflow_core.models.zoo import zoo
@@ -46,7 +47,7 @@ def _measure(folder: Path) -> None:
     torch.save(info.build(1000).state_dict(), weights_folder() / info.download.filename)  # type: ignore[union-attr]
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 256, 256, 3), dtype=np.uint8)
     np.savez(folder / "images.npz", test_images=pixels, train_images=pixels)
-    library = Library(local=True)
+    library = Library(EVERYTHING)
     spec = Spec(NAME, str(folder / "images.npz"), evaluation_images=IMAGES, calibration_images=IMAGES)
     network = library.network(NAME).module
     weights = sum(tensor.nbytes for tensor in network.parameters())

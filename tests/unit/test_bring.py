@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.access import EVERYTHING
 from reflow_core.errors import ReflowError
 from reflow_core.library import weights_folder
 from reflow_core.models.catalogue import find
@@ -64,7 +65,7 @@ def test_every_way_in_gives_the_same_accuracies(
     code.write_text(CODE.format(classes=info.classes, blocks=(depth - 2) // 6))
     models = {"registry": name, "path": f"{name}@{planted}", "code": f"{code}:network@{planted}"}
     ways = [("registry", "npz"), ("path", "folder"), ("code", "zip"), ("registry", "folder")]
-    library, found = Library(local=True), {}
+    library, found = Library(EVERYTHING), {}
     for model, data in ways[: 4 if depth == 20 else 3]:
         spec = Spec(models[model], images[data], evaluation_images=300, calibration_images=64)
         result = diagnose(spec, library)
@@ -80,13 +81,13 @@ def test_every_way_in_gives_the_same_accuracies(
 def test_a_checkpoint_for_another_number_of_classes_is_understood(images: dict[str, str], tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(find("resnet20-cifar10").build(3).state_dict(), tmp_path / "three.pt")
-    network = Library(local=True).network(f"resnet20-cifar10@{tmp_path / 'three.pt'}")
+    network = Library(EVERYTHING).network(f"resnet20-cifar10@{tmp_path / 'three.pt'}")
     assert network.info.classes == ("0", "1", "2")
     for name in ("ant", "bee", "wasp"):
         (tmp_path / "insects" / name).mkdir(parents=True)
         for number in range(4):
             Image.new("RGB", (40, 50), (60 * number, 99, 0)).save(tmp_path / "insects" / name / f"{number}.png")
-    found = diagnose(Spec(f"resnet20-cifar10@{tmp_path / 'three.pt'}", str(tmp_path / "insects")), Library(local=True))
+    found = diagnose(Spec(f"resnet20-cifar10@{tmp_path / 'three.pt'}", str(tmp_path / "insects")), Library(EVERYTHING))
     assert found.classes == ("ant", "bee", "wasp") and found.dense.n == 6
     assert any("half of the images" in note for note in found.notes)
 
@@ -104,7 +105,7 @@ def test_a_checkpoint_for_another_number_of_classes_is_understood(images: dict[s
 def test_code_that_does_not_work_is_said(code: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(code)
     with pytest.raises(ReflowError, match=said):
-        Library(local=True).network(f"{tmp_path / 'mine.py'}:network")
+        Library(EVERYTHING).network(f"{tmp_path / 'mine.py'}:network")
 
 
 def test_code_and_paths_are_closed_where_nobody_opened_them(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_hostile_zips_are_refused_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_text("no zip")
     for said, archive in attacks.items():
         with pytest.raises(ReflowError, match=said):
-            diagnose(Spec(data=str(archive)), Library(local=True))
+            diagnose(Spec(data=str(archive)), Library(EVERYTHING))
     assert not (tmp_path.parent.parent / "up.png").exists()
 
 
@@ -143,5 +144,5 @@ def test_a_picture_that_unpacks_to_a_wall_is_skipped_and_said(tmp_path: Path) ->
     for name, side in (("small", 20), ("wall", 9000)):
         (tmp_path / "test" / "3").mkdir(parents=True, exist_ok=True)
         Image.new("L", (side, side)).save(tmp_path / "test" / "3" / f"{name}.png")
-    found = diagnose(Spec(data=str(tmp_path)), Library(local=True))
+    found = diagnose(Spec(data=str(tmp_path)), Library(EVERYTHING))
     assert found.dense.n == 1 and any("1 broken image(s) skipped: wall.png" in note for note in found.notes)

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from reflow_core import Diagnosis, Library, Spec, diagnose
+from reflow_core.access import EVERYTHING
 from reflow_core.download import fetch
 from reflow_core.errors import ReflowError
 from reflow_core.library import Network
@@ -27,7 +28,7 @@ def state() -> dict[str, torch.Tensor]:
 
 
 def load(path: Path) -> Network:
-    return Library(local=True).network(f"resnet20-digits@{path}")
+    return Library(EVERYTHING).network(f"resnet20-digits@{path}")
 
 
 def test_a_checkpoint_loads_plain_wrapped_prefixed_and_as_safetensors(state: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
@@ -79,7 +80,7 @@ def test_another_architecture_names_the_keys_and_nan_names_the_tensor(state: dic
 def test_weights_that_do_not_belong_to_the_images_are_noted(state: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
     torch.save(state, tmp_path / "untrained.pt")
     untrained = Spec(f"resnet20-digits@{tmp_path / 'untrained.pt'}", evaluation_images=200, repair="none")
-    found = diagnose(untrained, Library(local=True))
+    found = diagnose(untrained, Library(EVERYTHING))
     assert any("hardly more than chance" in note for note in found.notes)
     assert not diagnose(Spec(evaluation_images=200, repair="none"), Library()).notes
 
@@ -92,7 +93,7 @@ def fill(folder: Path, count: int = 3) -> None:
 
 
 def look(folder: Path) -> Diagnosis:
-    return diagnose(Spec(data=str(folder)), Library(local=True))
+    return diagnose(Spec(data=str(folder)), Library(EVERYTHING))
 
 
 def test_an_image_folder_works_and_says_what_was_skipped_or_missing(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.access import EVERYTHING
 from reflow_core.library import weights_folder
 from reflow_core.models.info import NORMS
 from reflow_core.models.zoo import describe, synsets, zoo
@@ -71,7 +72,7 @@ def test_every_family_is_measured_or_listed(name: str, pictures: Path, monkeypat
         side = SMALL_SIZE.get(name, 64)
         monkeypatch.setitem(zoo(), name, dataclasses.replace(zoo()[name], size=(side, side), resize=side + 8))
     network = plant(name)
-    library = Library(local=True)
+    library = Library(EVERYTHING)
     spec = Spec(name, str(pictures), sparsity=0.3, evaluation_images=6, calibration_images=6)
     found = diagnose(spec, library)
     norms = {place: module for place, module in network.named_modules() if isinstance(module, NORMS)}

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.access import EVERYTHING
 from reflow_core.calibration import Calibration
 from reflow_core.pruning import PRUNABLE, prunable
 from reflow_core.repairs import NotApplicable, repairs
@@ -143,7 +144,7 @@ def test_with_nothing_pruned_every_weight_stays_where_it_was() -> None:
 def test_least_squares_on_the_public_resnet20(
     cifar_weights: Path, cifar_images: Path, sparsity: float, least: float
 ) -> None:
-    library = Library(local=True)
+    library = Library(EVERYTHING)
     asked = Spec(f"resnet20-cifar10@{cifar_weights}", str(cifar_images), sparsity=sparsity, repair="least-squares",
                  calibration_images=1024, evaluation_images=600)  # fmt: skip
     repaired = diagnose(asked, library).repaired

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reflow_core import Diagnosis, Library, Spec, diagnose
+from reflow_core.access import EVERYTHING
 from reflow_core.models.catalogue import find
 
 TABLE = {0.5: (0.98, 0.98, 0.71), 0.7: (0.98, 0.82, 0.30), 0.8: (1.02, 0.68, 0.17), 0.9: (0.99, 0.43, 0.032)}
@@ -53,7 +54,7 @@ def cifar(model: str, library: Library, images: Path, sparsity: float, view: str
 
 @pytest.fixture(scope="module")
 def public(cifar_weights: Path) -> functools.partial[Diagnosis]:
-    return functools.partial(cifar, f"resnet20-cifar10@{cifar_weights}", Library(local=True))
+    return functools.partial(cifar, f"resnet20-cifar10@{cifar_weights}", Library(EVERYTHING))
 
 
 @pytest.mark.parametrize("sparsity", TABLE)
