@@ -27,8 +27,8 @@ from reflow_core.library import SHIPPED
 from reflow_core.machine import prepare
 from reflow_core.sweep import pack
 from tests.benchmarks.core import Row
-from tests.benchmarks.visitor import Visitor
 from tests.e2e.browser import server
+from tests.e2e.visitor import Visitor
 
 MODEL = "resnet20-digits"
 VISITORS = 20

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -24,14 +24,20 @@ START_S = 60
 
 
 @contextmanager
-def server(cache: Path, script: Path = ROOT / "app.py", environment: dict[str, str] | None = None) -> Iterator[str]:
-    """Streamlit on a free loopback port with its own cache folder; yields its address."""
+def server(
+    cache: Path,
+    script: Path = ROOT / "app.py",
+    environment: dict[str, str] | None = None,
+    arguments: Sequence[str] = (),
+) -> Iterator[str]:
+    """Streamlit on a free loopback port with its own cache folder; yields its address. `arguments`: the script's."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     variables = os.environ | {"REFLOW_CACHE": str(cache), "TORCH_HOME": str(cache / "torch")} | (environment or {})
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
     command += ["--server.fileWatcherType", "none", "--server.address", "127.0.0.1", "--server.headless", "true"]
+    command += ["--", *arguments]
     log = (cache / "server.log").open("w")
     process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"

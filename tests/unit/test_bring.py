@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -114,35 +113,3 @@ def test_code_and_paths_are_closed_where_nobody_opened_them(tmp_path: Path) -> N
         Library().network(f"{tmp_path / 'mine.py'}:network")
     with pytest.raises(ReflowError, match="closed"):
         Library().network(f"resnet20-digits@{tmp_path / 'mine.pt'}")
-
-
-def pack(path: Path, *entries: tuple[zipfile.ZipInfo | str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in entries:
-            archive.writestr(name, content)
-    return path
-
-
-def test_hostile_zips_are_refused_with_a_sentence(tmp_path: Path) -> None:
-    link = zipfile.ZipInfo("test/3/link.png")
-    link.external_attr = 0o120777 << 16
-    attacks = {
-        "leaves": pack(tmp_path / "up.zip", ("../../up.png", b"x")),
-        "leaves the folder": pack(tmp_path / "absolute.zip", ("/etc/cron.d/up.png", b"x")),
-        "link": pack(tmp_path / "link.zip", (link, b"/etc/passwd")),
-        "times its size": pack(tmp_path / "bomb.zip", ("test/3/bomb.png", bytes(50_000_000))),
-        "not a readable zip": tmp_path / "text.zip",
-    }
-    (tmp_path / "text.zip").write_text("no zip")
-    for said, archive in attacks.items():
-        with pytest.raises(ReflowError, match=said):
-            diagnose(Spec(data=str(archive)), Library(EVERYTHING))
-    assert not (tmp_path.parent.parent / "up.png").exists()
-
-
-def test_a_picture_that_unpacks_to_a_wall_is_skipped_and_said(tmp_path: Path) -> None:
-    for name, side in (("small", 20), ("wall", 9000)):
-        (tmp_path / "test" / "3").mkdir(parents=True, exist_ok=True)
-        Image.new("L", (side, side)).save(tmp_path / "test" / "3" / f"{name}.png")
-    found = diagnose(Spec(data=str(tmp_path)), Library(EVERYTHING))
-    assert found.dense.n == 1 and any("1 broken image(s) skipped: wall.png" in note for note in found.notes)

@@ -21,7 +21,7 @@ XSRF = "_streamlit_xsrf"
 
 @dataclass
 class Visitor:
-    """One session. `widgets`: ids by label; `scope`: what the signal scope shows; `problems`: what went wrong."""
+    """One session. `widgets`: ids by label; `scope`: what the signal scope shows; `said`, `problems`: alerts and errors."""
 
     address: str
     socket: ClientConnection
@@ -31,6 +31,7 @@ class Visitor:
     states: dict[str, WidgetState] = field(default_factory=dict)
     scope: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     session: str = ""
     _answers: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     _finished: asyncio.Event = field(default_factory=asyncio.Event)
@@ -138,7 +139,9 @@ class Visitor:
         content = getattr(element, kind)
         if kind == "exception":
             self.problems.append(f"{content.type}: {content.message}")
-        elif kind in ("number_input", "file_uploader", "selectbox"):
+        elif kind == "alert":
+            self.said.append(content.body)
+        elif kind in ("number_input", "file_uploader", "selectbox", "text_input"):
             self.widgets[content.label] = content.id
         elif kind == "bidi_component":
             self.scope = json.loads(content.json)
