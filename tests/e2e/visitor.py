@@ -21,7 +21,7 @@ XSRF = "_streamlit_xsrf"
 
 @dataclass
 class Visitor:
-    """One session. `widgets`: ids by label; `scope`: what the signal scope shows; `said`, `problems`: alerts and errors."""
+    """One session. `widgets`: ids by label; `scope`: what it shows; `said`: alerts; `problems`: exceptions."""
 
     address: str
     socket: ClientConnection
