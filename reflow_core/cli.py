@@ -28,7 +28,7 @@ from reflow_core.criteria import criteria
 from reflow_core.diagnose import settle
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.library import Library
-from reflow_core.machine import prepare
+from reflow_core.machine import devices, prepare
 from reflow_core.models.catalogue import find, known
 from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis, to_json
@@ -143,6 +143,7 @@ def _add_spec(command: argparse.ArgumentParser, names: Sequence[str]) -> None:
     for name in names:
         flag, text = OPTIONS[name]
         command.add_argument(flag, dest=name, default=DEFAULTS[name], help=f"{text} (default: {DEFAULTS[name]})")
+    command.add_argument("--device", choices=devices(), default=devices()[0], help="(default: %(default)s)")
     command.add_argument("--checkpoint", type=Path, help="a state dict to load into the named model")
 
 
@@ -171,7 +172,7 @@ def _diagnose(options: argparse.Namespace) -> None:
     spec = _spec(options)
     prepare()
     with _store() as store:
-        found = answer(spec, Library(EVERYTHING), store)
+        found = answer(spec, Library(EVERYTHING, device=options.device), store)
     print(json.dumps(to_json(found), allow_nan=False) if options.json else as_text(found))
 
 
@@ -251,7 +252,7 @@ def _executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[D
         with cluster(options.cluster) as executor:
             yield lambda spec: executor.submit(solve, spec)
         return
-    with _store() as store, threads(Library(EVERYTHING), store) as submit:
+    with _store() as store, threads(Library(EVERYTHING, device=options.device), store) as submit:
         yield submit
 
 

@@ -20,10 +20,11 @@ from reflow_core.criteria import criteria
 from reflow_core.data.images import Images, ImageSet
 from reflow_core.errors import ReflowError
 from reflow_core.library import Library, Network
+from reflow_core.machine import out_of_memory
 from reflow_core.models.info import NetworkInfo
 from reflow_core.patterns import UNSTRUCTURED
-from reflow_core.private import hookable, private_copy
-from reflow_core.probes import PROBED, Observation, observe
+from reflow_core.private import private_copy, readable
+from reflow_core.probes import BATCH, PROBED, Observation, observe
 from reflow_core.pruner import Pruned, Pruner
 from reflow_core.pruning import Masks, install, kept_sample, sparsity_of
 from reflow_core.repairs import NotApplicable, repairs
@@ -41,10 +42,19 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
     """Prune, measure, repair and measure again, as `spec` says; the same spec and content give the same result.
 
     `source` resolves names to content and lends what many specs share; its networks are never changed. `watch` is
-    called at every batch and may raise `Cancelled`. Raises ReflowError for names or content that cannot be used.
+    called at every batch and layer and may raise `Cancelled`. Raises ReflowError for names or content that cannot be
+    used, and where memory runs out.
     """
     check(spec)
-    bench = Bench(spec, source, watch)
+    try:
+        return _diagnosed(Bench(spec, source, watch))
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+    raise ReflowError("Memory ran out: use fewer calibration images, a smaller network, or another device.")
+
+
+def _diagnosed(bench: Bench) -> Diagnosis:
     with bench.timed("load"):
         bench.open()
     with bench.timed("dense"):
@@ -129,7 +139,9 @@ class Bench:
     def dense(self) -> Observation:
         """The dense network's observation, shared by all specs on the same images."""
         key = ("dense", self.network.digest, self.images.digest, len(self.evaluation), self.spec.seed)
-        found: Observation = self.source.recall(key, lambda: self.observe(hookable(self.network.module), "dense"))
+        found: Observation = self.source.recall(
+            key, lambda: self.observe(readable(self.network.module, self.source.device), "dense")
+        )
         return found
 
     def prune(self) -> Pruned:
@@ -142,20 +154,23 @@ class Bench:
         """The pruned network's observation, shared by all repairs, and a private copy of the network to repair."""
         private = private_copy(self.network.module)
         install(private, pruned.weights)
+        private.to(self.source.device)
         key = ("observed", *self.pruner.key(), self.images.digest, len(self.evaluation))
         found: Observation = self.source.recall(key, lambda: self.observe(private, "pruned"), "selections")
         return found, private
 
     def repair(self, private: nn.Module) -> tuple[str | None, str | None]:
         """Repair the private copy in place: (what was changed, None) or (None, why not)."""
-        if repairs[self.spec.repair].info.needs_data and len(self.images.train) == 0:
+        repair = repairs[self.spec.repair]
+        if repair.info.needs_data and len(self.images.train) == 0:
             return None, str(no_training_images(self.images))
+        private.to(self.source.device if repair.info.on_device else "cpu")
         try:
-            return repairs[self.spec.repair].function(
-                self.network.module, private, self.pruner.calibration, self.watch
-            ), None
+            return repair.function(self.network.module, private, self.pruner.calibration, self.watch), None
         except NotApplicable as why:
             return None, str(why)
+        finally:
+            private.to(self.source.device)
 
     def observe(self, private: nn.Module, stage: str) -> Observation:
         """Run the evaluation images through a private copy, probing its layers."""
@@ -203,6 +218,9 @@ class Bench:
         asked, there = self.spec.calibration_images, len(self.images.train)
         if self.spec.repair != "none" and 0 < there < asked:
             yield f"{asked} calibration images were asked for; the data have {there}."
+        for arm, observation in observed.items():
+            if observation.batch < BATCH:
+                yield f"Memory was short: the {arm} network saw its images in batches of {observation.batch}."
         if "calibration_view" not in idle(self.spec) and self.spec.calibration_view == "train":
             yield from view_notes(self.spec.model, self.network.info)
         if self.evaluation.labels is None:

@@ -32,7 +32,7 @@ from reflow_core.models.checkpoint import fingerprint, load_into, read_state
 from reflow_core.models.info import NetworkInfo
 from reflow_core.models.own import is_own, own
 from reflow_core.spec import Spec, parted
-from reflow_core.uploads import Uploads, is_upload
+from reflow_core.uploads import Uploads, concerns, is_upload
 from reflow_core.watch import Watch, ignore
 
 SHIPPED = Path(__file__).resolve().parent.parent / "assets" / "networks"
@@ -67,11 +67,17 @@ class Library:
 
     A model's name is that of an architecture, or ARCHITECTURE@CHECKPOINT for other weights than its own. `access`: what
     checkpoints and a spec's `data` may be besides. `uploads`: one visitor's files, which names may point to. `shared`:
-    the library to ask for all that is no upload.
+    the library to ask for all that is no upload. `device`: where networks run, "cpu" or what torch calls another.
     """
 
-    def __init__(self, access: Access = CLOSED, uploads: Uploads | None = None, shared: Library | None = None) -> None:
-        self.access, self._uploads, self._shared = access, uploads, shared
+    def __init__(
+        self,
+        access: Access = CLOSED,
+        uploads: Uploads | None = None,
+        shared: Library | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.access, self._uploads, self._shared, self.device = access, uploads, shared, device
         self._memo = Memo(size=8)
         selections = Memo(16, SELECTION_BYTES if shared is None else VISIT_BYTES, held)
         self._shelves = {"facts": Memo(size=64), "selections": selections, "gradients": Memo(size=1)}
@@ -84,6 +90,8 @@ class Library:
 
     def images(self, spec: Spec) -> ImageSet:
         """The image set of a spec, in the size and class order of its model. Raises ReflowError."""
+        if self._shared is not None and not concerns(spec.model, spec.data):
+            return self._shared.images(spec)
         info = self.network(spec.model).info
         name = info.data if spec.data == "auto" else spec.data
         if not name:
@@ -95,8 +103,9 @@ class Library:
         return self._shelves[shelf].get(key, build)
 
     def identity(self, spec: Spec) -> str:
-        """The content behind a spec's names: hashes of the network and of the images."""
-        return f"{self.network(spec.model).digest}:{self.images(spec).digest}"
+        """The content behind a spec's names: hashes of network and images, and a device other than the CPU."""
+        content = f"{self.network(spec.model).digest}:{self.images(spec).digest}"
+        return content if self.device == "cpu" else f"{content}:{self.device}"
 
     def _load(self, name: str) -> Network:
         architecture, checkpoint = parted(name)

@@ -21,6 +21,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def devices() -> list[str]:
+    """Where networks can run on this machine, as torch calls it, the fastest first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [name for name, available in there.items() if available]
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory; on a CPU it says so only in words."""
+    told = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in told or "can't allocate memory" in told
+
+
 def prepare(threads: int | None = None) -> None:
     """Make the calling thread ready to compute, on `threads` cores (None: as torch decides).
 

@@ -42,16 +42,18 @@ class Moments:
 def image_readings(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and reciprocal deviation over positions, each image and channel by itself: (N, C, …) -> two (N, C).
 
+    They lie on the CPU, wherever `x` does.
     The group-norm kernel with one channel a group computes both in one Welford pass, three times as fast as
     `torch.var_mean` on a CPU and without the cancellation of E[x²]−E[x]² on nearly constant channels.
     """
     count, channels = x.shape[:2]
     positions = x[0, 0].numel()
     if positions == 1:
-        return x.reshape(count, channels).clone(), torch.full((count, channels), torch.inf)  # x may be changed in place
+        mean = x.reshape(count, channels).float().cpu()
+        return mean.clone(), torch.full_like(mean, torch.inf)  # x may be changed in place
     some = max(1, BLOCK // (channels * positions))  # images at a time: the kernel also writes what it normalises
     parts = [_welford(part, positions) for part in x.split(some)]
-    return torch.cat([mean for mean, _ in parts]), torch.cat([deviation for _, deviation in parts])
+    return torch.cat([mean for mean, _ in parts]).cpu(), torch.cat([deviation for _, deviation in parts]).cpu()
 
 
 def _welford(x: Tensor, positions: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from reflow_core.calibration import evaluation_inputs
 from reflow_core.library import Library
 from reflow_core.models.info import Facts, facts_of
-from reflow_core.private import hookable, hooked
+from reflow_core.private import device_of, hooked, readable
 from reflow_core.probes import BATCH
 from reflow_core.registry import Info
 from reflow_core.repairs import repairs
@@ -48,7 +48,9 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     """Count and measure; a warm-up pass over a few images is run once a network. Raises ReflowError."""
     network, images = source.network(spec.model), source.images(spec)
     inputs = evaluation_inputs(images.test, network.info)
-    found = source.recall(("measured", network.digest), lambda: measured(network.module, inputs))
+    found = source.recall(
+        ("measured", network.digest), lambda: measured(readable(network.module, source.device), inputs)
+    )
     info: Info = repairs[spec.repair].info
     evaluated = min(spec.evaluation_images, len(images.test))
     calibrated = min(spec.calibration_images, len(images.train)) if info.needs_data else 0
@@ -63,9 +65,9 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     )
 
 
-def measured(network: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
+def measured(private: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
     """The quickest pass of one image; where that takes no time, of a few, or of as many as a batch has."""
-    private, largest, example = hookable(network), 0, inputs(slice(0, 1))
+    largest, example = 0, inputs(slice(0, 1)).to(device_of(private))
 
     def look(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal largest
@@ -80,7 +82,7 @@ def measured(network: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
         for size in (1, 1, FEW, FEW, BATCH, BATCH):
             if spent + size * seconds > WARM_UP_S:
                 break
-            again = passed(private, inputs(slice(0, size)))
+            again = passed(private, inputs(slice(0, size)).to(example.device))
             seconds, spent = min(seconds, again), spent + size * again
     return Measured(counter.get_total_flops() // 2, seconds, largest)
 
@@ -88,5 +90,5 @@ def measured(network: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
 def passed(network: nn.Module, batch: Tensor) -> float:
     """Seconds an image of one forward pass."""
     begun = time.perf_counter()
-    network(batch)
+    network(batch).cpu()  # which waits for an accelerator
     return (time.perf_counter() - begun) / len(batch)

@@ -32,9 +32,20 @@ def private_copy(network: nn.Module) -> nn.Module:
     return _modules(network, copies)
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network lies: as its first parameter, or on the CPU without any."""
+    first = next(network.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
+
+
 def hookable(network: nn.Module) -> nn.Module:
     """A copy of the modules over the same tensors: one thread may hook it and read, but change no tensor."""
     return _modules(network, {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())})
+
+
+def readable(network: nn.Module, device: str) -> nn.Module:
+    """The network on a device, to be hooked and read by one thread."""
+    return hookable(network) if device == "cpu" else private_copy(network).to(device)
 
 
 def _modules(network: nn.Module, memo: dict[int, Any]) -> nn.Module:

@@ -13,8 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core import stats
 from reflow_core.anatomy import Anatomy
+from reflow_core.machine import out_of_memory
 from reflow_core.moments import channel_dimension, channels_second, image_moments, image_readings, over_images
-from reflow_core.private import Hook, hooked, watched
+from reflow_core.private import Hook, device_of, hooked, watched
 from reflow_core.result import Answers
 from reflow_core.watch import Watch
 
@@ -38,10 +39,11 @@ class Signal:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Observation:
-    """One network's answers to the evaluation images and its signals by layer name."""
+    """One network's answers to the evaluation images and its signals by layer name; `batch`: images that fitted."""
 
     answers: Answers
     signals: dict[str, Signal]
+    batch: int
 
 
 def observe(
@@ -52,11 +54,31 @@ def observe(
     count: int,
     watch: Watch,
     stage: str,
+    batch: int = BATCH,
 ) -> Observation:
     """Answers of a private `network` to `count` images, its layers measured on the first `PROBED` of them.
 
-    `inputs`: a slice of the images -> normalised floats (n, 3, H, W). `stage`: the name told to `watch`.
+    `inputs`: a slice of the images -> normalised floats (n, 3, H, W). `stage`: the name told to `watch`. Where memory
+    runs out, all is done again in batches of half the size. Raises torch's own error where not one image fits.
     """
+    try:
+        return _observed(network, anatomy, inputs, labels, count, watch, stage, batch)
+    except RuntimeError as error:
+        if batch == 1 or not out_of_memory(error):
+            raise
+    return observe(network, anatomy, inputs, labels, count, watch, stage, batch // 2)
+
+
+def _observed(
+    network: nn.Module,
+    anatomy: Anatomy,
+    inputs: Callable[[slice], Tensor],
+    labels: NDArray[np.int64] | None,
+    count: int,
+    watch: Watch,
+    stage: str,
+    batch: int,
+) -> Observation:
     predicted, confidence = [], []
     finite = True
     probe = _Probe(network, anatomy)
@@ -64,20 +86,20 @@ def observe(
     after = {name: probe.read(name) for name in probe.readings}
     with (
         torch.inference_mode(),
-        watched(network, watch, stage, count, -(-count // BATCH)),
+        watched(network, watch, stage, count, -(-count // batch)),
         hooked(network, before, after),
     ):
-        for start in range(0, count, BATCH):
+        for start in range(0, count, batch):
             probe.room = max(0, min(PROBED, count) - start)
-            logits = network(inputs(slice(start, min(start + BATCH, count))))
+            logits = network(inputs(slice(start, min(start + batch, count))).to(device_of(network)))
             finite &= bool(logits.isfinite().all())
             best = logits.softmax(1).max(1)
-            predicted.append(best.indices)
-            confidence.append(best.values)
+            predicted.append(best.indices.cpu())
+            confidence.append(best.values.cpu())
         signals = probe.signals()
         separability = probe.separability(labels)
     answers = Answers(torch.cat(predicted).numpy(), torch.cat(confidence).numpy(), separability, finite)
-    return Observation(answers, signals)
+    return Observation(answers, signals, batch)
 
 
 class _Probe:
@@ -107,7 +129,7 @@ class _Probe:
         """A forward pre-hook on the classifier: the penultimate features, meant over positions if there are any."""
         if self.room > 0:
             read = arguments[0][: self.room]
-            self.features.append(read.flatten(2).mean(2) if read.ndim > 2 else read)
+            self.features.append((read.flatten(2).mean(2) if read.ndim > 2 else read).cpu())
 
     def signals(self) -> dict[str, Signal]:
         """The gathered readings as signals: one computation over the channels of all sites, then cut apart."""
@@ -154,15 +176,15 @@ def affine(norm: nn.Module, width: int) -> tuple[Tensor, Tensor]:
     """Scale and shift (C,) in float64 from what is read to what leaves: of a BatchNorm γ/√(σ²+ε) and β − μ·scale."""
     if not (isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None):
         return torch.ones(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.double()
+    scale = (norm.running_var.cpu().double() + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight.cpu().double()
+    shift = -norm.running_mean.cpu().double() * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.cpu().double()
 
 
 def layer_norm_floor(norm: nn.LayerNorm, arriving: Tensor) -> Tensor:
     """σ²/(σ²+ε) of each normalised group that arrives, flattened."""
     dims = tuple(range(-len(norm.normalized_shape), 0))
     dims = (channel_dimension(norm, arriving),) if len(dims) == 1 else dims
-    variance = arriving.double().var(dims, correction=0)
+    variance = arriving.cpu().double().var(dims, correction=0)
     return (variance / (variance + norm.eps)).flatten()

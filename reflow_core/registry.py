@@ -19,8 +19,8 @@ class Info:
 
     `needs_data`: reads calibration images. `reads`: fields of the spec that only some methods read. `needs_grad`:
     needs back-propagation. `per_sparsity`: chooses anew at every sparsity. `comparison`: which weights compete,
-    "global", "layer" or "row" (those of one output). `changes_weights`: alters surviving weights. `paper`: where it
-    comes from.
+    "global", "layer" or "row" (those of one output). `changes_weights`: alters surviving weights. `on_device`: runs
+    on an accelerator too, others on the CPU. `paper`: where it comes from.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Info:
     per_sparsity: bool = False
     comparison: str = "global"
     changes_weights: bool = False
+    on_device: bool = False
 
 
 @dataclass(frozen=True, slots=True)

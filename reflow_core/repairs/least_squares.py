@@ -16,7 +16,7 @@ from reflow_core.calibration import Calibration
 from reflow_core.private import PreHook, hookable, hooked, watched
 from reflow_core.registry import Info
 from reflow_core.repairs import repairs
-from reflow_core.repairs.reflow import batch_norms, population
+from reflow_core.repairs.reflow import batch_norms, in_one_batch
 from reflow_core.watch import Watch
 
 POSITIONS = 24  # sampled an image and layer
@@ -53,7 +53,7 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
     count, refits = len(calibration.inputs), {name: refit(name) for name in fitted}
     with watched(pruned, watch, "calibrate", count), hooked(pruned, refits), torch.inference_mode():
         if norms := batch_norms(pruned):
-            population(pruned, norms, calibration)
+            in_one_batch(pruned, norms, calibration)
         else:
             pruned(calibration.inputs)
     told = f"; left as they are: {', '.join(skipped)}" if skipped else ""

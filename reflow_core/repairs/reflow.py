@@ -6,15 +6,16 @@ The recalibration itself is known elsewhere as BN tuning or adaptive BN (e.g. Ea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core.calibration import Calibration
+from reflow_core.machine import out_of_memory
 from reflow_core.moments import Moments, channel_moments
-from reflow_core.private import PreHook, hooked, watched
+from reflow_core.private import PreHook, device_of, hooked, watched
 from reflow_core.registry import Info
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.watch import Watch
@@ -31,6 +32,7 @@ Norms = dict[str, _BatchNorm]
         "arXiv 2502.15790",
         needs_data=True,
         reads=("statistics", "calibration_batch"),
+        on_device=True,
     )
 )
 def reflow(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:
@@ -48,8 +50,8 @@ def reflow(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch:
     count = len(calibration.inputs)
     passes = 1 if calibration.statistics == "population" else -(-count // calibration.batch)
     with watched(pruned, watch, "calibrate", count, passes), torch.inference_mode():
-        ESTIMATORS[calibration.statistics](pruned, norms, calibration)
-    return f"Running mean and variance of {len(norms)} BatchNorm layers, from {count} images."
+        told = ESTIMATORS[calibration.statistics](pruned, norms, calibration)
+    return f"Running mean and variance of {len(norms)} BatchNorm layers, from {count} images{told}."
 
 
 def batch_norms(network: nn.Module) -> Norms:
@@ -61,23 +63,86 @@ def batch_norms(network: nn.Module) -> Norms:
     }
 
 
-def population(network: nn.Module, norms: Norms, calibration: Calibration) -> None:
+def population(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
     """Moments of the *whole* calibration set at each norm, all norms before it already corrected.
 
-    One batch over the whole set, in which each norm first takes the moments of what arrives and then normalises with
-    them. The variance is the population's (divided by N·H·W).
+    In one batch; where that does not fit into memory, norm by norm in smaller ones, which gives the same.
+    """
+    try:
+        return in_one_batch(network, norms, calibration)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+    return norm_by_norm(network, norms, calibration)
+
+
+def in_one_batch(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
+    """Each norm first takes the moments of what arrives and then normalises with them.
+
+    The variance is the population's (divided by N·H·W).
     """
 
     def take(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
-        found = channel_moments(arriving[0])
-        norm.get_buffer("running_mean").copy_(found.mean)
-        norm.get_buffer("running_var").copy_(found.variance)
+        store(norm, channel_moments(arriving[0]))
 
     with hooked(network, dict.fromkeys(norms, take)):
-        network(calibration.inputs)
+        network(calibration.inputs.to(device_of(network)))
+    return ""
 
 
-def pooled(network: nn.Module, norms: Norms, calibration: Calibration) -> None:
+def norm_by_norm(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
+    """For each norm in the order of execution a pass up to it, in batches that fit; halved wherever they do not.
+
+    Raises torch's own error where not one image fits.
+    """
+    size = max(1, len(calibration.inputs) // 2)
+    for name in in_order(network, norms, calibration.inputs[:1]):
+        while (moments := _arriving(network, name, norms[name], calibration.inputs.split(size))) is None:
+            size //= 2
+        store(norms[name], moments)
+    return f", norm by norm in batches of {size}, for memory was short"
+
+
+def in_order(network: nn.Module, norms: Norms, example: Tensor) -> list[str]:
+    """The norms that are called, in the order of execution."""
+    order: list[str] = []
+    with hooked(network, {name: lambda norm, arriving, name=name: order.append(name) for name in norms}):  # type: ignore[misc]
+        network(example.to(device_of(network)))
+    return list(dict.fromkeys(order))
+
+
+class _Reached(Exception):
+    """Ends a pass at the norm whose input was wanted."""
+
+
+def _arriving(network: nn.Module, name: str, norm: _BatchNorm, batches: tuple[Tensor, ...]) -> Moments | None:
+    """The moments of all that arrives at one norm; None where memory ran out and smaller batches may help."""
+    merged = Moments.empty(norm.num_features)
+
+    def read(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
+        nonlocal merged
+        merged = merged.merge(channel_moments(arriving[0]))
+        raise _Reached
+
+    try:
+        with hooked(network, {name: read}):
+            for batch in batches:
+                with suppress(_Reached):
+                    network(batch.to(device_of(network)))
+    except RuntimeError as error:
+        if not out_of_memory(error) or len(batches[0]) == 1:
+            raise
+        return None
+    return merged
+
+
+def store(norm: nn.Module, found: Moments) -> None:
+    """Make a norm normalise with these moments."""
+    norm.get_buffer("running_mean").copy_(found.mean)
+    norm.get_buffer("running_var").copy_(found.variance)
+
+
+def pooled(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
     """Train-mode batches, their moments merged by Chan's rule in float64: within-batch normalisation, pooled stats."""
     merged = {name: Moments.empty(norm.num_features) for name, norm in norms.items()}
 
@@ -91,25 +156,27 @@ def pooled(network: nn.Module, norms: Norms, calibration: Calibration) -> None:
         _pass(network, calibration)
     for name, norm in norms.items():
         if merged[name].count:
-            norm.get_buffer("running_mean").copy_(merged[name].mean)
-            norm.get_buffer("running_var").copy_(merged[name].variance)
+            store(norm, merged[name])
+    return ""
 
 
-def batch_mean(network: nn.Module, norms: Norms, calibration: Calibration) -> None:
+def batch_mean(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
     """Plain average of the batches' moments, as torch.optim.swa_utils.update_bn (unbiased variance in each batch)."""
     with _training(norms, momentum=None):
         for norm in norms.values():
             norm.reset_running_stats()
         _pass(network, calibration)
+    return ""
 
 
-def ema(network: nn.Module, norms: Norms, calibration: Calibration) -> None:
+def ema(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
     """Exponential moving average (momentum 0.1) that starts from the stale statistics, as further training would."""
     with _training(norms, momentum=EMA_MOMENTUM):
         _pass(network, calibration)
+    return ""
 
 
-ESTIMATORS: dict[str, Callable[[nn.Module, Norms, Calibration], None]] = {
+ESTIMATORS: dict[str, Callable[[nn.Module, Norms, Calibration], str]] = {
     "population": population,
     "pooled": pooled,
     "batch_mean": batch_mean,
@@ -119,7 +186,7 @@ ESTIMATORS: dict[str, Callable[[nn.Module, Norms, Calibration], None]] = {
 
 def _pass(network: nn.Module, calibration: Calibration) -> None:
     for batch in calibration.inputs.split(calibration.batch):
-        network(batch)
+        network(batch.to(device_of(network)))
 
 
 @contextmanager

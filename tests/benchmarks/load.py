@@ -150,7 +150,11 @@ async def _bring(visitor: Visitor, file: Path, brought: dict[str, str]) -> None:
 async def _move(visitor: Visitor, values: list[float]) -> None:
     for value in values:
         await visitor.set("Sparsity (fraction)", double_value=value)
-    await visitor.until(lambda: bool(visitor.scope["value"] == values[-1]), PATIENCE_S)
+    try:
+        await visitor.until(lambda: bool(visitor.scope["value"] == values[-1]), PATIENCE_S)
+    except TimeoutError:
+        shown = visitor.scope["value"]
+        raise TimeoutError(f"{values[-1]} was asked for and {shown} shown; {visitor.last[-12:]}") from None
 
 
 async def _watch_memory(address: str, begun: float, log: Log) -> None:

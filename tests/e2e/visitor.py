@@ -33,6 +33,7 @@ class Visitor:
     problems: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     session: str = ""
+    last: list[str] = field(default_factory=list)
     _answers: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     _finished: asyncio.Event = field(default_factory=asyncio.Event)
     _polling: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -115,6 +116,8 @@ class Visitor:
 
     def _take(self, message: ForwardMsg) -> None:
         kind = message.WhichOneof("type")
+        what = message.delta.new_element.WhichOneof("type") if kind == "delta" else message.script_finished
+        self.last.append(f"{kind}:{what}")
         if kind == "new_session":
             self.session = message.new_session.initialize.session_id
         elif kind == "delta" and message.delta.HasField("new_element"):
