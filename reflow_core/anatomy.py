@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from reflow_core.models.info import NORMS, PRUNABLE
+from reflow_core.models.info import PRUNABLE, is_norm
 from reflow_core.private import hookable
 
 
@@ -38,17 +38,23 @@ class Anatomy:
 def anatomy(network: nn.Module, example: Tensor) -> Anatomy:
     """Trace one forward pass of a private copy on `example` (1, C, H, W)."""
     private = hookable(network)
-    known: tuple[type[nn.Module], ...] = (*NORMS, *PRUNABLE)
-    names: dict[nn.Module, str] = {m: name for name, m in private.named_modules() if isinstance(m, known)}
+    names: dict[nn.Module, str] = {
+        module: name for name, module in private.named_modules() if is_norm(module) or isinstance(module, PRUNABLE)
+    }
     calls = _trace(private, list(names), example)
     counts = Counter(module for module, _ in calls)
-    norms: list[nn.Module] = [module for module in names if isinstance(module, NORMS)]
+    norms: list[nn.Module] = [module for module in names if is_norm(module)]
     measured = norms or [module for module in names if isinstance(module, PRUNABLE)]
     unmeasured = [(names[module], "never called in a forward pass") for module in measured if not counts[module]]
     unmeasured += [
         (names[module], f"called {counts[module]} times in a pass, so its statistics mix different signals")
         for module in measured
         if counts[module] > 1
+    ]
+    unmeasured += [
+        (name, f"a {type(module).__name__} is none of the norms that the lab knows")
+        for name, module in private.named_modules()
+        if "norm" in type(module).__name__.lower() and module not in names and not list(module.children())
     ]
     sites = tuple(
         Site(names[module], type(module).__name__, _feeder(module, source, names))

@@ -83,12 +83,12 @@ def channel_moments(x: Tensor) -> Moments:
 
 
 def channel_dimension(module: nn.Module, output: Tensor) -> int:
-    """Where a layer keeps its channels: last for linear layers and LayerNorm, second for all others.
+    """Where a layer keeps its channels: last for linear layers, LayerNorm and RMSNorm, second for all others.
 
     A LayerNorm over channels that come second, as torchvision's and timm's LayerNorm2d, is told by its name or shape.
     """
     last = output.ndim - 1
-    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) == 1:
         second = type(module).__name__.endswith("2d") or output.shape[-1] != module.normalized_shape[0]
         return 1 if second else last
     return last if isinstance(module, nn.Linear) else 1

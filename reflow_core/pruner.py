@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from reflow_core.allocations import Budget
 from reflow_core.anatomy import Anatomy
@@ -18,6 +18,7 @@ from reflow_core.criteria import Samples, Subject, criteria
 from reflow_core.data.images import ImageSet
 from reflow_core.gradients import MOST_SAMPLES, gradient_matrix
 from reflow_core.library import Library, Network
+from reflow_core.models.info import PRUNABLE
 from reflow_core.patterns import UNSTRUCTURED, divisible, parse
 from reflow_core.pruning import Masks, Scores, Weights, prunable
 from reflow_core.selectors import Rules, choose, score, select
@@ -141,7 +142,23 @@ class Pruner:
         reads = info.needs_data or updates[self.spec.update].info.needs_data
         if reads and (there := len(self.calibration.inputs)) > MOST_SAMPLES:
             yield f"The weights were chosen on the first {MOST_SAMPLES} of {there} calibration images."
+        if elsewhere := unreached(self.network.module):
+            share = sum(elsewhere.values()) / sum(each.numel() for each in self.network.module.parameters())
+            yield (
+                f"{100 * share:.0f} % of the parameters are weights outside convolution and linear layers and stay "
+                f"dense, such as {next(iter(elsewhere))}; the sparsity counts without them."
+            )
         if not unstructured:
             weights, group = prunable(self.network.module), parse(self.spec.pattern)[1]
             if odd := [name for name, weight in weights.items() if not divisible(weight, group)]:
                 yield f"Dense, since their input channels do not come in groups of {group}: {', '.join(odd)}."
+
+
+def unreached(network: nn.Module) -> dict[str, int]:
+    """Numbers of weights by parameter name that no pruning reaches: matrices outside convolution and linear layers."""
+    reached = {id(module.get_parameter("weight")) for module in network.modules() if isinstance(module, PRUNABLE)}
+    return {
+        name: parameter.numel()
+        for name, parameter in network.named_parameters()
+        if parameter.squeeze().ndim > 1 and id(parameter) not in reached
+    }

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _InstanceNorm)
+FROZEN = "FrozenBatchNorm"  # torchvision's and timm's begin with it; they are no subclasses of BatchNorm
 PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
 
@@ -42,12 +44,22 @@ class Facts:
     @property
     def reflow_applies(self) -> bool:
         """Whether there is a BatchNorm whose statistics can be re-estimated."""
-        return any("BatchNorm" in kind for kind in self.norms)
+        return any("BatchNorm" in kind and not kind.startswith(FROZEN) for kind in self.norms)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a norm that can be measured."""
+    return isinstance(module, NORMS) or is_frozen(module)
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """Whether a module is a BatchNorm whose statistics are fixed by its class."""
+    return type(module).__name__.startswith(FROZEN)
 
 
 def facts_of(network: nn.Module) -> Facts:
     """Count what a network is made of."""
-    kinds = Counter(type(module).__name__ for module in network.modules() if isinstance(module, NORMS))
+    kinds = Counter(type(module).__name__ for module in network.modules() if is_norm(module))
     return Facts(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         layers=sum(isinstance(module, PRUNABLE) for module in network.modules()),

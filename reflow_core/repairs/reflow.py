@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core.calibration import Calibration
 from reflow_core.machine import out_of_memory
+from reflow_core.models.info import is_frozen
 from reflow_core.moments import Moments, channel_moments
 from reflow_core.private import PreHook, device_of, hooked, watched
 from reflow_core.registry import Info
@@ -42,6 +43,12 @@ def reflow(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch:
     Parameters stay bit for bit; only norm buffers change. Raises NotApplicable without BatchNorm.
     """
     norms = batch_norms(pruned)
+    frozen = sum(map(is_frozen, pruned.modules()))
+    if not norms and frozen:
+        raise NotApplicable(
+            f"All {frozen} BatchNorm layers of this network are frozen: their class fixes the statistics. Replace them "
+            "by torch.nn.BatchNorm2d with the same numbers, and REFLOW can re-estimate them."
+        )
     if not norms:
         raise NotApplicable(
             "REFLOW re-estimates BatchNorm statistics, and this network has no BatchNorm: its other norms compute "

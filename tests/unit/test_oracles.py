@@ -26,6 +26,7 @@ from reflow_core.probes import observe
 from reflow_core.pruning import Masks, Scores, install, prunable, sparsity_of
 from reflow_core.repairs.reflow import batch_norms, reflow
 from reflow_core.selectors import Rules, select
+from reflow_core.vision import torchvision
 from reflow_core.watch import ignore
 
 
@@ -230,6 +231,55 @@ def test_sites_name_the_weights_that_feed_them_and_list_what_cannot_be_measured(
     plan = anatomy(Odd().eval(), torch.randn(1, 3, 4, 4))
     assert [(site.name, site.weights) for site in plan.sites] == [("once", "conv")]
     assert dict(plan.unmeasured).keys() == {"twice", "never"}
+
+
+class Curious(nn.Module):
+    """One of each kind of layer that is not in the shipped networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grouped, self.sync = nn.Conv2d(3, 6, 3, groups=3, padding=1), nn.SyncBatchNorm(6)
+        self.dilated, self.frozen = nn.Conv2d(6, 6, 3, dilation=2, padding=2), torchvision().ops.FrozenBatchNorm2d(6)
+        self.shortcut, self.down = nn.Conv2d(3, 6, 1), nn.BatchNorm2d(6)
+        self.up, self.instance = nn.ConvTranspose2d(6, 4, 2, stride=2), nn.InstanceNorm2d(4)
+        self.line, self.flat = nn.Conv1d(4, 5, 3, padding=1), nn.BatchNorm1d(5)
+        self.cube, self.solid = nn.Conv3d(1, 2, 3, padding=1), nn.BatchNorm3d(2)
+        self.linear, self.rms, self.plain = nn.Linear(10, 7), nn.RMSNorm(7), nn.LayerNorm(7)
+        self.local, self.shared = nn.LocalResponseNorm(2), nn.BatchNorm2d(6, track_running_stats=False)
+        self.spare = nn.BatchNorm2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.sync(self.grouped(x)) + self.down(self.shortcut(x))
+        x = self.local(self.shared(self.shared(self.frozen(self.dilated(x)))))
+        x = self.flat(self.line(self.instance(self.up(x)).flatten(2)))
+        x = self.solid(self.cube(x[:, None, :, :, None])).mean(3).flatten(1, 2).mean(2)
+        return self.plain(self.rms(self.linear(x)))
+
+
+def test_odd_layers_are_measured_as_independent_hooks_do_or_listed_with_the_reason() -> None:
+    torch.manual_seed(0)
+    network, images = Curious().eval(), torch.randn(16, 3, 8, 8)
+    for module in network.modules():
+        if isinstance(getattr(module, "running_var", None), Tensor):
+            module.get_buffer("running_var").uniform_(0.5, 2)
+    plan = anatomy(network, images[:1])
+    assert [(site.name, site.weights) for site in plan.sites] == [
+        ("sync", "grouped"), ("down", "shortcut"), ("frozen", "dilated"), ("instance", "up"), ("flat", "line"),
+        ("solid", "cube"), ("rms", "linear"), ("plain", None),
+    ]  # fmt: skip
+    assert dict(plan.unmeasured).keys() == {"shared", "spare", "local"}
+    outputs: dict[str, Tensor] = {}
+    for name in [site.name for site in plan.sites]:
+        network.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: outputs.__setitem__(name, output.double())  # type: ignore[misc]
+        )
+    found = observe(network, plan, images.__getitem__, None, len(images), ignore, "probe")
+    for name, output in outputs.items():
+        last = name in ("rms", "plain")
+        dims = [dim for dim in range(output.ndim) if dim != (output.ndim - 1 if last else 1)]
+        np.testing.assert_allclose(found.signals[name].variance, output.var(dims, correction=0), rtol=1e-4, atol=1e-9)
+    report = reflow(network, network, Calibration(images), ignore)
+    assert "5 BatchNorm layers" in report
 
 
 @given(trials=some.integers(1, 5000), share=some.floats(0, 1))
