@@ -41,26 +41,27 @@ class Listed:
 
 
 def image_folder(root: Path, info: NetworkInfo, name: str | None = None) -> ImageSet:
-    """Images from root/train/CLASS/* and root/test/CLASS/* (or val/), or from root/CLASS/*, split in halves by class.
+    """Images from root/train/CLASS/* and root/test/CLASS/* (or val/); or one of these or root/CLASS/*, split.
 
     Class folders are matched with the model's classes (see `classes.match`). Pictures without class folders are images
     without labels. Large folders are sampled, broken files skipped, and the notes say so. `name`: another than the
     folder's. Raises ReflowError for an empty folder and for classes that the model does not have.
     """
     tests = [root / name for name in TEST_NAMES if (root / name).is_dir()]
-    if tests:
-        parts = [_listed(root / "train"), _listed(tests[0])]
-        notes = []
-    else:
-        whole = _listed(root)
-        parts = [Listed(half, whole.classes) for half in _halves(whole.files)]
-        notes = ["There is no folder test/: half of the images of each class calibrates, the other half evaluates."]
+    evaluated = tests[0] if tests else root
+    parts, notes = [_listed(root / "train"), _listed(evaluated)], []
+    if not parts[0].files:
+        parts = [Listed(half, parts[1].classes) for half in _halves(parts[1].files)]
+        notes.append(
+            f"There is no folder {'train' if tests else 'test'}/: half of the images of each class calibrates, the "
+            "other half evaluates."
+        )
     if not parts[1].files:
-        raise ReflowError(f"{str(tests[0] if tests else root)!r} holds no readable image; {LAYOUT}.")
+        raise ReflowError(f"{str(evaluated)!r} holds no readable image; {LAYOUT}.")
     matched = match(tuple(dict.fromkeys(parts[1].classes + parts[0].classes)), info, str(root))
     train, test = (_read(part, matched, info, notes) for part in parts)
     if len(test) == 0:
-        raise ReflowError(f"{str(tests[0] if tests else root)!r} holds no readable image; {LAYOUT}.")
+        raise ReflowError(f"{str(evaluated)!r} holds no readable image; {LAYOUT}.")
     if len(parts[1].classes) == 1:
         notes.append(f"All test images are of one class, {parts[1].classes[0]!r}: accuracy says little.")
     return ImageSet(name or _name(root), train, test, matched.classes, (*matched.notes, *notes))

@@ -154,7 +154,7 @@ async def _move(visitor: Visitor, values: list[float]) -> None:
         await visitor.until(lambda: bool(visitor.scope["value"] == values[-1]), PATIENCE_S)
     except TimeoutError:
         shown = visitor.scope["value"]
-        raise TimeoutError(f"{values[-1]} was asked for and {shown} shown; {visitor.last[-12:]}") from None
+        raise TimeoutError(f"{values[-1]} was asked for and {shown} shown; {visitor.last[-400:]}") from None
 
 
 async def _watch_memory(address: str, begun: float, log: Log) -> None:

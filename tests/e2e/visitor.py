@@ -64,6 +64,7 @@ class Visitor:
         message.rerun_script.fragment_id = fragment
         message.rerun_script.is_auto_rerun = bool(fragment)
         message.rerun_script.widget_states.widgets.extend(self.states.values())
+        self.last.append(f"send {'fragment' if fragment else 'full'}")
         if not fragment:
             self._finished.clear()
         with suppress(Exception):  # a closed socket is seen by `listen`
@@ -116,8 +117,8 @@ class Visitor:
 
     def _take(self, message: ForwardMsg) -> None:
         kind = message.WhichOneof("type")
-        what = message.delta.new_element.WhichOneof("type") if kind == "delta" else message.script_finished
-        self.last.append(f"{kind}:{what}")
+        if kind in ("script_finished", "auto_rerun", "stop_auto_rerun", "new_session"):
+            self.last.append(f"{kind}:{message.script_finished if kind == 'script_finished' else ''}")
         if kind == "new_session":
             self.session = message.new_session.initialize.session_id
         elif kind == "delta" and message.delta.HasField("new_element"):

@@ -12,9 +12,12 @@ from PIL import Image
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.access import EVERYTHING
+from reflow_core.data.folder import image_folder
 from reflow_core.errors import ReflowError
-from reflow_core.library import weights_folder
+from reflow_core.library import SHIPPED, weights_folder
 from reflow_core.models.catalogue import find
+from reflow_core.models.zoo import zoo
+from reflow_core.result import Diagnosis
 
 CODE = """
 from reflow_core.models.resnet import CifarResNet
@@ -89,6 +92,74 @@ def test_a_checkpoint_for_another_number_of_classes_is_understood(images: dict[s
     found = diagnose(Spec(f"resnet20-cifar10@{tmp_path / 'three.pt'}", str(tmp_path / "insects")), Library(EVERYTHING))
     assert found.classes == ("ant", "bee", "wasp") and found.dense.n == 6
     assert any("half of the images" in note for note in found.notes)
+
+
+VIEW = """
+import torch
+from reflow_core.models.resnet import CifarResNet
+
+class Darker:
+    def __call__(self, picture):
+        return picture.float() / 255 * torch.rand(())
+
+REFLOW = {{"classes": 10, "size": (16, 16), "train_view": {view}}}
+
+def network():
+    torch.manual_seed(0)
+    return CifarResNet(1)
+"""
+SMALL = Spec(data="digits", evaluation_images=50, calibration_images=50)
+
+
+def diagnosed(folder: Path, view: str, **changes: str) -> Diagnosis:
+    """With a view of one's own in one's own code."""
+    code = folder / f"view{abs(hash(view))}.py"
+    code.write_text(VIEW.format(view=view))
+    return diagnose(SMALL.replace(model=f"{code}:network", **changes), Library(EVERYTHING))
+
+
+def test_a_training_view_of_ones_own_calibrates_and_an_unknown_one_is_said(tmp_path: Path) -> None:
+    unknown, clean = diagnosed(tmp_path, "''"), diagnosed(tmp_path, "'none'")
+    assert any("Nobody said how training augmented" in note for note in unknown.notes)
+    assert not any("augmented" in note for note in clean.notes) and same(unknown, clean)
+    assert not any("augmented" in note for note in diagnosed(tmp_path, "''", calibration_view="cifar").notes)
+    own = diagnosed(tmp_path, "Darker()")
+    assert same(own, diagnosed(tmp_path, "Darker()", calibration_view="custom")) and not same(own, clean)
+    assert same(clean, diagnosed(tmp_path, "Darker()", calibration_view="eval"))
+    for view, said in (
+        ("lambda picture: 3", "returned int"),
+        ("lambda picture: picture", "torch.uint8"),
+        ("'x'", "'x'"),
+    ):
+        with pytest.raises(ReflowError, match=said):
+            diagnosed(tmp_path, view)
+    with pytest.raises(ReflowError, match="calibration_view=custom is for"):
+        diagnose(SMALL.replace(calibration_view="custom"), Library())
+
+
+def same(one: Diagnosis, other: Diagnosis) -> bool:
+    """Whether the repaired layers agree to the last bit."""
+    pairs = zip(one.layers, other.layers, strict=True)
+    return all((a.variance["repaired"] == b.variance["repaired"]).all() for a, b in pairs)
+
+
+def test_the_training_view_of_another_checkpoint_is_only_assumed() -> None:
+    checkpoint = SHIPPED / "resnet20-digits.safetensors"
+    found = diagnose(SMALL.replace(model=f"resnet20-digits@{checkpoint}"), Library(EVERYTHING))
+    assert any("is taken to be trained as resnet20-digits was" in note for note in found.notes)
+    assert not any("is taken to be" in note for note in diagnose(SMALL, Library()).notes)
+
+
+def test_imagenets_validation_folder_as_torchvision_lays_it_out_is_split(tmp_path: Path) -> None:
+    for synset, count in (("n01440764", 4), ("n03394916", 6)):
+        (tmp_path / "val" / synset).mkdir(parents=True)
+        for number in range(count):
+            name = f"ILSVRC2012_val_{number:08}.JPEG"
+            Image.new("RGB", (300, 260), (40 * number, 99, 0)).save(tmp_path / "val" / synset / name, "JPEG")
+    images = image_folder(tmp_path, zoo()["resnet18"])
+    assert (len(images.train), len(images.test)) == (5, 5) and len(images.classes) == 1000
+    assert set(images.test.labels.tolist()) == {0, 566}  # type: ignore[union-attr]  # tench and French horn
+    assert any("There is no folder train/" in note for note in images.notes)
 
 
 @pytest.mark.parametrize(
