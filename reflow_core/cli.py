@@ -30,6 +30,7 @@ from reflow_core.errors import ReflowError, unknown
 from reflow_core.library import Library
 from reflow_core.machine import devices, prepare
 from reflow_core.models.catalogue import find, known
+from reflow_core.models.hub import is_timm
 from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis, to_json
 from reflow_core.spec import DEFAULTS, MAX_SPARSITY, Spec, parted
@@ -310,7 +311,7 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _download(options: argparse.Namespace) -> None:
-    if options.name not in shelves.downloads():
+    if options.name not in shelves.downloads() and not is_timm(options.name):
         raise unknown("download", options.name, shelves.downloads())
     with tqdm(unit="B", unit_scale=True, desc=options.name, file=sys.stderr) as bar:
 

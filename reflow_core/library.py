@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-import torch
 from torch import Tensor, nn
 
 from reflow_core.access import CLOSED, Access
@@ -28,7 +27,8 @@ from reflow_core.download import fetch
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.memo import Memo
 from reflow_core.models.catalogue import find, known
-from reflow_core.models.checkpoint import fingerprint, load_into, read_state
+from reflow_core.models.checkpoint import fingerprint, load_into, read_state, weights_folder
+from reflow_core.models.hub import fetch_description, is_timm
 from reflow_core.models.info import NetworkInfo
 from reflow_core.models.own import is_own, own
 from reflow_core.spec import Spec, parted
@@ -55,11 +55,6 @@ class Network:
 def cache_folder() -> Path:
     """Where downloads and results are kept: REFLOW_CACHE, or the user's cache folder."""
     return Path(os.environ.get("REFLOW_CACHE") or platformdirs.user_cache_dir("reflow-lab"))
-
-
-def weights_folder() -> Path:
-    """The usual torch hub cache for checkpoints (follows TORCH_HOME)."""
-    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 class Library:
@@ -172,6 +167,8 @@ def _loaded(info: NetworkInfo, state: Mapping[str, Tensor], origin: str) -> tupl
 
 
 def _own_weights(info: NetworkInfo) -> tuple[Path, str]:
+    if info.download is None and is_timm(info.name):
+        raise ReflowError(f"Nobody published weights of {info.name}; bring a checkpoint: {info.name}@FILE.")
     if info.download is None:
         return SHIPPED / f"{info.name}.safetensors", f"The shipped network {info.name}"
     path = weights_folder() / info.download.filename
@@ -229,13 +226,16 @@ def downloads() -> list[str]:
 
 def download(name: str, watch: Watch = ignore) -> None:
     """Fetch a model's weights, or an image set by name. Raises ReflowError."""
-    if name not in downloads():
-        raise unknown("download", name, downloads())
     if name in PUBLIC:
         PUBLIC[name].download(cache_folder(), watch)
         return
+    if is_timm(name):
+        fetch_description(name, watch)
+    elif name not in downloads():
+        raise unknown("download", name, downloads())
     source = find(name).download
-    assert source is not None
+    if source is None:
+        raise ReflowError(f"Nobody published weights of {name}; bring a checkpoint: {name}@FILE.")
     fetch(source.url, weights_folder() / source.filename, source.sha256, source.size, watch)
 
 

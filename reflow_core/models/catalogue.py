@@ -8,6 +8,7 @@ from torch import nn
 
 from reflow_core.errors import unknown
 from reflow_core.models import compact
+from reflow_core.models.hub import described, is_timm
 from reflow_core.models.info import IMAGENET_MEAN, IMAGENET_STD, Download, NetworkInfo, Triple
 from reflow_core.models.resnet import resnet
 from reflow_core.models.zoo import zoo
@@ -34,6 +35,8 @@ def find(name: str) -> NetworkInfo:
     """The network called `name`. Raises ReflowError with the nearest match."""
     if name in catalogue:
         return catalogue[name]
+    if is_timm(name):
+        return described(name)
     if name not in zoo():
         raise unknown("model", name, known())
     return zoo()[name]

@@ -21,6 +21,11 @@ OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
 SUFFIXES = (".pt", ".pth", ".th", ".tar", ".safetensors")
 
 
+def weights_folder() -> Path:
+    """The usual torch hub cache for checkpoints (follows TORCH_HOME)."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint: plain or under `state_dict`, `module.` prefixes dropped.
 

@@ -20,16 +20,20 @@ PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspos
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """Public weights: `sha256` holds the first digits of the file's hash, `size` its bytes (approximately)."""
+    """Public weights: `sha256` holds the first digits of the file's hash, `size` its bytes (approximately).
+
+    `file`: the name to keep it under, "" for the URL's.
+    """
 
     url: str
     sha256: str
     size: int
+    file: str = ""
 
     @property
     def filename(self) -> str:
         """The file's name under which torch hub keeps it."""
-        return self.url.rsplit("/", 1)[1]
+        return self.file or self.url.rsplit("/", 1)[1]
 
 
 @dataclass(frozen=True, slots=True)

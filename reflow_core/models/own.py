@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from reflow_core.errors import ReflowError
+from reflow_core.models.hub import is_timm
 from reflow_core.models.info import IMAGENET_MEAN, IMAGENET_STD, NetworkInfo, OwnView
 
 SEEING = ("classes", "size", "resize", "mean", "std", "interpolation", "train_view")
@@ -23,7 +24,7 @@ SEEING = ("classes", "size", "resize", "mean", "std", "interpolation", "train_vi
 
 def is_own(name: str) -> bool:
     """Whether a name is that of a person's own code."""
-    return ":" in name and not name.startswith("timm:")
+    return ":" in name and not is_timm(name)
 
 
 @functools.cache

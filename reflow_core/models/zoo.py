@@ -24,10 +24,14 @@ PRESETS = ("resnet50", "resnet101", "regnet_x_32gf", "resnext101_32x8d", "mobile
 @functools.cache
 def zoo() -> dict[str, NetworkInfo]:
     """Every network of the table by its torchvision name, the paper's first."""
-    table = json.loads(TABLE.read_text())
-    classes = tuple(name for _, name in table["classes"])
-    rows = sorted(table["networks"], key=lambda row: (row["name"] not in PRESETS, row["name"]))
-    return {row["name"]: _info(row, classes) for row in rows}
+    rows = sorted(json.loads(TABLE.read_text())["networks"], key=lambda row: (row["name"] not in PRESETS, row["name"]))
+    return {row["name"]: _info(row) for row in rows}
+
+
+@functools.cache
+def classes_of_imagenet() -> tuple[str, ...]:
+    """The names of ImageNet's thousand classes, by index."""
+    return tuple(name for _, name in json.loads(TABLE.read_text())["classes"])
 
 
 @functools.cache
@@ -36,7 +40,7 @@ def synsets() -> dict[str, int]:
     return {synset: index for index, (synset, _) in enumerate(json.loads(TABLE.read_text())["classes"])}
 
 
-def _info(row: dict[str, Any], classes: tuple[str, ...]) -> NetworkInfo:
+def _info(row: dict[str, Any]) -> NetworkInfo:
     return NetworkInfo(
         name=row["name"],
         title=f"{row['name']} on ImageNet ({100 * row['accuracy']:.1f} % published)",
@@ -46,7 +50,7 @@ def _info(row: dict[str, Any], classes: tuple[str, ...]) -> NetworkInfo:
         mean=tuple(row["mean"]),
         std=tuple(row["std"]),
         size=(row["crop"], row["crop"]),
-        classes=classes,
+        classes=classes_of_imagenet(),
         paper="torchvision",
         collapse_at=0.8,
         download=Download(row["url"], row["url"].rsplit("-", 1)[1].partition(".")[0], row["bytes"]),

@@ -128,7 +128,8 @@ async def _visit(address: str, files: list[Path], chance: random.Random, end: fl
                 await _bring(visitor, chance.choice(files), brought)
                 log.uploads += 1
             moves = [chance.choice(SPARSITIES) for _ in range(chance.choice((1, 1, 3)))]
-            await _move(visitor, [*moves, chance.choice([each for each in SPARSITIES if each != moves[-1]])])
+            shown = visitor.scope["value"]
+            await _move(visitor, [*moves, chance.choice([each for each in SPARSITIES if each not in (shown, *moves)])])
             log.seconds.append(time.monotonic() - begun)
             log.seen.append((brought["weights"], brought["images"], visitor.scope["value"], visitor.scope["exact"]))
     except (TimeoutError, OSError, KeyError) as error:

@@ -35,7 +35,6 @@ class Visitor:
     session: str = ""
     last: list[str] = field(default_factory=list)
     _answers: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
-    _finished: asyncio.Event = field(default_factory=asyncio.Event)
     _polling: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _kept: dict[str, ForwardMsg] = field(default_factory=dict)
 
@@ -65,8 +64,6 @@ class Visitor:
         message.rerun_script.is_auto_rerun = bool(fragment)
         message.rerun_script.widget_states.widgets.extend(self.states.values())
         self.last.append(f"send {'fragment' if fragment else 'full'}")
-        if not fragment:
-            self._finished.clear()
         with suppress(Exception):  # a closed socket is seen by `listen`
             await self.socket.send(message.SerializeToString())
 
@@ -77,9 +74,9 @@ class Visitor:
         await self.rerun()
 
     async def until(self, true: Callable[[], bool], seconds: float) -> None:
-        """Wait until the script has ended and `true` holds. Raises TimeoutError."""
+        """Wait until `true` holds. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
-            while not (self._finished.is_set() and true()):
+            while not true():
                 await asyncio.sleep(0.02)
 
     async def upload(self, label: str, name: str, content: bytes) -> None:
@@ -132,9 +129,6 @@ class Visitor:
             self._polling[message.auto_rerun.fragment_id] = asyncio.create_task(self._poll(message.auto_rerun))
         elif kind == "stop_auto_rerun":
             self._stop_polling(list(message.stop_auto_rerun.fragment_ids))
-        elif kind == "script_finished":
-            if message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:
-                self._finished.set()
         elif kind == "session_event" and message.session_event.WhichOneof("type") == "script_compilation_exception":
             self.problems.append("the script does not compile")
 
