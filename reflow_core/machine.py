@@ -7,8 +7,10 @@ import ctypes
 import functools
 import gc
 import os
+import re
 import sys
 import threading
+from pathlib import Path
 
 import torch
 
@@ -31,6 +33,15 @@ def out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory; on a CPU it says so only in words."""
     told = str(error)
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in told or "can't allocate memory" in told
+
+
+def free_memory() -> int | None:
+    """Bytes that this machine can still give, None where it does not say."""
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return None
+    return None if found is None else 1024 * int(found.group(1))
 
 
 def prepare(threads: int | None = None) -> None:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from reflow_core.calibration import evaluation_inputs
 from reflow_core.library import Library
-from reflow_core.models.info import Facts, facts_of
+from reflow_core.models.info import Facts, facts_of, multiply_adds
 from reflow_core.private import device_of, hooked, readable
 from reflow_core.probes import BATCH
 from reflow_core.registry import Info
@@ -75,16 +74,16 @@ def measured(private: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
         largest = max(largest, sum(each.numel() * each.element_size() for each in tensors))
 
     leaves = [name for name, module in private.named_modules() if not list(module.children())]
+    with hooked(private, after=dict.fromkeys(leaves, look)):
+        counted = multiply_adds(private, example)
     with torch.inference_mode():
-        with hooked(private, after=dict.fromkeys(leaves, look)), FlopCounterMode(display=False) as counter:
-            private(example)
         spent = seconds = passed(private, example)
         for size in (1, 1, FEW, FEW, BATCH, BATCH):
             if spent + size * seconds > WARM_UP_S:
                 break
             again = passed(private, inputs(slice(0, size)).to(example.device))
             seconds, spent = min(seconds, again), spent + size * again
-    return Measured(counter.get_total_flops() // 2, seconds, largest)
+    return Measured(counted, seconds, largest)
 
 
 def passed(network: nn.Module, batch: Tensor) -> float:

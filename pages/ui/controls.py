@@ -8,15 +8,16 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.browse import HANDED_OVER, browse
 from pages.ui.lab import lab
 from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.figures.layers import SIMILARITIES
 from reflow_core.library import PICTURES, missing
-from reflow_core.models.catalogue import find, known
+from reflow_core.models.catalogue import facts, find, known
 from reflow_core.models.checkpoint import SUFFIXES as CHECKPOINTS
-from reflow_core.models.info import NetworkInfo
+from reflow_core.models.hub import is_timm
 from reflow_core.patterns import UNSTRUCTURED
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
@@ -34,7 +35,6 @@ from reflow_core.spec import (
 from reflow_core.updates import updates
 
 OPENED = "_opened"
-HANDED_OVER = "_handed_over"  # values that another page gives to the controls of the next one
 STATISTICS_HELP = (
     "How the moments are estimated. population: of the whole calibration set at once, earlier norms already corrected "
     "(exact). pooled: batches merged. batch_mean: plain average of batches, as PyTorch's update_bn. "
@@ -89,9 +89,9 @@ def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:
     """A sentence for each value in the URL that was set aside; `own`: what the page's own controls offer."""
     parameters = st.query_params.to_dict()
     problems = read(parameters)[1]
-    model = parameters.get("model")
-    trained_on = find(model if model in known() else str(DEFAULTS["model"])).data
-    offered: dict[str, Collection[str]] = {"model": list(known()), "data": ("auto", trained_on)}
+    model, models = parameters.get("model"), models_offered()
+    shown = str(model if model in models else DEFAULTS["model"])
+    offered: dict[str, Collection[str]] = {"model": models, "data": data_offered(shown)}
     offered |= {"similarity": list(SIMILARITIES)}
     if parameters.get("calibration_view") == "custom":
         offered["calibration_view"] = views_offered()
@@ -110,31 +110,48 @@ def unknown_in_link(name: str, known: Collection[str]) -> list[str]:
 def _network() -> dict[str, object]:
     model = st.selectbox(
         "Model",
-        list(known()),
+        models_offered(),
         help="Networks on digits ship with the lab; all others need their public weights, downloaded when you ask for "
         "it. Type to search.",
         key="model",
         bind="query-params",
     )
-    st.caption(f"{find(model).title}{made_of(find(model))}{', not on this machine yet' if missing(model) else ''}.")
+    st.caption(f"{find(model).title}{made_of(model)}{', not on this machine yet' if missing(model) else ''}.")
+    if st.button("Browse networks", icon=":material/search:", width="stretch"):
+        browse()
     own = find(model).data
     data = st.selectbox(
         "Data",
-        ["auto", own],
-        help=f"auto: what the model was trained on, {own}. Calibration uses its training images, evaluation its test "
-        "images, never the other way round.",
+        data_offered(model),
+        help=f"auto: what the model was trained on, {own or 'which nobody said'}. Calibration uses its training "
+        "images, evaluation its test images, never the other way round.",
         key="data",
         bind="query-params",
     )
     return {"model": model, "data": data} | _brought(model)
 
 
-def made_of(info: NetworkInfo) -> str:
+def data_offered(model: str) -> list[str]:
+    """Image sets that a network can read."""
+    own = find(model).data
+    return ["auto", *filter(None, (own, "cifar100" if own == "cifar10" else ""))]
+
+
+def models_offered() -> list[str]:
+    """Every network with a name of its own, and one of timm's where the link or the person asked for it."""
+    asked = st.session_state.get("model") or st.query_params.get("model", "")
+    try:
+        return [*known(), asked] if is_timm(asked) and find(asked) else list(known())
+    except ReflowError:
+        return list(known())
+
+
+def made_of(model: str) -> str:
     """What a network is made of, where that is known before it is loaded."""
-    if (facts := info.facts) is None:
+    if (found := facts(model)) is None:
         return ""
-    applies = "REFLOW applies" if facts.reflow_applies else "no BatchNorm, so REFLOW does not apply"
-    return f": {facts.parameters / 1e6:.1f} M parameters in {facts.layers} layers, {applies}"
+    applies = "REFLOW applies" if found.reflow_applies else "no BatchNorm, so REFLOW does not apply"
+    return f": {found.parameters / 1e6:.1f} M parameters in {found.layers} layers, {applies}"
 
 
 def _brought(model: str) -> dict[str, object]:

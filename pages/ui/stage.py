@@ -14,6 +14,7 @@ from pages.ui.scope import scope
 from reflow_core.diagnose import idle
 from reflow_core.errors import ReflowError
 from reflow_core.library import download, missing, size_of
+from reflow_core.machine import free_memory
 from reflow_core.models.catalogue import find
 from reflow_core.preflight import Preflight
 from reflow_core.result import Diagnosis
@@ -31,7 +32,7 @@ def diagnosed(spec: Spec) -> Diagnosis:
     """The diagnosis of a spec; stops the page with a sentence where there is none."""
     need(spec)
     try:
-        agree(spec)
+        agree([spec])
         found = lab().diagnose(spec)
     except ReflowError as error:
         st.error(str(error), icon=":material/error:")
@@ -50,29 +51,44 @@ def need(spec: Spec) -> None:
         st.stop()
 
 
-def agree(spec: Spec) -> None:
-    """Stops the page with the price of a long computation until the person agrees to it, once for all sparsities."""
+def agree(specs: Sequence[Spec], most: float = LONG_S) -> None:
+    """Stops the page with the price of a computation that is long or large, until the person agrees to it.
+
+    Once for all sparsities. `most`: seconds that nobody is asked about. Raises ReflowError.
+    """
     with st.spinner("Loading and measuring …"):
-        if lab().known(spec) or (plan := lab().preflight(spec)).seconds < LONG_S:
-            return
-    asked = spec.replace(sparsity=0.0)
+        left = [spec for spec in specs if not lab().known(spec)]
+        plan = lab().preflight(left[0]) if left else None
+    if plan is None or (len(left) * plan.seconds < most and not tight(plan)):
+        return
+    asked = frozenset(spec.replace(sparsity=0.0) for spec in specs)
     if asked in st.session_state.setdefault(AGREED, set()):
         return
     st.subheader("This takes a while", anchor=False)
-    st.write(told(plan))
+    st.write(told(plan, len(left)))
+    if tight(plan):
+        st.warning("That is more memory than is free now: with fewer images it fits.", icon=":material/memory:")
     st.caption("Fewer evaluation and calibration images make it shorter. What is computed is kept.")
-    if not st.button(f"Compute, about {minutes(plan.seconds)}", type="primary", icon=":material/play_arrow:"):
+    wanted = f"Compute, about {minutes(len(left) * plan.seconds)}"
+    if not st.button(wanted, type="primary", icon=":material/play_arrow:"):
         st.stop()
     st.session_state[AGREED].add(asked)
 
 
-def told(plan: Preflight) -> str:
+def tight(plan: Preflight) -> bool:
+    """Whether a computation wants more memory than there is."""
+    free = free_memory()
+    return free is not None and plan.bytes > free
+
+
+def told(plan: Preflight, diagnoses: int) -> str:
     """The price in words."""
     norms = ", ".join(f"{count} {kind}" for kind, count in plan.facts.norms.items()) or "no norms"
+    several = f" in each of {diagnoses} diagnoses" if diagnoses > 1 else ""
     return (
         f"{plan.facts.parameters / 1e6:.1f} M parameters in {plan.facts.layers} layers that can be pruned, {norms}; "
-        f"{plan.multiply_adds / 1e9:.2f} G multiply-adds an image, {plan.images:,} images over all passes: about "
-        f"**{minutes(plan.seconds)}** and {plan.bytes / 1e9:.1f} GB of memory on this machine."
+        f"{plan.multiply_adds / 1e9:.2f} G multiply-adds an image, {plan.images:,} images over all passes{several}: "
+        f"about **{minutes(diagnoses * plan.seconds)}** and {plan.bytes / 1e9:.1f} GB of memory on this machine."
     )
 
 

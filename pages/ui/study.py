@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from pages.ui.controls import HANDED_OVER
+from pages.ui.browse import HANDED_OVER
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
+from pages.ui.stage import agree
 from reflow_core.criteria import criteria
+from reflow_core.errors import ReflowError
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.spec import Spec
@@ -21,6 +23,7 @@ ARM = ("criterion", "update", "pattern", "sparsity", "repair")  # what a page of
 SEVERAL: dict[str, Registry] = {"criteria": criteria, "updates": updates, "repairs": repairs}  # type: ignore[type-arg]
 OFFERED = {name: registry.names() for name, registry in SEVERAL.items()}
 POLL_S = 2.0
+LONG_STUDY_S = 600.0  # a study that is asked for first; a shorter one draws as it comes and can be paused
 Draw = Callable[[Sweep[Point]], None]
 
 
@@ -58,6 +61,11 @@ def _several(key: str, default: Sequence[str]) -> list[str]:
 
 def follow(specs: Sequence[Spec], draw: Draw) -> None:
     """Compute the specs in the background and draw what there is, again and again until all is there."""
+    try:
+        agree(specs, most=LONG_STUDY_S)
+    except ReflowError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
     study = lab().study(specs)
     study.look()
     polling = study.running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from torch import nn
@@ -9,7 +10,7 @@ from torch import nn
 from reflow_core.errors import unknown
 from reflow_core.models import compact
 from reflow_core.models.hub import described, is_timm
-from reflow_core.models.info import IMAGENET_MEAN, IMAGENET_STD, Download, NetworkInfo, Triple
+from reflow_core.models.info import IMAGENET_MEAN, IMAGENET_STD, Download, Facts, NetworkInfo, Triple, facts_of
 from reflow_core.models.resnet import resnet
 from reflow_core.models.zoo import zoo
 
@@ -29,6 +30,18 @@ def register(info: NetworkInfo) -> None:
 def known() -> dict[str, NetworkInfo]:
     """Every network that has a name of its own: those that ship or that we register, then torchvision's."""
     return catalogue | zoo()
+
+
+@functools.cache
+def facts(name: str, with_cost: bool = False) -> Facts | None:
+    """What a named network is made of, None where nobody can tell before it is loaded. Raises ReflowError.
+
+    `with_cost`: with its multiply-adds, which for a network of ours are counted now.
+    """
+    info = find(name)
+    if name not in catalogue:
+        return info.facts
+    return facts_of(info.build(len(info.classes)), info.size if with_cost else None)
 
 
 def find(name: str) -> NetworkInfo:

@@ -9,6 +9,7 @@ import functools
 import importlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -110,8 +111,8 @@ def _info(bare: str, architecture: str, repository: str, config: dict[str, Any])
     )
 
 
-def _facts(build: Any) -> Facts | None:
-    """What a network is made of, counted without memory for its weights; None where its code cannot do without."""
+def _facts(build: Callable[[], nn.Module]) -> Facts | None:
+    """Counted without memory for the weights; None where the network's code cannot do without."""
     try:
         with torch.device("meta"):
             return facts_of(build())

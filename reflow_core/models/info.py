@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.utils.flop_counter import FlopCounterMode
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -61,14 +63,22 @@ def is_frozen(module: nn.Module) -> bool:
     return type(module).__name__.startswith(FROZEN)
 
 
-def facts_of(network: nn.Module) -> Facts:
-    """Count what a network is made of."""
+def facts_of(network: nn.Module, size: tuple[int, int] | None = None) -> Facts:
+    """Count what a network is made of; with the `size` (H, W) of its images, its multiply-adds too."""
     kinds = Counter(type(module).__name__ for module in network.modules() if is_norm(module))
     return Facts(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         layers=sum(isinstance(module, PRUNABLE) for module in network.modules()),
         norms=dict(kinds),
+        multiply_adds=None if size is None else multiply_adds(network, torch.zeros(1, 3, *size)),
     )
+
+
+def multiply_adds(network: nn.Module, images: Tensor) -> int:
+    """Multiply-adds of one forward pass in eval mode over `images`, each; half of what torch counts as operations."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network.eval()(images)
+    return int(counter.get_total_flops()) // (2 * len(images))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,84 @@
+"""The list of all networks, to search and to choose from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from reflow_core.errors import ReflowError
+from reflow_core.library import missing, size_of
+from reflow_core.models.catalogue import facts, find, known
+
+HANDED_OVER = "_handed_over"  # values for the controls, which only take them before they are drawn
+COLUMNS: dict[str, Any] = {
+    "parameters": st.column_config.NumberColumn("Parameters (M)", format="%.2f"),
+    "cost": st.column_config.NumberColumn("Multiply-adds (G)", format="%.3f", help="An image."),
+    "layers": st.column_config.NumberColumn("Layers", help="Convolutions and linear layers, which can be pruned."),
+    "norms": "Norms",
+    "reflow": st.column_config.CheckboxColumn("REFLOW applies", help="It re-estimates BatchNorm statistics."),
+    "here": st.column_config.CheckboxColumn("Here", help="On this machine already."),
+    "size": st.column_config.NumberColumn("Download (MB)", format="%.0f"),
+    "network": "Network",
+    "data": "Images",
+}
+
+
+@st.dialog("Networks", width="large")
+def browse() -> None:
+    """A table with one row a network; a click on a row shows that network."""
+    st.caption("Click a row to take its network; the magnifier above the table searches it, a header sorts it.")
+    table = listed()
+    event = st.dataframe(
+        table,
+        hide_index=True,
+        height=420,
+        column_config=COLUMNS,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="networks",
+    )
+    if event["selection"]["rows"]:
+        take(str(table["network"][event["selection"]["rows"][0]]))
+    with st.form("timm", border=False):
+        asked = st.text_input(
+            "Or one of timm's",
+            placeholder="timm:resnet50.a1_in1k, or timm:hf_hub:OWNER/NAME",
+            help="Needs the package timm on the server (pip install timm).",
+        )
+        if st.form_submit_button("Take it") and asked:
+            try:
+                take(find(asked.strip()).name)
+            except ReflowError as error:
+                st.error(str(error), icon=":material/error:")
+
+
+def take(name: str) -> None:
+    """Show this network from now on."""
+    st.session_state[HANDED_OVER] = {"model": name, "data": "auto"}
+    st.rerun()
+
+
+@st.cache_data(show_spinner="Listing …", ttl=10)
+def listed() -> pd.DataFrame:
+    """Every network with a name of its own and what it is made of."""
+    rows = []
+    for name, info in known().items():
+        found = facts(name, with_cost=True)
+        if found is None:
+            continue
+        rows.append(
+            {
+                "network": name,
+                "data": info.data,
+                "parameters": found.parameters / 1e6,
+                "layers": found.layers,
+                "norms": ", ".join(f"{count} {kind}" for kind, count in found.norms.items()) or "none",
+                "reflow": found.reflow_applies,
+                "cost": None if found.multiply_adds is None else found.multiply_adds / 1e9,
+                "size": size_of(name) / 1e6,
+                "here": not missing(name),
+            }
+        )
+    return pd.DataFrame(rows)
