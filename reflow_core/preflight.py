@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from reflow_core.calibration import evaluation_inputs
 from reflow_core.library import Library
 from reflow_core.models.info import Facts, facts_of, multiply_adds
-from reflow_core.private import device_of, hooked, readable
+from reflow_core.private import device_of, hookable, hooked, readable
 from reflow_core.probes import BATCH
 from reflow_core.registry import Info
 from reflow_core.repairs import repairs
@@ -25,19 +25,17 @@ COPIES = 2.3  # dense, a private copy, masks and the share of scores that is kep
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Of one image on this machine: multiply-adds, seconds of a pass, bytes of its largest layer's in- and output."""
+    """Of one image on this machine: seconds of a pass, bytes of its largest layer's in- and output."""
 
-    multiply_adds: int
     seconds: float
     bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """The cost of one spec: multiply-adds an image, `images` over all passes, expected `seconds` and `bytes`."""
+    """The cost of one spec: `images` over all passes, expected `seconds` and `bytes`."""
 
     facts: Facts
-    multiply_adds: int
     images: int
     seconds: float
     bytes: int
@@ -57,11 +55,18 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     weights = sum(parameter.numel() * parameter.element_size() for parameter in network.module.parameters())
     return Preflight(
         facts_of(network.module),
-        found.multiply_adds,
         together,
         together * found.seconds,
         round(COPIES * weights) + max(min(BATCH, evaluated), calibrated) * found.bytes,
     )
+
+
+def cost(spec: Spec, source: Library) -> int:
+    """Multiply-adds an image of a spec's network; the first count in a process takes two seconds. Raises ReflowError."""
+    network = source.network(spec.model)
+    example = evaluation_inputs(source.images(spec).test, network.info)(slice(0, 1))
+    counted: int = source.recall(("cost", network.digest), lambda: multiply_adds(hookable(network.module), example))
+    return counted
 
 
 def measured(private: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
@@ -74,16 +79,16 @@ def measured(private: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
         largest = max(largest, sum(each.numel() * each.element_size() for each in tensors))
 
     leaves = [name for name, module in private.named_modules() if not list(module.children())]
-    with hooked(private, after=dict.fromkeys(leaves, look)):
-        counted = multiply_adds(private, example)
     with torch.inference_mode():
+        with hooked(private, after=dict.fromkeys(leaves, look)):
+            private(example)
         spent = seconds = passed(private, example)
         for size in (1, 1, FEW, FEW, BATCH, BATCH):
             if spent + size * seconds > WARM_UP_S:
                 break
             again = passed(private, inputs(slice(0, size)).to(example.device))
             seconds, spent = min(seconds, again), spent + size * again
-    return Measured(counted, seconds, largest)
+    return Measured(seconds, largest)
 
 
 def passed(network: nn.Module, batch: Tensor) -> float:

@@ -18,7 +18,7 @@ from reflow_core.access import Access
 from reflow_core.library import Library
 from reflow_core.machine import keep_for_good
 from reflow_core.memo import Memo
-from reflow_core.preflight import Preflight, preflight
+from reflow_core.preflight import Preflight, cost, preflight
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
 from reflow_core.store import Store, key_of
@@ -123,6 +123,10 @@ class Lab:
     def preflight(self, spec: Spec) -> Preflight:
         """What a spec will cost. Raises ReflowError."""
         return preflight(spec, self.home(spec).library)
+
+    def cost(self, spec: Spec) -> int:
+        """Multiply-adds an image. Raises ReflowError."""
+        return cost(spec, self.home(spec).library)
 
     def diagnose(self, spec: Spec) -> Diagnosis:
         """The diagnosis of a spec; shows progress while it is computed, and stops when a newer control value comes.

@@ -65,7 +65,7 @@ def agree(specs: Sequence[Spec], most: float = LONG_S) -> None:
     if asked in st.session_state.setdefault(AGREED, set()):
         return
     st.subheader("This takes a while", anchor=False)
-    st.write(told(plan, len(left)))
+    st.write(told(plan, len(left), lab().cost(left[0])))
     if tight(plan):
         st.warning("That is more memory than is free now: with fewer images it fits.", icon=":material/memory:")
     st.caption("Fewer evaluation and calibration images make it shorter. What is computed is kept.")
@@ -81,13 +81,13 @@ def tight(plan: Preflight) -> bool:
     return free is not None and plan.bytes > free
 
 
-def told(plan: Preflight, diagnoses: int) -> str:
+def told(plan: Preflight, diagnoses: int, cost: int) -> str:
     """The price in words."""
     norms = ", ".join(f"{count} {kind}" for kind, count in plan.facts.norms.items()) or "no norms"
     several = f" in each of {diagnoses} diagnoses" if diagnoses > 1 else ""
     return (
         f"{plan.facts.parameters / 1e6:.1f} M parameters in {plan.facts.layers} layers that can be pruned, {norms}; "
-        f"{plan.multiply_adds / 1e9:.2f} G multiply-adds an image, {plan.images:,} images over all passes{several}: "
+        f"{cost / 1e9:.2f} G multiply-adds an image, {plan.images:,} images over all passes{several}: "
         f"about **{minutes(diagnoses * plan.seconds)}** and {plan.bytes / 1e9:.1f} GB of memory on this machine."
     )
 
