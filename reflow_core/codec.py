@@ -1,15 +1,21 @@
-"""A diagnosis as bytes and back: JSON for the words, NumPy arrays for the numbers, nothing that could execute."""
+"""A diagnosis as bytes and back: JSON for the words, safetensors for the numbers, nothing that could execute.
+
+NumPy's own format is no choice here: reading its headers calls `ast.parse`, which two threads of Python 3.11 must not
+do at once (python/cpython#106905).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from reflow_core.result import Answers, Diagnosis, Layer
 from reflow_core.spec import Spec
@@ -26,15 +32,15 @@ def encode(found: Diagnosis) -> bytes:
     plain["answers"] = {arm: _pack_answers(arm, answers, arrays) for arm, answers in found.answers.items()}
     plain["layers"] = [_pack_layer(number, layer, arrays) for number, layer in enumerate(found.layers)]
     arrays["plain"] = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    return zlib.compress(save(arrays), level=1)
 
 
 def decode(content: bytes) -> Diagnosis:
     """The diagnosis that was encoded. Raises ValueError or KeyError for other bytes."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
+    try:
+        arrays = load(zlib.decompress(content))
+    except (zlib.error, SafetensorError) as error:
+        raise ValueError("these bytes hold no diagnosis") from error
     plain = json.loads(arrays["plain"].tobytes())
     answers = {arm: _unpack_answers(arm, row, arrays) for arm, row in plain.pop("answers").items()}
     layers = tuple(_unpack_layer(number, row, arrays) for number, row in enumerate(plain.pop("layers")))

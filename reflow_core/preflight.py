@@ -62,7 +62,7 @@ def preflight(spec: Spec, source: Library) -> Preflight:
 
 
 def cost(spec: Spec, source: Library) -> int:
-    """Multiply-adds an image of a spec's network; the first count in a process takes two seconds. Raises ReflowError."""
+    """Multiply-adds an image of a spec's network; the first count takes seconds. Raises ReflowError."""
     network = source.network(spec.model)
     example = evaluation_inputs(source.images(spec).test, network.info)(slice(0, 1))
     counted: int = source.recall(("cost", network.digest), lambda: multiply_adds(hookable(network.module), example))

@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 import uuid
-import zipfile
 from pathlib import Path
 
 from reflow_core.codec import decode, encode
@@ -108,7 +107,7 @@ class Store:
             return None
         try:
             return decode(row[0])
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile):
+        except (ValueError, KeyError, TypeError):
             return None
 
     def put(self, key: str, found: Diagnosis) -> None:

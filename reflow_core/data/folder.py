@@ -73,14 +73,20 @@ def npz(path: Path, info: NetworkInfo) -> ImageSet:
     Raises ReflowError where an array is missing or of another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            content = {key: arrays[key] for key in arrays.files}
+        content = _arrays(path)
+    except SystemError:  # NumPy parses headers with ast, which two threads of Python 3.11 must not do at once
+        content = _arrays(path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         raise ReflowError(f"{str(path)!r} is not a readable .npz file; save it again with numpy.savez.") from None
     names = tuple(str(name) for name in content.get("classes", info.classes))
     matched = match(names, info, str(path))
     train, test = (_from_arrays(content, part, matched, info) for part in ("train", "test"))
     return ImageSet(_name(path), train, test, matched.classes, matched.notes)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[np.uint8]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}
 
 
 def _from_arrays(content: dict[str, NDArray[np.uint8]], part: str, matched: Match, info: NetworkInfo) -> Images:

@@ -89,6 +89,8 @@ def test_a_picture_that_unpacks_to_a_wall_is_skipped_and_said(tmp_path: Path) ->
     for name, side in (("small", 20), ("wall", 9000)):
         (tmp_path / "test" / "3").mkdir(parents=True, exist_ok=True)
         Image.new("L", (side, side)).save(tmp_path / "test" / "3" / f"{name}.png")
+    (tmp_path / "train" / "3").mkdir(parents=True)
+    Image.new("L", (20, 20)).save(tmp_path / "train" / "3" / "small.png")
     found = diagnose(Spec(data=str(tmp_path)), Library(EVERYTHING))
     assert found.dense.n == 1 and any("1 broken image(s) skipped: wall.png" in note for note in found.notes)
 
