@@ -8,7 +8,7 @@ from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.lab import lab
 from pages.ui.panels import chart, table
-from pages.ui.stage import need
+from pages.ui.stage import need, sentence
 from pages.ui.study import follow
 from reflow_core.diagnose import idle, settle
 from reflow_core.figures.studies import saturating
@@ -53,7 +53,8 @@ with right:
 field, variants = VARIED[varied]
 if (why := idle(base.replace(**variants[0])).get(field)) is not None:
     st.info(f"Comparing by {varied} shows one line only: {why}.")
-most = len(lab().home(base).library.images(base).train)
+with sentence():
+    most = len(lab().home(base).library.images(base).train)
 
 
 def spec_of(variant: dict[str, str | int | float], count: int, seed: int) -> Spec:

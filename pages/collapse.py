@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.ui import demo, panels, shell
 from pages.ui.controls import controls
-from pages.ui.stage import diagnosed, stage
+from pages.ui.stage import diagnosed, sentence, stage
 from reflow_core.verdict import THRESHOLDS
 
 shell.frame(__file__)
@@ -18,7 +18,8 @@ found = diagnosed(spec)
 layer = stage(found)
 panels.repaired(found)
 panels.layers(found, layer)
-panels.strip(found)
+with sentence():
+    panels.strip(found)
 panels.take_away(found)
 st.caption(f"**How the verdict is made.** {THRESHOLDS}")
 for name, reason in found.unmeasured:

@@ -74,7 +74,7 @@ class Library:
     ) -> None:
         self.access, self._uploads, self._shared, self.device = access, uploads, shared, device
         self._memo = Memo(size=8)
-        selections = Memo(16, SELECTION_BYTES if shared is None else VISIT_BYTES, held)
+        selections = Memo(16, SELECTION_BYTES if uploads is None else VISIT_BYTES, held)
         self._shelves = {"facts": Memo(size=64), "selections": selections, "gradients": Memo(size=1)}
 
     def network(self, name: str) -> Network:

@@ -29,6 +29,13 @@ def devices() -> list[str]:
     return [name for name, available in there.items() if available]
 
 
+def describe(device: str) -> str:
+    """A device in words."""
+    if device.startswith("cuda"):
+        return f"{torch.cuda.get_device_name(device)} ({device})"
+    return "Apple GPU (mps)" if device == "mps" else f"CPU, {cores()} cores"
+
+
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory; on a CPU it says so only in words."""
     told = str(error)

@@ -18,8 +18,8 @@ from reflow_core.registry import Info
 from reflow_core.repairs import repairs
 from reflow_core.spec import Spec
 
-FEW = 8
-WARM_UP_S = 1.5  # of warm-up, at most
+SIZES = (1, 1, 8, 8, 32, 32, BATCH)  # images of the passes that warm up
+WARM_UP_S = 4.0  # of warm-up, at most; a busy machine is slow at single images
 COPIES = 2.3  # dense, a private copy, masks and the share of scores that is kept
 
 
@@ -83,7 +83,7 @@ def measured(private: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
         with hooked(private, after=dict.fromkeys(leaves, look)):
             private(example)
         spent = seconds = passed(private, example)
-        for size in (1, 1, FEW, FEW, BATCH, BATCH):
+        for size in SIZES:
             if spent + size * seconds > WARM_UP_S:
                 break
             again = passed(private, inputs(slice(0, size)).to(example.device))

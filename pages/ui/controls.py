@@ -15,6 +15,7 @@ from reflow_core.criteria import criteria
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.figures.layers import SIMILARITIES
 from reflow_core.library import PICTURES, missing
+from reflow_core.machine import describe
 from reflow_core.models.catalogue import facts, find, known
 from reflow_core.models.checkpoint import SUFFIXES as CHECKPOINTS
 from reflow_core.models.hub import is_timm
@@ -61,6 +62,7 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
             methods = [registry[str(chosen[name])] for name, registry in (("criterion", criteria), ("update", updates))]
             chosen |= _repair(without, any(method.info.needs_data for method in methods))
         chosen = {name: value for name, value in (chosen | _evaluation()).items() if name not in without}
+        _device()
         st.button("Reset all", on_click=_reset, icon=":material/restart_alt:", width="stretch")
     try:
         spec = Spec(**chosen)  # type: ignore[arg-type]
@@ -323,6 +325,21 @@ def _evaluation() -> dict[str, object]:
         bind="query-params",
     )
     return {"evaluation_images": _count("evaluation_images", "Evaluation images", "Test images."), "seed": seed}
+
+
+def _device() -> None:
+    """Where networks run, to be chosen where there is a choice; no part of the spec, for it decides no result."""
+    devices = list(lab().homes)
+    if len(devices) == 1:
+        st.caption(f"Computes on: {describe(devices[0])}.")
+        return
+    st.selectbox(
+        "Computes on",
+        devices,
+        format_func=describe,
+        help="Forward passes and REFLOW run there; weights are chosen, and other repairs made, on the CPU.",
+        key="device",
+    )
 
 
 def _registered(name: str, label: str, registry: Registry) -> str:  # type: ignore[type-arg]

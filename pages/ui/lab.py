@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from reflow_core.access import Access
 from reflow_core.library import Library
-from reflow_core.machine import keep_for_good
+from reflow_core.machine import devices, keep_for_good
 from reflow_core.memo import Memo
 from reflow_core.preflight import Preflight, cost, preflight
 from reflow_core.result import Diagnosis
@@ -69,7 +69,7 @@ class Visit:
     def opened(cls, shared: Library) -> Visit:
         """An empty one."""
         uploads = Uploads()
-        home = Home(Library(uploads=uploads, shared=shared), Store(uploads.folder))
+        home = Home(Library(shared.access, uploads, shared, shared.device), Store(uploads.folder))
         return cls(uploads, home, Memo(size=8), Memo(size=8))
 
     def close(self) -> None:
@@ -79,11 +79,22 @@ class Visit:
 
 @dataclass(frozen=True)
 class Lab:
-    """What every page asks."""
+    """What every page asks. `homes`: where all that is nobody's own is at home, by device, the fastest first."""
 
-    public: Home
+    homes: Mapping[str, Home]
     pool: Pool
     sweeps: Memo
+
+    @property
+    def device(self) -> str:
+        """Where this visitor's networks run."""
+        chosen = str(st.session_state.get("device"))
+        return chosen if chosen in self.homes else next(iter(self.homes))
+
+    @property
+    def public(self) -> Home:
+        """Where all that is nobody's own is at home, on this visitor's device."""
+        return self.homes[self.device]
 
     def home(self, spec: Spec) -> Home:
         """Where a spec is at home: in this visit if it needs what the visitor brought, else with all others."""
@@ -91,7 +102,7 @@ class Lab:
 
     def visit(self) -> Visit:
         """This visitor's own corner, opened with the first file; it ends with the session."""
-        return _visit(self.public.library)
+        return _visit(self.public.library, self.device)
 
     def scrub(self, spec: Spec, at_once: bool = True) -> Sweep[dict[str, Any]]:
         """The sweep over all sparsities of a spec, shared by all who look at it; begun `at_once` or when asked to."""
@@ -103,13 +114,15 @@ class Lab:
                 sweep.stop()
             return sweep
 
-        sweep: Sweep[dict[str, Any]] = self._sweeps(home).get(base, made)
+        sweep: Sweep[dict[str, Any]] = self._sweeps(home).get((base, home.library.device), made)
         return sweep
 
     def study(self, specs: Sequence[Spec]) -> Sweep[Point]:
         """A sweep over any specs of one model and its data, likewise shared."""
         wanted, home = tuple(specs), self.home(specs[0])
-        sweep: Sweep[Point] = self._sweeps(home).get(wanted, lambda: Sweep(wanted, self.pool, point, home))
+        sweep: Sweep[Point] = self._sweeps(home).get(
+            (wanted, home.library.device), lambda: Sweep(wanted, self.pool, point, home)
+        )
         return sweep
 
     def _sweeps(self, home: Home) -> Memo:
@@ -171,13 +184,16 @@ class Lab:
 
 
 @st.cache_resource(scope="session", on_release=Visit.close, show_spinner=False)
-def _visit(_shared: Library) -> Visit:
+def _visit(_shared: Library, device: str) -> Visit:
     return Visit.opened(_shared)
 
 
 @st.cache_resource(show_spinner="Opening the lab …")
 def lab() -> Lab:
     """Opened once a server."""
-    library, store = Library(granted(sys.argv[1:])), Store()
+    access, store = granted(sys.argv[1:]), Store()
+    library = Library(access)
+    libraries = {name: library if name == "cpu" else Library(access, shared=library, device=name) for name in devices()}
     keep_for_good()
-    return Lab(Home(library, store), Pool(library, store), Memo(size=32))
+    homes = {name: Home(each, store) for name, each in libraries.items()}
+    return Lab(homes, Pool(library, store), Memo(size=32))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
@@ -31,17 +32,24 @@ REDRAW_EVERY = 12  # new sweep points that are worth a redraw
 def diagnosed(spec: Spec) -> Diagnosis:
     """The diagnosis of a spec; stops the page with a sentence where there is none."""
     need(spec)
-    try:
+    with sentence():
         agree([spec])
         found = lab().diagnose(spec)
-    except ReflowError as error:
-        st.error(str(error), icon=":material/error:")
-        st.stop()
     if problem := lab().home(spec).store.problem:
         st.warning(problem, icon=":material/save:")
     for note in found.notes:
         st.info(note)
     return found
+
+
+@contextmanager
+def sentence() -> Iterator[None]:
+    """Stops the page with the sentence of a ReflowError that its body raises."""
+    try:
+        yield
+    except ReflowError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
 
 
 def need(spec: Spec) -> None:

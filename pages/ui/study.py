@@ -9,9 +9,8 @@ import streamlit as st
 from pages.ui.browse import HANDED_OVER
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
-from pages.ui.stage import agree
+from pages.ui.stage import agree, sentence
 from reflow_core.criteria import criteria
-from reflow_core.errors import ReflowError
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.spec import Spec
@@ -61,11 +60,8 @@ def _several(key: str, default: Sequence[str]) -> list[str]:
 
 def follow(specs: Sequence[Spec], draw: Draw) -> None:
     """Compute the specs in the background and draw what there is, again and again until all is there."""
-    try:
+    with sentence():
         agree(specs, most=LONG_STUDY_S)
-    except ReflowError as error:
-        st.error(str(error), icon=":material/error:")
-        st.stop()
     study = lab().study(specs)
     study.look()
     polling = study.running

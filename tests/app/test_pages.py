@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = {"evaluation_images": "64", "calibration_images": "64"}
+
+
+def exact(app: AppTest) -> dict[str, object]:
+    """What the scope was sent."""
+    found: dict[str, object] = json.loads(app.get("bidi_component")[0].proto.json)["exact"]
+    return found
 
 
 def open_app(page: str = "", **parameters: str) -> AppTest:
@@ -68,6 +76,7 @@ def test_reset_returns_to_the_defaults() -> None:
 
 def test_more_images_than_there_are_is_said() -> None:
     app = open_app(evaluation_images="5000")
+    assert not app.subheader or app.subheader[0].value != "This takes a while"
     assert any("5000 evaluation images were asked for; the data have 700." in note.value for note in app.info)
 
 
@@ -134,6 +143,18 @@ def test_comparing_by_what_the_repair_does_not_read_says_why_there_is_one_line()
     app.button_group(key="compare").set_value("statistics").run()
     assert not app.exception and not app.error
     assert any("repair 'statcorr' does not read it" in info.value for info in app.info)
+
+
+def test_another_device_is_chosen_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pages.ui.lab.devices", lambda: ["cpu:0", "cpu"])  # one processor under two names
+    st.cache_resource.clear()
+    app = open_app(evaluation_images="64", calibration_images="64")
+    assert app.selectbox(key="device").value == "cpu:0"
+    first = exact(app)
+    app.selectbox(key="device").set_value("cpu").run()
+    assert not app.exception and exact(app) == first
+    monkeypatch.undo()
+    st.cache_resource.clear()
 
 
 def test_a_study_of_which_nothing_can_be_measured_says_so() -> None:

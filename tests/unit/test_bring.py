@@ -162,6 +162,14 @@ def test_imagenets_validation_folder_as_torchvision_lays_it_out_is_split(tmp_pat
     assert any("There is no folder train/" in note for note in images.notes)
 
 
+def test_code_in_a_package_is_found_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "mine.py").write_text(VIEW.format(view="'none'"))
+    monkeypatch.chdir(tmp_path)
+    found = diagnose(SMALL.replace(model="nets.mine:network"), Library(EVERYTHING))
+    assert same(found, diagnosed(tmp_path, "'none'"))
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
