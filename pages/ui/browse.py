@@ -12,6 +12,7 @@ from reflow_core.library import missing, size_of
 from reflow_core.models.catalogue import facts, find, known
 
 HANDED_OVER = "_handed_over"  # values for the controls, which only take them before they are drawn
+BROWSING = "_browsing"
 COLUMNS: dict[str, Any] = {
     "parameters": st.column_config.NumberColumn("Parameters (M)", format="%.2f"),
     "cost": st.column_config.NumberColumn("Multiply-adds (G)", format="%.3f", help="An image."),
@@ -25,8 +26,24 @@ COLUMNS: dict[str, Any] = {
 }
 
 
-@st.dialog("Networks", width="large")
-def browse() -> None:
+def browsing() -> bool:
+    """Whether this visitor has the list open; a page that draws itself anew would close it."""
+    return bool(st.session_state.get(BROWSING))
+
+
+def browse_button() -> None:
+    """Opens the list, which stays open until a network is taken or the list is closed."""
+    st.button("Browse networks", icon=":material/search:", width="stretch", on_click=_open, args=(True,))
+    if browsing():
+        _list()
+
+
+def _open(whether: bool) -> None:
+    st.session_state[BROWSING] = whether
+
+
+@st.dialog("Networks", width="large", on_dismiss=lambda: _open(False))
+def _list() -> None:
     """A table with one row a network; a click on a row shows that network."""
     st.caption("Click a row to take its network; the magnifier above the table searches it, a header sorts it.")
     table = listed()
@@ -57,6 +74,7 @@ def browse() -> None:
 def take(name: str) -> None:
     """Show this network from now on."""
     st.session_state[HANDED_OVER] = {"model": name, "data": "auto"}
+    _open(False)
     st.rerun()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.ui.browse import HANDED_OVER, browse
+from pages.ui.browse import HANDED_OVER, browse_button
 from pages.ui.lab import lab
 from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
@@ -119,8 +119,7 @@ def _network() -> dict[str, object]:
         bind="query-params",
     )
     st.caption(f"{find(model).title}{made_of(model)}{', not on this machine yet' if missing(model) else ''}.")
-    if st.button("Browse networks", icon=":material/search:", width="stretch"):
-        browse()
+    browse_button()
     own = find(model).data
     data = st.selectbox(
         "Data",

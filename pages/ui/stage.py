@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.browse import browsing
 from pages.ui.controls import unknown_in_link
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
@@ -133,7 +134,7 @@ def progress(sweep: Sweep[dict[str, Any]]) -> None:
     """The sweep's progress, and what one can do about it."""
     sweep.look()
     fresh = len(sweep.points) - st.session_state.get("_drawn", 0)
-    if fresh >= REDRAW_EVERY or (fresh and not sweep.running):
+    if not browsing() and (fresh >= REDRAW_EVERY or (fresh and not sweep.running)):
         st.rerun()
     complete = "All 100 sparsities are computed: drag the slider, every panel follows without the server."
     progress_row(sweep, "sparsities", complete)

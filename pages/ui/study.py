@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from pages.ui.browse import HANDED_OVER
+from pages.ui.browse import HANDED_OVER, browsing
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.stage import agree, sentence
@@ -70,7 +70,7 @@ def follow(specs: Sequence[Spec], draw: Draw) -> None:
 
 def _view(study: Sweep[Point], draw: Draw, polling: bool) -> None:
     study.look()
-    if polling and not study.running:
+    if polling and not study.running and not browsing():
         st.rerun()
     kept = f"All {study.total} diagnoses are computed; they are kept, so this view opens at once next time."
     progress_row(study, "diagnoses", kept)

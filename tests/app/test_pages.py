@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
+import torch
 from streamlit.testing.v1 import AppTest
+
+from reflow_core.models.catalogue import find
+from reflow_core.models.checkpoint import weights_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = {"evaluation_images": "64", "calibration_images": "64"}
@@ -143,6 +149,28 @@ def test_comparing_by_what_the_repair_does_not_read_says_why_there_is_one_line()
     app.button_group(key="compare").set_value("statistics").run()
     assert not app.exception and not app.error
     assert any("repair 'statcorr' does not read it" in info.value for info in app.info)
+
+
+def test_a_network_of_the_list_runs_on_pictures_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, pixels = "mnasnet0_5", np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    np.savez(tmp_path / "pictures.npz", test_images=pixels, train_images=pixels)
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data-root", str(tmp_path)])
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    st.cache_resource.clear()
+    app = open_app(model=name, evaluation_images="8", calibration_images="8", data=str(tmp_path / "pictures.npz"))
+    assert any("is not on this machine yet" in title.value for title in app.subheader)
+    assert any("set aside" in warning.value for warning in app.warning), "a link names no path"
+    source = find(name).download
+    assert source is not None
+    weights_folder().mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(find(name).build(1000).state_dict(), weights_folder() / source.filename)
+    app.text_input(key="server_data").set_value("pictures.npz").run()
+    assert not app.exception and not app.error and exact(app)["score"]
+    app.text_input(key="server_data").set_value("../pictures.npz").run()
+    assert any("outside the folder" in error.value for error in app.error)
+    monkeypatch.undo()
+    st.cache_resource.clear()
 
 
 def test_another_device_is_chosen_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,9 @@ def crowd() -> Iterator[Row]:
         files = [*_weights(folder), *_images(folder)]
         with server(folder) as address:
             asyncio.run(_crowd(address, files, log))
-        log.problems += re.findall(r"^.*(?:Error|Exception|Traceback).*$", (folder / "server.log").read_text(), re.M)
+        said = (folder / "server.log").read_text()
+        if (trouble := re.search(r"Traceback|Exception", said)) is not None:
+            log.problems.append(said[trouble.start() :][-4000:])
         wrong = _wrong(log.seen, folder)
         for problem in log.problems[:5]:
             print(problem)

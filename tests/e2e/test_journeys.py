@@ -218,6 +218,16 @@ def test_every_page_fits_in_both_themes_and_widths(
     context.close()
 
 
+def test_a_network_is_chosen_from_the_list(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("button", name="Browse networks").click()
+    second_row = {"x": 17, "y": 88}
+    page.get_by_role("dialog").locator(".dvn-scroller").click(position=second_row)  # type: ignore[arg-type]
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page).to_have_url(re.compile("model=mobilenet-digits"))
+    expect(page.get_by_text("MobileNet on digits")).to_be_visible()
+
+
 def test_weights_and_pictures_of_ones_own_are_diagnosed_and_are_nobody_elses(
     page: Page, address: str, chromium: Browser, tmp_path: Path
 ) -> None:
