@@ -81,7 +81,9 @@ class Library:
         """The network called `name`. Raises ReflowError for an unknown name or weights not on this machine."""
         if self._shared is not None and not is_upload(parted(name)[1]):
             return self._shared.network(name)
-        return self._memo.get(("network", name), lambda: self._load(name))
+        place, checkpoint = parted(name)
+        changed = self._changed(place.rpartition(":")[0]), self._changed(checkpoint)
+        return self._memo.get(("network", name, changed), lambda: self._load(name))
 
     def images(self, spec: Spec) -> ImageSet:
         """The image set of a spec, in the size and class order of its model. Raises ReflowError."""
@@ -91,7 +93,8 @@ class Library:
         name = info.data if spec.data == "auto" else spec.data
         if not name:
             raise ReflowError(f"Nobody said which images {info.name!r} was trained on; bring yours with --data.")
-        return self._memo.get(("images", name, info.stored, info.classes), lambda: self._open(name, info))
+        key = "images", name, self._changed(name), info.stored, info.classes
+        return self._memo.get(key, lambda: self._open(name, info))
 
     def recall(self, key: tuple[object, ...], build: Callable[[], Any], shelf: str = "facts") -> Any:
         """What many specs share, built once: "facts" (dense answers, scores), "selections", the latest "gradients"."""
@@ -101,6 +104,14 @@ class Library:
         """The content behind a spec's names: hashes of network and images, and a device other than the CPU."""
         content = f"{self.network(spec.model).digest}:{self.images(spec).digest}"
         return content if self.device == "cpu" else f"{content}:{self.device}"
+
+    def _changed(self, name: str) -> tuple[int, int] | None:
+        """What tells one state of a file from the next, if a name is that of a file; None for all other names."""
+        try:
+            found = path.stat() if name and (path := self.access.path(name)) is not None else None
+        except (OSError, ReflowError):  # no file, or none that may be read, which is said where it is
+            return None
+        return None if found is None else (found.st_mtime_ns, found.st_size)
 
     def _load(self, name: str) -> Network:
         architecture, checkpoint = parted(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib
 import importlib.util
@@ -27,7 +26,6 @@ def is_own(name: str) -> bool:
     return ":" in name and not is_timm(name)
 
 
-@functools.cache
 def own(name: str) -> NetworkInfo:
     """Import the code and describe the network. Raises ReflowError where that fails.
 
@@ -52,12 +50,18 @@ def _imported(place: str) -> ModuleType:
                 sys.path.insert(0, here)
             return importlib.import_module(place)
         path = Path(place).resolve(strict=True)
-        unique = f"_reflow_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        unique = f"_reflow_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"  # an edited file is another module
+        if unique in sys.modules:
+            return sys.modules[unique]
         spec = importlib.util.spec_from_file_location(unique, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[unique] = module
-        spec.loader.exec_module(module)
+        sys.modules[unique] = module  # dataclasses in it look themselves up there
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[unique]
+            raise
         return module
     except FileNotFoundError:
         raise ReflowError(f"There is no file {place!r}; check the path.") from None

@@ -170,6 +170,17 @@ def test_code_in_a_package_is_found_from_the_working_folder(tmp_path: Path, monk
     assert same(found, diagnosed(tmp_path, "'none'"))
 
 
+def test_code_and_weights_that_were_edited_are_read_again(tmp_path: Path) -> None:
+    library, code, checkpoint = Library(EVERYTHING), tmp_path / "net.py", tmp_path / "net.pt"
+    name, digests = f"{code}:network@{checkpoint}", set()
+    for width, shift in ((1, 0.0), (2, 0.0), (2, 1.0)):
+        code.write_text(VIEW.format(view="'none'").replace("CifarResNet(1)", f"CifarResNet({width})"))
+        state = Library(EVERYTHING).network(f"{code}:network").module.state_dict()
+        torch.save({key: value + shift for key, value in state.items()}, checkpoint)
+        digests.add(library.network(name).digest)
+    assert len(digests) == 3
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

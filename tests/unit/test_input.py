@@ -97,6 +97,12 @@ def test_images_without_labels_have_ratios_but_no_accuracy(tmp_path: Path) -> No
     fill(tmp_path / "test", 5)
     found = look(tmp_path)
     assert found.pruned.accuracy is None and found.layers[-1].variance_ratio("pruned") is not None
+    assert found.repaired is not None and any("There is no folder train/" in note for note in found.notes)
+
+
+def test_without_training_images_the_reason_stands_where_the_repair_would(tmp_path: Path) -> None:
+    np.savez(tmp_path / "test.npz", test_images=np.zeros((4, 16, 16, 3), np.uint8))
+    found = look(tmp_path / "test.npz")
     assert found.repaired is None and found.reason is not None and "no training images" in found.reason
 
 
