@@ -10,10 +10,13 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+T = TypeVar("T")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 KEPT_BYTES = 1 << 30
 
@@ -40,6 +43,20 @@ def out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory; on a CPU it says so only in words."""
     told = str(error)
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in told or "can't allocate memory" in told
+
+
+def fitting(attempt: Callable[[int], T], size: int) -> tuple[T, int]:
+    """`attempt(size)`, again with half the size wherever memory runs out; returns its value and the size that fitted.
+
+    Raises torch's own error where not even the size 1 fits.
+    """
+    while True:
+        try:
+            return attempt(size), size
+        except RuntimeError as error:
+            if size == 1 or not out_of_memory(error):
+                raise
+        size //= 2
 
 
 def free_memory() -> int | None:

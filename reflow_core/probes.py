@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core import stats
 from reflow_core.anatomy import Anatomy
-from reflow_core.machine import out_of_memory
+from reflow_core.machine import fitting
 from reflow_core.moments import channel_dimension, channels_second, image_moments, image_readings, over_images
 from reflow_core.private import Hook, device_of, hooked, watched
 from reflow_core.result import Answers
@@ -54,52 +54,37 @@ def observe(
     count: int,
     watch: Watch,
     stage: str,
-    batch: int = BATCH,
 ) -> Observation:
     """Answers of a private `network` to `count` images, its layers measured on the first `PROBED` of them.
 
     `inputs`: a slice of the images -> normalised floats (n, 3, H, W). `stage`: the name told to `watch`. Where memory
     runs out, all is done again in batches of half the size. Raises torch's own error where not one image fits.
     """
-    try:
-        return _observed(network, anatomy, inputs, labels, count, watch, stage, batch)
-    except RuntimeError as error:
-        if batch == 1 or not out_of_memory(error):
-            raise
-    return observe(network, anatomy, inputs, labels, count, watch, stage, batch // 2)
 
+    def attempt(batch: int) -> Observation:
+        predicted, confidence = [], []
+        finite = True
+        probe = _Probe(network, anatomy)
+        before = {} if anatomy.classifier is None else {anatomy.classifier: probe.read_features}
+        after = {name: probe.read(name) for name in probe.readings}
+        with (
+            torch.inference_mode(),
+            watched(network, watch, stage, count, -(-count // batch)),
+            hooked(network, before, after),
+        ):
+            for start in range(0, count, batch):
+                probe.room = max(0, min(PROBED, count) - start)
+                logits = network(inputs(slice(start, min(start + batch, count))).to(device_of(network)))
+                finite &= bool(logits.isfinite().all())
+                best = logits.softmax(1).max(1)
+                predicted.append(best.indices.cpu())
+                confidence.append(best.values.cpu())
+            signals = probe.signals()
+            separability = probe.separability(labels)
+        answers = Answers(torch.cat(predicted).numpy(), torch.cat(confidence).numpy(), separability, finite)
+        return Observation(answers, signals, batch)
 
-def _observed(
-    network: nn.Module,
-    anatomy: Anatomy,
-    inputs: Callable[[slice], Tensor],
-    labels: NDArray[np.int64] | None,
-    count: int,
-    watch: Watch,
-    stage: str,
-    batch: int,
-) -> Observation:
-    predicted, confidence = [], []
-    finite = True
-    probe = _Probe(network, anatomy)
-    before = {} if anatomy.classifier is None else {anatomy.classifier: probe.read_features}
-    after = {name: probe.read(name) for name in probe.readings}
-    with (
-        torch.inference_mode(),
-        watched(network, watch, stage, count, -(-count // batch)),
-        hooked(network, before, after),
-    ):
-        for start in range(0, count, batch):
-            probe.room = max(0, min(PROBED, count) - start)
-            logits = network(inputs(slice(start, min(start + batch, count))).to(device_of(network)))
-            finite &= bool(logits.isfinite().all())
-            best = logits.softmax(1).max(1)
-            predicted.append(best.indices.cpu())
-            confidence.append(best.values.cpu())
-        signals = probe.signals()
-        separability = probe.separability(labels)
-    answers = Answers(torch.cat(predicted).numpy(), torch.cat(confidence).numpy(), separability, finite)
-    return Observation(answers, signals, batch)
+    return fitting(attempt, BATCH)[0]
 
 
 class _Probe:

@@ -5,6 +5,7 @@ The recalibration itself is known elsewhere as BN tuning or adaptive BN (e.g. Ea
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core.calibration import Calibration
-from reflow_core.machine import out_of_memory
+from reflow_core.machine import fitting, out_of_memory
 from reflow_core.models.info import is_frozen
 from reflow_core.moments import Moments, channel_moments
 from reflow_core.private import PreHook, device_of, hooked, watched
@@ -102,10 +103,10 @@ def norm_by_norm(network: nn.Module, norms: Norms, calibration: Calibration) -> 
 
     Raises torch's own error where not one image fits.
     """
-    size = max(1, len(calibration.inputs) // 2)
-    for name in in_order(network, norms, calibration.inputs[:1]):
-        while (moments := _arriving(network, name, norms[name], calibration.inputs.split(size))) is None:
-            size //= 2
+    inputs = calibration.inputs
+    size = max(1, len(inputs) // 2)
+    for name in in_order(network, norms, inputs[:1]):
+        moments, size = fitting(lambda batch, name=name: arriving_at(network, name, inputs.split(batch)), size)  # type: ignore[misc]
         store(norms[name], moments)
     return f", norm by norm in batches of {size}, for memory was short"
 
@@ -122,25 +123,19 @@ class _Reached(Exception):
     """Ends a pass at the norm whose input was wanted."""
 
 
-def _arriving(network: nn.Module, name: str, norm: _BatchNorm, batches: tuple[Tensor, ...]) -> Moments | None:
-    """The moments of all that arrives at one norm; None where memory ran out and smaller batches may help."""
-    merged = Moments.empty(norm.num_features)
+def arriving_at(network: nn.Module, name: str, batches: tuple[Tensor, ...]) -> Moments:
+    """The moments of all that arrives at one norm; each pass ends there."""
+    found: list[Moments] = []
 
     def read(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
-        nonlocal merged
-        merged = merged.merge(channel_moments(arriving[0]))
+        found.append(channel_moments(arriving[0]))
         raise _Reached
 
-    try:
-        with hooked(network, {name: read}):
-            for batch in batches:
-                with suppress(_Reached):
-                    network(batch.to(device_of(network)))
-    except RuntimeError as error:
-        if not out_of_memory(error) or len(batches[0]) == 1:
-            raise
-        return None
-    return merged
+    with hooked(network, {name: read}):
+        for batch in batches:
+            with suppress(_Reached):
+                network(batch.to(device_of(network)))
+    return functools.reduce(Moments.merge, found)
 
 
 def store(norm: nn.Module, found: Moments) -> None:
