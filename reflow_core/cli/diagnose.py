@@ -1,0 +1,59 @@
+"""`diagnose`: one spec, one result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from reflow_core.access import EVERYTHING
+from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
+from reflow_core.library import Library
+from reflow_core.machine import prepare
+from reflow_core.result import Diagnosis, to_json
+from reflow_core.verdict import percent, verdict
+from reflow_core.work import answer
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    one = commands.add_parser("diagnose", help="prune, measure, repair and measure again")
+    add_spec(one, tuple(OPTIONS))
+    one.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Diagnose and print."""
+    spec = spec_of(options)
+    prepare()
+    with open_store() as store:
+        found = answer(spec, Library(EVERYTHING, device=options.device), store)
+    print(json.dumps(to_json(found), allow_nan=False) if options.json else as_text(found))
+
+
+def as_text(found: Diagnosis) -> str:
+    """A diagnosis for a terminal: verdict, evidence, accuracies, one row a layer."""
+    judged = verdict(found)
+    lines = [f"{judged.status.upper()}. {judged.headline}", *judged.evidence, ""]
+    for arm, summary in found.outcomes().items():
+        interval = (
+            "" if summary.ci95 is None else f"  95 % interval {percent(summary.ci95[0])} to {percent(summary.ci95[1])}"
+        )
+        lines.append(f"{arm:<9}{percent(summary.accuracy):>14}  n={summary.n}{interval}")
+    lines += [f"No repair: {found.reason}"] if found.reason else [f"Repair: {found.repair_report}"]
+    lines += [
+        "",
+        f"{'layer':<28}{'sparsity':>9}{'pruned':>10}{'repaired':>10}   variance ratio, n={found.probed} images",
+    ]
+    for layer in found.layers:
+        own = "" if layer.sparsity is None else f"{layer.sparsity:.2f}"
+        lines.append(
+            f"{layer.name:<28}{own:>9}{_ratio(layer.variance_ratio('pruned'))}{_ratio(layer.variance_ratio('repaired'))}"
+        )
+    lines += [f"not measured: {name}: {why}" for name, why in found.unmeasured]
+    return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
+
+
+def _ratio(value: float | None) -> str:
+    return f"{'–' if value is None else format(value, '.3g'):>10}"

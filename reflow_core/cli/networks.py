@@ -1,0 +1,86 @@
+"""`models`, `download` and `train`: the networks themselves."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from reflow_core import library as shelves
+from reflow_core.calibration import evaluation_inputs
+from reflow_core.errors import ReflowError, unknown
+from reflow_core.library import Library
+from reflow_core.models.catalogue import find, known
+from reflow_core.models.hub import is_timm
+from reflow_core.spec import Spec
+from reflow_core.train import RECIPES, Recipe, save, train
+from reflow_core.verdict import percent
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    known = commands.add_parser("models", help="the networks known by name")
+    known.add_argument("--json", action="store_true", help="one JSON list on stdout")
+    known.set_defaults(run=_models)
+    get = commands.add_parser("download", help="fetch public weights and their data set")
+    get.add_argument("name")
+    get.set_defaults(run=_download)
+    learn = commands.add_parser("train", help="train a network that ships, from its seed")
+    learn.add_argument("name")
+    learn.add_argument("--out", type=Path, default=shelves.SHIPPED, help="folder for the weights and their card")
+    learn.add_argument("--epochs", type=int, help="instead of the recipe's")
+    learn.set_defaults(run=_train)
+
+
+def _models(options: argparse.Namespace) -> None:
+    rows: list[dict[str, Any]] = [
+        {"name": info.name, "title": info.title, "data": info.data, "here": not shelves.missing(info.name),
+         "accuracy": shelves.card(info.name).get("accuracy"), "collapse_at": info.collapse_at, "paper": info.paper}
+        for info in known().values()
+    ]  # fmt: skip
+    if options.json:
+        print(json.dumps(rows))
+        return
+    for each in rows:
+        where = "ready" if each["here"] else "to download"
+        print(
+            f"{each['name']:<20}{percent(each['accuracy']) if each['accuracy'] else '':>8}  {where:<12}{each['title']}"
+        )
+
+
+def _download(options: argparse.Namespace) -> None:
+    if options.name not in shelves.downloads() and not is_timm(options.name):
+        raise unknown("download", options.name, shelves.downloads())
+    with tqdm(unit="B", unit_scale=True, desc=options.name, file=sys.stderr) as bar:
+
+        def watch(stage: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        shelves.download(options.name, watch)
+
+
+def _train(options: argparse.Namespace) -> None:
+    info = find(options.name)
+    if info.download is not None:
+        raise ReflowError(f"{info.name} is not trained here, its public weights are; use 'download {info.name}'.")
+    recipe = RECIPES.get(info.name, Recipe())
+    if options.epochs is not None:
+        if options.epochs < 1:
+            raise ReflowError(f"epochs={options.epochs} is out of range; choose 1 or more.")
+        recipe = dataclasses.replace(recipe, epochs=options.epochs)
+    images = Library().images(Spec(model=info.name))
+    with tqdm(total=recipe.epochs, desc=info.name, unit="epoch", file=sys.stderr) as bar:
+        network = train(
+            info, images, recipe, lambda epoch, epochs, loss: (bar.set_postfix(loss=f"{loss:.3f}"), bar.update())[1]
+        )
+    with torch.inference_mode():
+        answers = network(evaluation_inputs(images.test, info)(slice(None))).argmax(1)
+    accuracy = float((answers == images.test.labels).double().mean())
+    print(save(network, info, recipe, accuracy, len(images.test), options.out))

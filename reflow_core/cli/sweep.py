@@ -1,0 +1,134 @@
+"""`sweep`: many specs, each a row of a table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from reflow_core.access import EVERYTHING
+from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
+from reflow_core.diagnose import settle
+from reflow_core.errors import ReflowError, unknown
+from reflow_core.library import Library
+from reflow_core.result import Diagnosis
+from reflow_core.spec import MAX_SPARSITY, Spec, parted
+from reflow_core.study import arms, markdown, row
+from reflow_core.work import cluster, solve, threads
+
+PLURALS = {"models": "model", "criteria": "criterion", "updates": "update", "repairs": "repair"}
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    many = commands.add_parser("sweep", help="the same at many sparsities; resumes where it was stopped")
+    add_spec(many, tuple(name for name in OPTIONS if name != "sparsity"))
+    for plural, single in PLURALS.items():
+        many.add_argument(f"--{plural}", type=_listed, help=f"several, with commas; instead of --{single}")
+    many.add_argument("--seeds", type=int, default=1, help="repeats, each with the next seed (default: 1)")
+    many.add_argument("--cluster", help="a Dask cluster: tcp://HOST:PORT, or local (needs the package distributed)")
+    many.add_argument("--sparsities", default="0:0.99:0.05", help="FROM:TO:STEP, or values with commas")
+    many.add_argument("--out", type=Path, help="a .csv, .json, .parquet or .md file; CSV on stdout without it")
+    many.set_defaults(run=run)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compute every spec and write the table."""
+    specs = _arms(options)
+    _check_out(options.out)
+    rows: dict[Spec, dict[str, Any]] = {}
+    with _executor(options) as submit, tqdm(total=len(specs), unit="spec", file=sys.stderr) as bar:
+        futures = {submit(spec): spec for spec in specs}
+        for done in as_completed(futures):
+            rows[futures[done]] = _row(futures[done], done)
+            bar.update()
+    table = pd.DataFrame([rows[spec] for spec in specs])
+    WRITERS[options.out.suffix if options.out else ".csv"](table, options.out or sys.stdout)
+
+
+def _arms(options: argparse.Namespace) -> list[Spec]:
+    """Every model × criterion × update × repair × seed × sparsity, each spec once; a pattern has but one sparsity."""
+    base = spec_of(options)
+    if options.seeds < 1:
+        raise ReflowError(f"seeds={options.seeds} is out of range; choose 1 or more.")
+    models = options.models or [base.model]
+    if options.checkpoint is not None and options.models:
+        raise ReflowError("--checkpoint goes with one --model; with --models write ARCHITECTURE@FILE for each.")
+    for model in models:
+        Library(EVERYTHING).info(parted(model)[0])
+    chosen = [getattr(options, plural) or [getattr(base, one)] for plural, one in PLURALS.items() if one != "model"]
+    specs = [
+        settle(arm, sparsity=sparsity)
+        for model in models
+        for seed in range(base.seed, base.seed + options.seeds)
+        for sparsity in sparsities(options.sparsities)
+        for arm in arms(base.replace(model=model, seed=seed), *chosen)
+    ]
+    return list(dict.fromkeys(specs))
+
+
+def _row(spec: Spec, done: Future[Diagnosis]) -> dict[str, Any]:
+    """The row of a diagnosis, or of the reason why there is none."""
+    try:
+        return row(done.result())
+    except ReflowError as error:
+        return {**spec.to_dict(), "reason": str(error)}
+
+
+@contextmanager
+def _executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[Diagnosis]]]:
+    """Where the specs are computed: threads of this process sized to the machine, or a Dask cluster."""
+    if options.cluster is not None:
+        with cluster(options.cluster) as executor:
+            yield lambda spec: executor.submit(solve, spec)
+        return
+    with open_store() as store, threads(Library(EVERYTHING, device=options.device), store) as submit:
+        yield submit
+
+
+def _check_out(out: Path | None) -> None:
+    """Raises ReflowError, before anything is computed, for a file that could not be written."""
+    if out is None:
+        return
+    if out.suffix not in WRITERS:
+        raise unknown("file type", out.suffix, WRITERS)
+    if not out.parent.is_dir():
+        raise ReflowError(f"There is no folder {str(out.parent)!r} to write {out.name!r} into; make it first.")
+
+
+WRITERS: dict[str, Any] = {
+    ".csv": lambda table, out: table.to_csv(out, index=False),
+    ".md": lambda table, out: out.write_text(markdown(table)),
+    ".json": lambda table, out: table.to_json(out, orient="records"),
+    ".parquet": lambda table, out: table.to_parquet(out, index=False),
+}
+
+
+def sparsities(text: str) -> list[float]:
+    """ "0:0.99:0.05" (FROM:TO:STEP, both ends included where the step meets them) or "0.5,0.8" as fractions.
+
+    Raises ReflowError for anything else.
+    """
+    try:
+        if ":" not in text:
+            return [float(part) for part in text.split(",")]
+        start, stop, step = (float(part) for part in text.split(":"))
+        if step <= 0 or not 0 <= start <= stop <= MAX_SPARSITY:
+            raise ValueError
+        count = int((stop - start) / step + 1e-9) + 1
+        return [round(start + number * step, 6) for number in range(count)]
+    except (ValueError, OverflowError):
+        raise ReflowError(
+            f"sparsities={text!r} is not FROM:TO:STEP within 0 to {MAX_SPARSITY}; try 0:0.99:0.05."
+        ) from None
