@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from reflow_core.models.info import PRUNABLE, is_norm
 from reflow_core.private import hookable
@@ -26,13 +27,41 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightLayer:
+    """A layer that can be pruned: its class, its number of weights, and its multiply-adds for one image."""
+
+    name: str
+    kind: str
+    weights: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Anatomy:
-    """Sites in the order of execution, first and last weight layer, and what cannot be measured and why."""
+    """Sites and weight layers in the order of execution, and what cannot be measured and why."""
 
     sites: tuple[Site, ...]
-    first: str | None
-    classifier: str | None
+    layers: tuple[WeightLayer, ...]
     unmeasured: tuple[tuple[str, str], ...]
+
+    @property
+    def first(self) -> str | None:
+        """The first weight layer that runs."""
+        return self.layers[0].name if self.layers else None
+
+    @property
+    def classifier(self) -> str | None:
+        """The last weight layer that runs."""
+        return self.layers[-1].name if self.layers else None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Call:
+    """A module's call in a pass: the weight layer whose very output it reads, and its multiply-adds."""
+
+    module: nn.Module
+    source: nn.Module | None
+    multiply_adds: int
 
 
 def anatomy(network: nn.Module, example: Tensor) -> Anatomy:
@@ -42,7 +71,7 @@ def anatomy(network: nn.Module, example: Tensor) -> Anatomy:
         module: name for name, module in private.named_modules() if is_norm(module) or isinstance(module, PRUNABLE)
     }
     calls = _trace(private, list(names), example)
-    counts = Counter(module for module, _ in calls)
+    counts = Counter(call.module for call in calls)
     norms: list[nn.Module] = [module for module in names if is_norm(module)]
     measured = norms or [module for module in names if isinstance(module, PRUNABLE)]
     unmeasured = [(names[module], "never called in a forward pass") for module in measured if not counts[module]]
@@ -57,33 +86,53 @@ def anatomy(network: nn.Module, example: Tensor) -> Anatomy:
         if "norm" in type(module).__name__.lower() and module not in names and not list(module.children())
     ]
     sites = tuple(
-        Site(names[module], type(module).__name__, _feeder(module, source, names))
-        for module, source in calls
-        if module in measured and counts[module] == 1
+        Site(names[call.module], type(call.module).__name__, _feeder(call, names))
+        for call in calls
+        if call.module in measured and counts[call.module] == 1
     )
-    executed = [names[module] for module, _ in calls if isinstance(module, PRUNABLE)]
-    first, last = (executed[0], executed[-1]) if executed else (None, None)
-    return Anatomy(sites, first, last, tuple(unmeasured))
+    return Anatomy(sites, _weight_layers(calls, names), tuple(unmeasured))
 
 
-def _feeder(module: nn.Module, source: nn.Module | None, names: dict[nn.Module, str]) -> str | None:
-    if isinstance(module, PRUNABLE):
-        return names[module]
-    return names[source] if source is not None else None
+def _weight_layers(calls: Sequence[Call], names: Mapping[nn.Module, str]) -> tuple[WeightLayer, ...]:
+    """Every weight layer that runs, where it runs last; multiply-adds of all its calls together."""
+    spent: dict[nn.Module, int] = {}
+    for call in calls:
+        if isinstance(call.module, PRUNABLE):
+            spent[call.module] = spent.pop(call.module, 0) + call.multiply_adds
+    return tuple(
+        WeightLayer(names[each], type(each).__name__, each.get_parameter("weight").numel(), cost)
+        for each, cost in spent.items()
+    )
 
 
-def _trace(network: nn.Module, modules: list[nn.Module], example: Tensor) -> list[tuple[nn.Module, nn.Module | None]]:
-    """Every call of `modules` in order, each with the weight layer whose very output was its input.
+def _feeder(call: Call, names: dict[nn.Module, str]) -> str | None:
+    if isinstance(call.module, PRUNABLE):
+        return names[call.module]
+    return names[call.source] if call.source is not None else None
+
+
+def multiply_adds(layer: nn.Module, arriving: Tensor, leaving: Tensor) -> int:
+    """Of one call of a weight layer: every weight is used once at every position, of the output or, where the layer is
+    transposed, of the input."""
+    if not isinstance(layer, PRUNABLE):
+        return 0
+    shape = arriving.shape if isinstance(layer, _ConvTransposeNd) else leaving.shape
+    positions = shape[:-1].numel() if isinstance(layer, nn.Linear) else shape[0] * shape[2:].numel()
+    return layer.weight.numel() * positions
+
+
+def _trace(network: nn.Module, modules: list[nn.Module], example: Tensor) -> list[Call]:
+    """Every call of `modules` in order.
 
     Every output is kept until the end, so that no storage is given to another tensor meanwhile.
     """
-    calls: list[tuple[nn.Module, nn.Module | None]] = []
+    calls: list[Call] = []
     outputs: list[tuple[Tensor, nn.Module]] = []
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         here = inputs[0].data_ptr()
         same = [giver for tensor, giver in outputs if tensor.data_ptr() == here and tensor.numel() == inputs[0].numel()]
-        calls.append((module, same[-1] if same else None))
+        calls.append(Call(module, same[-1] if same else None, multiply_adds(module, inputs[0], output)))
         if isinstance(module, PRUNABLE):
             outputs.append((output, module))
 

@@ -1,4 +1,4 @@
-"""Calibration images: always training images, seen through a view, drawn from the seed."""
+"""Which images calibrate and which evaluate: drawn from the seed, seen through a view, never one for the other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reflow_core.data.corruptions import corrupted
 from reflow_core.data.images import Images, ImageSet
 from reflow_core.data.views import View, custom, views
 from reflow_core.errors import ReflowError
@@ -68,6 +69,31 @@ def skewed(images: Images, count: int, skew: float, seed: int) -> Images:
     rest = torch.ones_like(same)
     rest[chosen] = False
     return images[order[torch.cat([chosen, rest.nonzero().flatten()[: count - many]])]]
+
+
+def evaluation(spec: Spec, images: ImageSet) -> Images:
+    """The evaluation images of a spec. Raises ReflowError."""
+    chosen = images.test.take(spec.evaluation_images, spec.seed)
+    return corrupted(long_tailed(chosen, spec.evaluation_tail), spec.corruption, spec.seed)
+
+
+def long_tailed(images: Images, ratio: float) -> Images:
+    """The images thinned out so that classes get rarer exponentially, the last `ratio` times as rare as the first.
+
+    Class k of K keeps the share ratio^(−k/(K−1)) of its images, at least one (Cao et al., arXiv 1906.07413, 4.1).
+    Raises ReflowError for images without labels.
+    """
+    if ratio == 1:
+        return images
+    if images.labels is None:
+        raise ReflowError("evaluation_tail needs labelled evaluation images; leave it out.")
+    kept = torch.zeros(len(images), dtype=torch.bool)
+    there = images.labels.unique().tolist()
+    for place, label in enumerate(there):
+        own = (images.labels == label).nonzero().flatten()
+        share = ratio ** (-place / max(1, len(there) - 1))
+        kept[own[: max(1, round(share * len(own)))]] = True
+    return images[kept.nonzero().flatten()]
 
 
 def evaluation_inputs(images: Images, info: NetworkInfo) -> Callable[[slice], Tensor]:

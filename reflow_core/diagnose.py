@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,21 +15,22 @@ from torch import nn
 from reflow_core import stats
 from reflow_core.allocations import allocations
 from reflow_core.anatomy import Anatomy, anatomy
-from reflow_core.calibration import evaluation_inputs, no_training_images
+from reflow_core.calibration import evaluation, evaluation_inputs, no_training_images
 from reflow_core.criteria import criteria
+from reflow_core.data.corruptions import CLEAN, parsed
 from reflow_core.data.images import Images, ImageSet
 from reflow_core.errors import ReflowError
 from reflow_core.library import Library, Network
 from reflow_core.machine import out_of_memory
 from reflow_core.models.info import NetworkInfo
-from reflow_core.patterns import UNSTRUCTURED
+from reflow_core.patterns import N_OF_M
 from reflow_core.private import private_copy, readable
 from reflow_core.probes import BATCH, PROBED, Observation, observe
 from reflow_core.pruner import Pruned, Pruner
 from reflow_core.pruning import Masks, install, kept_sample, sparsity_of
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.result import Diagnosis, Layer, finite
-from reflow_core.spec import CALIBRATION, DEFAULTS, Spec, parted
+from reflow_core.spec import CALIBRATION, DEFAULTS, EVALUATION, Spec, parted
 from reflow_core.updates import updates
 from reflow_core.watch import Watch, ignore
 
@@ -46,12 +47,21 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
     used, and where memory runs out.
     """
     check(spec)
-    try:
+    with memory_told():
         return _diagnosed(Bench(spec, source, watch))
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """Turns torch's own error into a ReflowError where memory runs out in the body."""
+    try:
+        yield
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-    raise ReflowError("Memory ran out: use fewer calibration images, a smaller network, or another device.")
+        raise ReflowError(
+            "Memory ran out: use fewer calibration images, a smaller network, or another device."
+        ) from error
 
 
 def _diagnosed(bench: Bench) -> Diagnosis:
@@ -71,16 +81,21 @@ def _diagnosed(bench: Bench) -> Diagnosis:
     return bench.diagnosis(pruned.masks, observed, report, reason)
 
 
-def check(spec: Spec) -> None:
+def check(spec: Spec, also: Collection[str] = ()) -> None:
     """Raises ReflowError for a name that is not registered, with the nearest match, and for a value without meaning."""
-    for name, why in idle(spec).items():
+    for name, why in idle(spec, also).items():
         if (value := getattr(spec, name)) != DEFAULTS[name]:
             raise ReflowError(f"{name}={value} has no meaning here: {why}; leave it out.")
 
 
-def idle(spec: Spec) -> dict[str, str]:
-    """The fields of a spec that nothing reads, and why. Raises ReflowError for a name that is not registered."""
+def idle(spec: Spec, also: Collection[str] = ()) -> dict[str, str]:
+    """The fields of a spec that nothing reads, and why; `also`: fields that are read besides by who asks.
+
+    Raises ReflowError for a name that is not registered.
+    """
     allocation, repair = allocations[spec.allocation].info, repairs[spec.repair].info
+    if spec.corruption != CLEAN:
+        parsed(spec.corruption)
     reading = [repair, criteria[spec.criterion].info, updates[spec.update].info]
     unread: dict[str, str] = {}
     if spec.statistics == "population":
@@ -88,14 +103,15 @@ def idle(spec: Spec) -> dict[str, str]:
     for name in READ_BY_SOME:
         if name not in repair.reads:
             unread[name] = f"repair {repair.name!r} does not read it"
+    unread["quantise_order"] = "only quantisation reads it"
     if "layer_sparsity" not in allocation.reads:
         unread["layer_sparsity"] = f"allocation {allocation.name!r} does not read it"
-    if spec.pattern != UNSTRUCTURED:
+    if spec.pattern in N_OF_M:
         unread |= dict.fromkeys(BUDGET, f"the pattern {spec.pattern} says how many weights each layer keeps")
     if not any(info.needs_data for info in reading):
         names = " and ".join(repr(info.name) for info in reading[:2])
         unread |= dict.fromkeys(CALIBRATION, f"{names} read no calibration images")
-    return unread
+    return {name: why for name, why in unread.items() if name not in also}
 
 
 def settle(spec: Spec, **changes: str | float | int) -> Spec:
@@ -129,7 +145,7 @@ class Bench:
         """Resolve the names and learn the network's anatomy."""
         self.watch("load", 0, 1)
         self.network, self.images = self.source.network(self.spec.model), self.source.images(self.spec)
-        self.evaluation = self.images.test.take(self.spec.evaluation_images, self.spec.seed)
+        self.evaluation = evaluation(self.spec, self.images)
         example = evaluation_inputs(self.evaluation, self.network.info)(slice(0, 1))
         self.anatomy = self.source.recall(
             ("anatomy", self.network.digest, self.network.info.size), lambda: anatomy(self.network.module, example)
@@ -138,11 +154,15 @@ class Bench:
 
     def dense(self) -> Observation:
         """The dense network's observation, shared by all specs on the same images."""
-        key = ("dense", self.network.digest, self.images.digest, len(self.evaluation), self.spec.seed)
+        key = ("dense", self.network.digest, *self.evaluation_key())
         found: Observation = self.source.recall(
             key, lambda: self.observe(readable(self.network.module, self.source.device), "dense")
         )
         return found
+
+    def evaluation_key(self) -> tuple[object, ...]:
+        """All that the evaluation images depend on."""
+        return self.images.digest, len(self.evaluation), *(getattr(self.spec, name) for name in EVALUATION[1:])
 
     def prune(self) -> Pruned:
         """What is kept and the weights that are left; its seconds are those of the one time it was computed."""
@@ -155,7 +175,7 @@ class Bench:
         private = private_copy(self.network.module)
         install(private, pruned.weights)
         private.to(self.source.device)
-        key = ("observed", *self.pruner.key(), self.images.digest, len(self.evaluation))
+        key = ("observed", *self.pruner.key(), *self.evaluation_key())
         found: Observation = self.source.recall(key, lambda: self.observe(private, "pruned"), "selections")
         return found, private
 
@@ -212,7 +232,9 @@ class Bench:
         """What the person should know about the input and the output."""
         yield from self.images.notes
         asked, there = self.spec.evaluation_images, len(self.evaluation)
-        if there < asked:
+        if there < min(asked, len(self.images.test)):
+            yield f"The evaluation set is long-tailed: {there} of the {min(asked, len(self.images.test))} images."
+        elif there < asked:
             yield f"{asked} evaluation images were asked for; the data have {there}."
         yield from self.pruner.notes()
         asked, there = self.spec.calibration_images, len(self.images.train)

@@ -1,4 +1,4 @@
-"""N:M sparsity: of every M weights in a row along the input channels, N are kept."""
+"""Patterns: N of every M weights along the input channels, or whole output channels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from reflow_core.pruning import Masks, Weights
+from reflow_core.spec import PATTERNS
 
-UNSTRUCTURED = "unstructured"
+UNSTRUCTURED, CHANNEL = "unstructured", "channel"
+N_OF_M = tuple(pattern for pattern in PATTERNS if ":" in pattern)
 
 
 def parse(pattern: str) -> tuple[int, int]:
@@ -53,3 +55,32 @@ def group_numbers(score: Tensor, pattern: str) -> Tensor:
     first = torch.unflatten(score, 1, (-1, group))[:, :, :1]
     numbers = torch.arange(first.numel()).view(first.shape)
     return numbers.expand(-1, -1, group, *[-1] * (score.ndim - 2)).flatten(1, 2)
+
+
+def channel_scores(scores: Weights) -> Weights:
+    """Each weight scored as its output channel is, by the mean of the channel's scores."""
+    return {name: _spread(_of_channel(score), score) for name, score in scores.items()}
+
+
+def whole_channels(scores: Weights, masks: Masks) -> Masks:
+    """Masks (True: kept) that remove whole output channels, in each layer about as many weights as `masks` remove.
+
+    `scores`: those of `channel_scores`. The channels with the lowest go; one is always left, and ties are removed in
+    order of position (Li et al., arXiv 1608.08710, remove filters by the sum of their weights' magnitudes).
+    """
+    kept: Masks = {}
+    for name, mask in masks.items():
+        channels = _of_channel(scores[name])
+        gone = min(round(float((~mask).sum()) * len(channels) / mask.numel()), len(channels) - 1)
+        alive = torch.ones(len(channels), dtype=torch.bool)
+        alive[channels.argsort(stable=True)[:gone]] = False
+        kept[name] = _spread(alive, mask).contiguous()
+    return kept
+
+
+def _spread(by_channel: Tensor, weight: Tensor) -> Tensor:
+    return by_channel[(..., *[None] * (weight.ndim - 1))].expand_as(weight)
+
+
+def _of_channel(score: Tensor) -> Tensor:
+    return score.flatten(1).mean(1)

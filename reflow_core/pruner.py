@@ -19,7 +19,7 @@ from reflow_core.data.images import ImageSet
 from reflow_core.gradients import MOST_SAMPLES, gradient_matrix
 from reflow_core.library import Library, Network
 from reflow_core.models.info import PRUNABLE
-from reflow_core.patterns import UNSTRUCTURED, divisible, parse
+from reflow_core.patterns import CHANNEL, N_OF_M, UNSTRUCTURED, divisible, parse
 from reflow_core.pruning import Masks, Scores, Weights, prunable
 from reflow_core.selectors import Rules, choose, score, select
 from reflow_core.spec import CALIBRATION, Spec, by_layer
@@ -130,7 +130,8 @@ class Pruner:
         """How much is pruned, of what, in which pattern."""
         ends = {"first": [self.anatomy.first], "classifier": [self.anatomy.classifier]}
         ends["both"] = ends["first"] + ends["classifier"]
-        excluded = frozenset(name for name in ends.get(self.spec.exclude, []) if name is not None)
+        whole = ends["classifier"] if self.spec.pattern == CHANNEL else []  # its output channels are the classes
+        excluded = frozenset(name for name in ends.get(self.spec.exclude, []) + whole if name is not None)
         budget = Budget(self.spec.sparsity, by_layer(self.spec.layer_sparsity))
         return Rules(self.spec.allocation, budget, self.spec.pattern, excluded)
 
@@ -148,7 +149,7 @@ class Pruner:
                 f"{100 * share:.0f} % of the parameters are weights outside convolution and linear layers and stay "
                 f"dense, such as {next(iter(elsewhere))}; the sparsity counts without them."
             )
-        if not unstructured:
+        if self.spec.pattern in N_OF_M:
             weights, group = prunable(self.network.module), parse(self.spec.pattern)[1]
             if odd := [name for name, weight in weights.items() if not divisible(weight, group)]:
                 yield f"Dense, since their input channels do not come in groups of {group}: {', '.join(odd)}."

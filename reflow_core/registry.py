@@ -20,7 +20,8 @@ class Info:
     `needs_data`: reads calibration images. `reads`: fields of the spec that only some methods read. `needs_grad`:
     needs back-propagation. `per_sparsity`: chooses anew at every sparsity. `comparison`: which weights compete,
     "global", "layer" or "row" (those of one output). `changes_weights`: alters surviving weights. `on_device`: runs
-    on an accelerator too, others on the CPU. `paper`: where it comes from.
+    on an accelerator too, others on the CPU. `any_width`: works where layers are narrower than
+    dense's. `timed`: measures this machine. `paper`: where it comes from.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Info:
     comparison: str = "global"
     changes_weights: bool = False
     on_device: bool = False
+    any_width: bool = False
+    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

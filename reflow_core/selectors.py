@@ -10,7 +10,8 @@ from torch import Tensor
 
 from reflow_core.allocations import Budget, allocations
 from reflow_core.criteria import Limits, Subject, criteria
-from reflow_core.patterns import UNSTRUCTURED, group_numbers, n_of_m
+from reflow_core.errors import ReflowError
+from reflow_core.patterns import CHANNEL, N_OF_M, UNSTRUCTURED, channel_scores, group_numbers, n_of_m, whole_channels
 from reflow_core.pruning import Masks, Scores, Weights
 
 
@@ -33,6 +34,8 @@ def score(subject: Subject, criterion: str) -> Scores:
 
 def choose(subject: Subject, criterion: str, rules: Rules) -> Masks:
     """Masks of a criterion that chooses anew at every sparsity. Raises ReflowError."""
+    if rules.pattern == CHANNEL:
+        raise ReflowError(f"{criterion} chooses single weights, not whole channels; choose magnitude, for example.")
     limits = Limits(
         rules.budget.sparsity, lambda scores, sparsity: select(scores, rules, sparsity), lambda w: pools(w, rules)
     )
@@ -44,9 +47,12 @@ def select(scores: Scores, rules: Rules, sparsity: float | None = None) -> Masks
     kept = {name: torch.ones_like(scores.by_layer[name], dtype=torch.bool) for name in sorted(rules.excluded)}
     if rules.excluded:
         scores = scores.derived(rules.excluded, lambda all_of_them: without(all_of_them.by_layer, rules.excluded))
-    if rules.pattern != UNSTRUCTURED:
+    if rules.pattern in N_OF_M:
         return n_of_m(scores.by_layer, rules.pattern) | kept
     budget = rules.budget if sparsity is None else dataclasses.replace(rules.budget, sparsity=sparsity)
+    if rules.pattern == CHANNEL:
+        scores = scores.derived("channels", lambda single: channel_scores(single.by_layer))
+        return whole_channels(scores.by_layer, allocations[rules.allocation].function(scores, budget)) | kept
     return allocations[rules.allocation].function(scores, budget) | kept
 
 
@@ -72,7 +78,7 @@ def pools(weights: Weights, rules: Rules) -> dict[str, Tensor]:
     for name, weight in weights.items():
         if name in rules.excluded:
             found[name] = torch.full(weight.shape, -1)
-        elif rules.pattern != UNSTRUCTURED:
+        elif rules.pattern in N_OF_M:
             found[name] = group_numbers(weight, rules.pattern) + following
             following = int(found[name].max()) + 1
         else:

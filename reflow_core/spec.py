@@ -15,8 +15,10 @@ MAX_SPARSITY = 0.99
 STATISTICS = ("population", "pooled", "batch_mean", "ema")
 CALIBRATION = ("calibration_images", "calibration_view", "calibration_skew")  # which images calibrate
 CALIBRATION_VIEWS = ("train", "eval", "cifar", "imagenet", "affine", "custom")
-PATTERNS = ("unstructured", "2:4", "1:4", "4:8")
+PATTERNS = ("unstructured", "2:4", "1:4", "4:8", "channel")
 EXCLUDES = ("none", "first", "classifier", "both")
+EVALUATION = ("evaluation_images", "evaluation_tail", "corruption", "seed")  # which images are evaluated, and how
+QUANTISE_ORDERS = ("prune-repair-int8", "prune-int8-repair", "int8-prune-repair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +26,17 @@ class Spec:
     """One question to the lab; hashable, and the same everywhere: URL, store key, command line, sweep.
 
     `model`, `criterion`, `update`, `allocation`, `repair`: names in the registries. `data`: an image set's name, or
-    "auto" for the one the model was trained on. `pattern`: "unstructured" or "N:M" (keep N of every M along the input
-    channels, which fixes the sparsity). `sparsity`: fraction of the weights that may be pruned set to zero, 0 to 0.99.
-    `layer_sparsity`: for the allocation "custom", as "conv1:0.5,linear:0.9"; other layers get `sparsity`. `exclude`:
-    layers that stay dense, the first convolution, the classifier, both or none. `statistics`: how REFLOW estimates
-    moments. `calibration_view`: "train" (augmented as in the model's own training), "eval" (clean), a view by name, or
-    "custom" (of the model's own code).
+    "auto" for the one the model was trained on. `pattern`: "unstructured", "N:M" (keep N of every M along the input
+    channels, which fixes the sparsity) or "channel" (whole output channels). `sparsity`: fraction of the weights that
+    may be pruned set to zero, 0 to 0.99. `layer_sparsity`: for the allocation "custom", as "conv1:0.5,linear:0.9";
+    other layers get `sparsity`. `exclude`: layers that stay dense, the first convolution, the classifier, both or none.
+    `statistics`: how REFLOW estimates moments. `calibration_view`: "train" (augmented as in the model's own training),
+    "eval" (clean), a view by name, or "custom" (of the model's own code).
     `calibration_batch`: images a batch where `statistics` depends on it. `calibration_skew`: share of the calibration
     images that come from one class, beyond a fair draw. `calibration_images`, `evaluation_images`: how many to use at
-    most. `seed`: draws the images, the augmentation and random scores.
+    most. `evaluation_tail`: how many times rarer the last class is than the first, 1 for the data as they are.
+    `corruption`: of the evaluation images, "none" or "NAME:SEVERITY". `quantise_order`: of pruning, repair and int8
+    rounding where that is looked at. `seed`: draws the images, the augmentation and random scores.
 
     Raises ReflowError where a value is out of range. Which values mean nothing beside the others depends on what the
     methods read: see `diagnose.idle`.
@@ -54,6 +58,9 @@ class Spec:
     calibration_batch: int = 128
     calibration_skew: float = 0.0
     evaluation_images: int = 700
+    evaluation_tail: float = 1.0
+    corruption: str = "none"
+    quantise_order: str = "prune-repair-int8"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,12 +70,14 @@ class Spec:
         for name in ("calibration_images", "evaluation_images", "calibration_batch"):
             _in_range(name, getattr(self, name), 1, 1_000_000)
         _in_range("calibration_skew", self.calibration_skew, 0, 1)
+        _in_range("evaluation_tail", self.evaluation_tail, 1, 1000)
         by_layer(self.layer_sparsity)
         _in_range("seed", self.seed, 0, 2**31 - 1)
         _one_of("statistics", self.statistics, STATISTICS)
         _one_of("calibration_view", self.calibration_view, CALIBRATION_VIEWS)
         _one_of("pattern", self.pattern, PATTERNS)
         _one_of("exclude", self.exclude, EXCLUDES)
+        _one_of("quantise_order", self.quantise_order, QUANTISE_ORDERS)
 
     def to_dict(self) -> dict[str, str | float | int]:
         """All fields by name, in order."""

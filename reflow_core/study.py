@@ -48,6 +48,7 @@ def row(found: Diagnosis) -> dict[str, Any]:
         low, high = summary.ci95 or (None, None)
         flat |= {f"{arm}_accuracy": summary.accuracy, f"{arm}_low": low, f"{arm}_high": high}
         flat |= {f"{arm}_agreement": summary.agreement, f"{arm}_top_share": summary.top_share, f"{arm}_n": summary.n}
+        flat[f"{arm}_fidelity"] = finite(summary.fidelity)
     last = found.layers[-1] if found.layers else None
     for arm in ("pruned", "repaired"):
         flat[f"{arm}_last_ratio"] = last.variance_ratio(arm) if last else None

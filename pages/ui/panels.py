@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.ui.lab import lab
+from reflow_core.calibration import evaluation
 from reflow_core.figures import Chart
 from reflow_core.figures.layers import SIMILARITIES, channels, knowledge
 from reflow_core.repairs import repairs
@@ -97,7 +98,7 @@ def strip(found: Diagnosis) -> None:
     """The first evaluation images with the answers of all arms; wrong ones marked."""
     st.subheader("The same images, three answers", anchor=False)
     spec = found.spec
-    images = lab().home(spec).library.images(spec).test.take(spec.evaluation_images, spec.seed)
+    images = evaluation(spec, lab().home(spec).library.images(spec))
     cells = [_cell(found, number, images.png(number)) for number in range(min(STRIP, len(images)))]
     st.html(f'{STRIP_CSS}<div class="strip">{"".join(cells)}</div>')
     arms = ", ".join(f"{arm[0].upper()}: {arm}" for arm in found.answers)

@@ -11,6 +11,7 @@ from pathlib import Path
 from reflow_core.access import EVERYTHING
 from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
+from reflow_core.data.corruptions import corruptions
 from reflow_core.library import Library
 from reflow_core.machine import devices
 from reflow_core.repairs import repairs
@@ -24,7 +25,7 @@ OPTIONS = {
     "criterion": ("--criterion", f"how weights are scored: {', '.join(criteria.names())}"),
     "update": ("--update", f"what the weights that are left do about it: {', '.join(updates.names())}"),
     "allocation": ("--allocation", f"how the sparsity is spread over the layers: {', '.join(allocations.names())}"),
-    "pattern": ("--pattern", "unstructured, or N:M, which fixes the sparsity: 2:4, 1:4, 4:8"),
+    "pattern": ("--pattern", "unstructured, whole output channels (channel), or N:M, which fixes the sparsity"),
     "sparsity": ("--sparsity", "fraction of the weights removed, 0 to 0.99"),
     "layer_sparsity": ("--layer-sparsity", "for --allocation custom, as conv1:0.5,linear:0.9"),
     "exclude": ("--exclude", "layers kept dense: none, first, classifier, both"),
@@ -35,6 +36,8 @@ OPTIONS = {
     "calibration_batch": ("--calibration-batch", "images a batch for pooled, batch_mean and ema"),
     "calibration_skew": ("--calibration-skew", "share of the calibration images taken from one class, 0 to 1"),
     "evaluation_images": ("--evaluation", "images to evaluate on"),
+    "evaluation_tail": ("--evaluation-tail", "how many times rarer the last class is made than the first"),
+    "corruption": ("--corruption", "of the evaluation images, NAME:SEVERITY: " + ", ".join(corruptions.names())),
     "seed": ("--seed", "draws the images, the augmentation and random scores"),
 }
 

@@ -10,7 +10,7 @@ from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.watch import Watch
 
 
-@repairs.register(Info("none", "None", "Leave the pruned network as it is.", ""))
+@repairs.register(Info("none", "None", "Leave the pruned network as it is.", "", any_width=True))
 def none(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:
     """Raises NotApplicable always: no repair was asked for."""
     raise NotApplicable("No repair was chosen.")

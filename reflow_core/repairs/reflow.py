@@ -35,6 +35,7 @@ Norms = dict[str, _BatchNorm]
         needs_data=True,
         reads=("statistics", "calibration_batch"),
         on_device=True,
+        any_width=True,
     )
 )
 def reflow(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:

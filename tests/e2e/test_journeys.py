@@ -243,6 +243,7 @@ def test_weights_and_pictures_of_ones_own_are_diagnosed_and_are_nobody_elses(
     page.get_by_text("Bring your own").click()
     inputs = page.locator("[data-testid=stFileUploader] input[type=file]")
     inputs.nth(0).set_input_files(tmp_path / "mine.safetensors")
+    expect(page.get_by_text("mine.safetensors")).to_be_visible()  # a person sees the first arrive, then brings the next
     inputs.nth(1).set_input_files(tmp_path / "digits.zip")
     expect(page.locator(".scope .card").first).to_contain_text("n = 60", timeout=60_000)
     dense = float(page.locator(".card .big").first.inner_text().split()[0])
