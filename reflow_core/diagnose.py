@@ -114,6 +114,16 @@ def idle(spec: Spec, also: Collection[str] = ()) -> dict[str, str]:
     return {name: why for name, why in unread.items() if name not in also}
 
 
+def anatomy_of(spec: Spec, source: Library) -> Anatomy:
+    """How the network of a spec is built, learned once. Raises ReflowError."""
+    network = source.network(spec.model)
+    example = evaluation_inputs(source.images(spec).test, network.info)(slice(0, 1))
+    found: Anatomy = source.recall(
+        ("anatomy", network.digest, network.info.size), lambda: anatomy(network.module, example)
+    )
+    return found
+
+
 def settle(spec: Spec, **changes: str | float | int) -> Spec:
     """A spec with some fields changed and those that nothing reads at their defaults: an arm beside others."""
     spec = spec.replace(**changes)
@@ -147,9 +157,7 @@ class Bench:
         self.network, self.images = self.source.network(self.spec.model), self.source.images(self.spec)
         self.evaluation = evaluation(self.spec, self.images)
         example = evaluation_inputs(self.evaluation, self.network.info)(slice(0, 1))
-        self.anatomy = self.source.recall(
-            ("anatomy", self.network.digest, self.network.info.size), lambda: anatomy(self.network.module, example)
-        )
+        self.anatomy = anatomy_of(self.spec, self.source)
         self.pruner = Pruner(self.spec, self.source, self.network, self.images, self.anatomy, example, self.watch)
 
     def dense(self) -> Observation:

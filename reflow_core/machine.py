@@ -7,10 +7,12 @@ import ctypes
 import functools
 import gc
 import os
+import platform
 import re
 import sys
 import threading
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,6 +39,19 @@ def describe(device: str) -> str:
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)} ({device})"
     return "Apple GPU (mps)" if device == "mps" else f"CPU, {cores()} cores"
+
+
+@functools.cache
+def fingerprint() -> str:
+    """What timings belong to: processor, cores, accelerator, and the libraries that compute, in words."""
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    processor = found.group(1).strip() if found else platform.processor() or platform.machine()
+    others = [describe(name) for name in devices() if name != "cpu"]
+    runtime = f"torch {torch.__version__}, onnxruntime {version('onnxruntime')}"
+    return ", ".join([processor, f"{cores()} cores", *others, runtime])
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -26,6 +26,17 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Two-sided exact p value that two classifiers are equally often right on the same images (McNemar 1947).
+
+    `one`, `other` (N,): whether each image was answered rightly. Only images on which they differ count; under the null
+    hypothesis either is the right one with probability 1/2.
+    """
+    wins, losses = int((one & ~other).sum()), int((other & ~one).sum())
+    tail = sum(math.comb(wins + losses, few) for few in range(min(wins, losses) + 1))
+    return min(1.0, float(2 * tail / 2 ** (wins + losses)))
+
+
 def entropy(histogram: NDArray[np.int64]) -> float:
     """Shannon entropy in bits of the answers counted in `histogram` (K,)."""
     shares = histogram[histogram > 0] / histogram.sum()

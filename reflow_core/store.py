@@ -13,8 +13,10 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
-from reflow_core.codec import decode, encode
+from reflow_core import codec, finding
+from reflow_core.finding import Finding
 from reflow_core.library import Library, cache_folder
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
@@ -41,9 +43,12 @@ def source_hash() -> str:
     return state.hexdigest()
 
 
-def key_of(spec: Spec, library: Library) -> str:
-    """The store's key: the spec, the content behind its names and the core's source. Raises ReflowError."""
-    content = f"{spec.canonical()}|{library.identity(spec)}|{source_hash()}"
+def key_of(spec: Spec, library: Library, asked: str = "") -> str:
+    """The store's key: the spec, the content behind its names and the core's source. Raises ReflowError.
+
+    `asked`: what is wanted of the spec besides its diagnosis, with the machine where that matters.
+    """
+    content = f"{asked}{spec.canonical()}|{library.identity(spec)}|{source_hash()}"
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -73,7 +78,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 class Store:
-    """Diagnoses by key. `problem` says, in a sentence, why results are not being kept; None while all is well.
+    """Diagnoses and findings by key. `problem` says, in a sentence, why results are not kept; None while all is well.
 
     A folder that cannot be written to is replaced by a temporary one, so that work goes on.
     """
@@ -100,19 +105,20 @@ class Store:
     def __contains__(self, key: str) -> bool:
         return self._connection.execute("SELECT 1 FROM results WHERE key = ?", (key,)).fetchone() is not None
 
-    def get(self, key: str) -> Diagnosis | None:
-        """The stored diagnosis, or None. A row that cannot be read counts as missing."""
+    def get(self, key: str) -> Any:
+        """What is stored, a diagnosis or a finding, or None. A row that cannot be read counts as missing."""
         row = self._connection.execute("SELECT content FROM results WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
         try:
-            return decode(row[0])
+            return finding.decode(row[0]) if row[0][:1] == finding.MAGIC else codec.decode(row[0])
         except (ValueError, KeyError, TypeError):
             return None
 
-    def put(self, key: str, found: Diagnosis) -> None:
-        """Keep a diagnosis, in one transaction; where the disk is full `problem` is set and only this row is lost."""
-        row = (key, found.spec.canonical(), encode(found), time.time())
+    def put(self, key: str, found: Diagnosis | Finding) -> None:
+        """Keep what was found, in one transaction; where the disk is full `problem` is set and only this is lost."""
+        content = codec.encode(found) if isinstance(found, Diagnosis) else finding.encode(found)
+        row = (key, found.spec.canonical(), content, time.time())
         try:
             self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", row)
             self._forget_oldest()

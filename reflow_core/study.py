@@ -20,13 +20,17 @@ GRID = tuple(round(0.05 * step, 2) for step in range(20))  # 0 to 0.95
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Point:
-    """What a study keeps of one diagnosis: its flat row, the layers' profile by arm, and the sample of its mask."""
+    """What a study keeps of one diagnosis: its flat row, the layers' profile by arm, and the sample of its mask.
+
+    `correct`: by arm, whether each image (N,) was answered rightly; empty without labels.
+    """
 
     row: dict[str, Any]
     layers: tuple[str, ...]
     ratio: dict[str, tuple[float | None, ...]]
     cka: dict[str, tuple[float | None, ...]]
     kept: NDArray[np.bool_]
+    correct: dict[str, NDArray[np.bool_]]
 
 
 def point(found: Diagnosis) -> Point:
@@ -38,6 +42,7 @@ def point(found: Diagnosis) -> Point:
         {arm: tuple(finite(layer.variance_ratio(arm)) for layer in found.layers) for arm in arms},
         {arm: tuple(finite(layer.cka.get(arm)) for layer in found.layers) for arm in arms},
         found.kept,
+        {} if found.labels is None else {arm: each.predicted == found.labels for arm, each in found.answers.items()},
     )
 
 

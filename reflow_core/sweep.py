@@ -65,16 +65,23 @@ def _round(value: float | None) -> float | None:
 class Sweep(Generic[T]):
     """Many specs in the pool's background. It goes on only while somebody looks at it, and resumes from the store.
 
-    `points`: what `digest` makes of each diagnosis. `problems`: a sentence for each spec that cannot be diagnosed.
+    `points`: what `digest` makes of each diagnosis, or of each finding of an `inspection`. `problems`: a sentence for
+    each spec that has none.
     """
 
     def __init__(
-        self, specs: Sequence[Spec], pool: Pool, digest: Callable[[Diagnosis], T], home: Home | None = None
+        self,
+        specs: Sequence[Spec],
+        pool: Pool,
+        digest: Callable[[Any], T],
+        home: Home | None = None,
+        inspection: str = "",
     ) -> None:
         self.points: dict[Spec, T] = {}
         self.problems: dict[Spec, str] = {}
         self.total = len(specs)
-        self._specs, self._pool, self._digest, self._home = specs, pool, digest, home
+        self._specs, self._pool, self._digest = specs, pool, digest
+        self._place: dict[str, Any] = {"home": home, "inspection": inspection}
         self._lock = threading.Lock()
         self._looked = time.monotonic()
         self._stopped = False
@@ -120,7 +127,7 @@ class Sweep(Generic[T]):
         there = {job.spec for job in self._waiting} | self.points.keys() | self.problems.keys()
         for spec in self._specs:
             if spec not in there:
-                self._waiting.append(self._pool.submit(spec, background=True, wanted=self._wanted, home=self._home))
+                self._waiting.append(self._pool.submit(spec, background=True, wanted=self._wanted, **self._place))
 
     def _gather(self) -> None:
         still = []

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from reflow_core.access import EVERYTHING
 from reflow_core.diagnose import diagnose
 from reflow_core.errors import Cancelled, ReflowError
+from reflow_core.finding import Finding
+from reflow_core.inspections import inspections
 from reflow_core.library import Library
-from reflow_core.machine import cores, lowest_priority, prepare
+from reflow_core.machine import cores, fingerprint, lowest_priority, prepare
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
 from reflow_core.store import Store, key_of
@@ -31,16 +34,32 @@ QUIET_S = 3.0  # how long the background leaves the processor to a browser that 
 
 
 def answer(spec: Spec, library: Library, store: Store, watch: Watch = ignore) -> Diagnosis:
-    """The stored diagnosis of a spec, else a computed one, which is stored; no spec is computed twice at a time.
+    """The stored diagnosis of a spec, else a new one, which is stored. Raises ReflowError and what `watch` does."""
+    found: Diagnosis = _once(key_of(spec, library), store, lambda beat: diagnose(spec, library, beat), watch)
+    return found
 
-    Another process that computes the same spec is waited for, as long as its heart beats. Raises ReflowError and
-    whatever `watch` raises.
+
+def inspect(name: str, spec: Spec, library: Library, store: Store, watch: Watch = ignore) -> Finding:
+    """The stored finding of an inspection, else a new one, likewise. Raises ReflowError, and what `watch` does."""
+    made = inspections[name].function
+    found: Finding = _once(asked_key(name, spec, library), store, lambda beat: made(spec, library, beat), watch)
+    return found
+
+
+def asked_key(name: str, spec: Spec, library: Library) -> str:
+    """The store's key of an inspection; what is timed belongs to this machine. Raises ReflowError."""
+    return key_of(spec, library, f"{name}|{fingerprint() if inspections[name].info.timed else ''}|")
+
+
+def _once(key: str, store: Store, compute: Callable[[Watch], Any], watch: Watch) -> Any:
+    """What the store has under a key, else what is computed; nothing is computed twice at a time.
+
+    Another process that computes the same is waited for, as long as its heart beats.
     """
-    key = key_of(spec, library)
     while (found := store.get(key)) is None:
         if store.claim(key):
             try:
-                found = store.get(key) or diagnose(spec, library, _with_heartbeat(store, key, watch))
+                found = store.get(key) or compute(_with_heartbeat(store, key, watch))
                 store.put(key, found)
             finally:
                 store.release(key)
@@ -132,13 +151,17 @@ class Home:
 
 @dataclass(eq=False)
 class Job:
-    """One spec in the pool. `progress`: (stage, done, total) of the moment. `began`: when, if it has."""
+    """One spec in the pool. `progress`: (stage, done, total) of the moment. `began`: when, if it has.
+
+    `inspection`: the name of one, or "" for a diagnosis.
+    """
 
     spec: Spec
     background: bool
     wanted: Callable[[], bool]
     home: Home
-    future: Future[Diagnosis] = field(default_factory=Future)
+    inspection: str = ""
+    future: Future[Any] = field(default_factory=Future)
     progress: tuple[str, int, int] = ("load", 0, 1)
     began: float | None = None
     cancelled: bool = False
@@ -146,6 +169,13 @@ class Job:
     def cancel(self) -> None:
         """Stop at the next batch; the future then raises Cancelled."""
         self.cancelled = True
+
+
+def _solved(job: Job, watch: Watch) -> Diagnosis | Finding:
+    library, store = job.home.library, job.home.store
+    if job.inspection:
+        return inspect(job.inspection, job.spec, library, store, watch)
+    return answer(job.spec, library, store, watch)
 
 
 class _StepAside(Exception):
@@ -178,9 +208,10 @@ class Pool:
         background: bool = False,
         wanted: Callable[[], bool] = lambda: True,
         home: Home | None = None,
+        inspection: str = "",
     ) -> Job:
         """Queue a spec. `wanted`: asked at every batch; False cancels the job. `home`: another than the pool's."""
-        job = Job(spec, background, wanted, home or self.home)
+        job = Job(spec, background, wanted, home or self.home, inspection)
         with self._changed:
             self._people += not background
             self._queues[background].append(job)
@@ -229,7 +260,7 @@ class Pool:
     def _run(self, job: Job) -> None:
         again, job.began = False, time.monotonic()
         try:
-            job.future.set_result(answer(job.spec, job.home.library, job.home.store, self._watch(job)))
+            job.future.set_result(_solved(job, self._watch(job)))
         except _StepAside:
             again = True
         except Exception as error:  # whatever happened belongs to whoever asked; the worker lives on

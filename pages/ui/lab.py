@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -149,12 +149,12 @@ class Lab:
         home = self.home(spec)
         slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
         if st.session_state.get("_asked") == spec and (found := home.store.get(key_of(spec, home.library))):
-            return found  # the sweep drew the page anew, nobody asked: the background need not keep still
+            return cast(Diagnosis, found)  # the sweep drew the page anew, nobody asked: the background goes on
         st.session_state["_asked"] = spec
         self.pool.attend()
         found = home.store.get(key_of(spec, home.library)) or self._wait(spec, home, slot)
         self.pool.attend()
-        return found
+        return cast(Diagnosis, found)
 
     def _wait(self, spec: Spec, home: Home, slot: DeltaGenerator) -> Diagnosis:
         expected, asked, shown = self.preflight(spec).seconds, time.monotonic(), None
@@ -166,7 +166,7 @@ class Lab:
                     shown = now
                     slot.progress(*shown)
                 wait([job.future], timeout=POLL_S)
-            return job.future.result()
+            return cast(Diagnosis, job.future.result())
         finally:
             job.cancel()
             slot.empty()

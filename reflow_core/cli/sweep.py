@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +12,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from reflow_core.access import EVERYTHING
-from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
+from reflow_core.cli.compute import executor
+from reflow_core.cli.options import OPTIONS, add_spec, spec_of
 from reflow_core.diagnose import settle
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.library import Library
 from reflow_core.result import Diagnosis
 from reflow_core.spec import MAX_SPARSITY, Spec, parted
 from reflow_core.study import arms, markdown, row
-from reflow_core.work import cluster, solve, threads
 
 PLURALS = {"models": "model", "criteria": "criterion", "updates": "update", "repairs": "repair"}
 
@@ -48,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     specs = _arms(options)
     _check_out(options.out)
     rows: dict[Spec, dict[str, Any]] = {}
-    with _executor(options) as submit, tqdm(total=len(specs), unit="spec", file=sys.stderr) as bar:
+    with executor(options) as submit, tqdm(total=len(specs), unit="spec", file=sys.stderr) as bar:
         futures = {submit(spec): spec for spec in specs}
         for done in as_completed(futures):
             rows[futures[done]] = _row(futures[done], done)
@@ -84,17 +82,6 @@ def _row(spec: Spec, done: Future[Diagnosis]) -> dict[str, Any]:
         return row(done.result())
     except ReflowError as error:
         return {**spec.to_dict(), "reason": str(error)}
-
-
-@contextmanager
-def _executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[Diagnosis]]]:
-    """Where the specs are computed: threads of this process sized to the machine, or a Dask cluster."""
-    if options.cluster is not None:
-        with cluster(options.cluster) as executor:
-            yield lambda spec: executor.submit(solve, spec)
-        return
-    with open_store() as store, threads(Library(EVERYTHING, device=options.device), store) as submit:
-        yield submit
 
 
 def _check_out(out: Path | None) -> None:

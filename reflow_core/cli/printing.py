@@ -1,0 +1,30 @@
+"""How findings are printed: sentences and tables for a terminal, or one JSON object."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+
+from reflow_core.finding import Finding, to_json
+
+
+def add_printing(command: argparse.ArgumentParser) -> None:
+    """Give a command the choice."""
+    command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def told(options: argparse.Namespace, found: Mapping[str, Finding]) -> None:
+    """Print findings by name."""
+    if options.json:
+        print(json.dumps({name: to_json(each) for name, each in found.items()}, allow_nan=False))
+        return
+    print("\n\n".join(as_text(each) for each in found.values()))
+
+
+def as_text(found: Finding) -> str:
+    """A finding for a terminal: the answer, notes, tables."""
+    lines = [found.answer, *found.notes, *([f"Measured on {found.machine}."] if found.machine else [])]
+    for title, table in found.tables.items():
+        lines += ["", title, table.to_string(index=False, na_rep="–", float_format="{:.4g}".format)]
+    return "\n".join(lines)

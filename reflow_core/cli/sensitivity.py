@@ -1,0 +1,54 @@
+"""`sensitivity`: what each layer can lose alone, and the budget that follows."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from reflow_core import sensitivity
+from reflow_core.access import EVERYTHING
+from reflow_core.anatomy import WeightLayer
+from reflow_core.cli.compute import points
+from reflow_core.cli.options import OPTIONS, add_spec, spec_of
+from reflow_core.cli.printing import add_printing, told
+from reflow_core.diagnose import anatomy_of
+from reflow_core.finding import Finding
+from reflow_core.library import Library
+from reflow_core.spec import Spec
+
+OWN = ("sparsity", "allocation", "layer_sparsity")
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    one = commands.add_parser("sensitivity", help="what each layer can lose alone, and the budget that follows")
+    add_spec(one, tuple(name for name in OPTIONS if name not in OWN))
+    one.add_argument("--share", type=float, default=sensitivity.SHARE, help="fraction of each layer (default: 0.2)")
+    one.add_argument("--curve", action="store_true", help="10 to 98 %% of each layer instead of one share")
+    one.add_argument("--budget", type=float, help="a sparsity to reach at least loss; computes the curve")
+    one.add_argument("--fine-tune", action="store_true", help="cut half of the early channels, and of the late ones")
+    add_printing(one)
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compute and print."""
+    base = spec_of(options)
+    layers = anatomy_of(base, Library(EVERYTHING, device=options.device)).layers
+    shares = sensitivity.CURVE if options.curve or options.budget is not None else ()
+    every = tuple(dict.fromkeys((options.share, *shares)))
+    found = sensitivity.profile(points(sensitivity.alone(base, layers, every), options), layers)
+    first = sensitivity.finding(base, found, options.share)
+    told(options, {"sensitivity": first} | _more(options, base, found, layers))
+
+
+def _more(options: argparse.Namespace, base: Spec, found: Any, layers: tuple[WeightLayer, ...]) -> dict[str, Finding]:
+    more: dict[str, Finding] = {}
+    if options.budget is not None:
+        shares = sensitivity.budget(found, options.budget)
+        rivals = sensitivity.rivals(base, options.budget, shares)
+        more["budget"] = sensitivity.compared(base, options.budget, rivals, points(rivals.values(), options))
+    if options.fine_tune:
+        cuts = sensitivity.cuts(base, layers)
+        more["fine-tune"] = sensitivity.recovered(base, cuts, points(cuts.values(), options))
+    return more
