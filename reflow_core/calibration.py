@@ -73,18 +73,23 @@ def skewed(images: Images, count: int, skew: float, seed: int) -> Images:
 
 def evaluation(spec: Spec, images: ImageSet) -> Images:
     """The evaluation images of a spec. Raises ReflowError."""
-    chosen = images.test.take(spec.evaluation_images, spec.seed)
-    return corrupted(long_tailed(chosen, spec.evaluation_tail), spec.corruption, spec.seed)
+    return corrupted(images.test[evaluation_order(spec, images)], spec.corruption, spec.seed)
 
 
-def long_tailed(images: Images, ratio: float) -> Images:
-    """The images thinned out so that classes get rarer exponentially, the last `ratio` times as rare as the first.
+def evaluation_order(spec: Spec, images: ImageSet) -> Tensor:
+    """Which test images (N,) evaluate, in order. Raises ReflowError."""
+    order = images.test.order(spec.seed)[: spec.evaluation_images]
+    return order[long_tailed(images.test[order], spec.evaluation_tail)]
+
+
+def long_tailed(images: Images, ratio: float) -> Tensor:
+    """Which images (N,) to keep so that classes get rarer exponentially, the last `ratio` times as rare as the first.
 
     Class k of K keeps the share ratio^(−k/(K−1)) of its images, at least one (Cao et al., arXiv 1906.07413, 4.1).
     Raises ReflowError for images without labels.
     """
     if ratio == 1:
-        return images
+        return torch.arange(len(images))
     if images.labels is None:
         raise ReflowError("evaluation_tail needs labelled evaluation images; leave it out.")
     kept = torch.zeros(len(images), dtype=torch.bool)
@@ -93,7 +98,7 @@ def long_tailed(images: Images, ratio: float) -> Images:
         own = (images.labels == label).nonzero().flatten()
         share = ratio ** (-place / max(1, len(there) - 1))
         kept[own[: max(1, round(share * len(own)))]] = True
-    return images[kept.nonzero().flatten()]
+    return kept.nonzero().flatten()
 
 
 def evaluation_inputs(images: Images, info: NetworkInfo) -> Callable[[slice], Tensor]:

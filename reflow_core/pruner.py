@@ -132,7 +132,8 @@ class Pruner:
         ends["both"] = ends["first"] + ends["classifier"]
         whole = ends["classifier"] if self.spec.pattern == CHANNEL else []  # its output channels are the classes
         excluded = frozenset(name for name in ends.get(self.spec.exclude, []) + whole if name is not None)
-        budget = Budget(self.spec.sparsity, by_layer(self.spec.layer_sparsity))
+        named = by_layer(self.spec.layer_sparsity)
+        budget = Budget(self.spec.sparsity, {name: named[name] for name in named.keys() - excluded})
         return Rules(self.spec.allocation, budget, self.spec.pattern, excluded)
 
     def notes(self) -> Iterator[str]:

@@ -94,10 +94,15 @@ def finding(base: Spec, found: pd.DataFrame, share: float = SHARE) -> Finding:
     worst = ranked.loc[ranked.loss_pruned.idxmax()]
     after = "" if pd.isna(worst.loss_repaired) else f", and {_points(worst.loss_repaired)} after {base.repair}"
     safe = int((ranked.loss_pruned <= 0.01).sum())
-    answer = (
-        f"Losing {100 * share:.0f} % of its {what} alone, {worst.layer} (layer {worst.depth} of {at.depth.max()}) "
-        f"costs most: {_points(worst.loss_pruned)}{after}; {safe} of {len(ranked)} layers cost a point or less."
-    )
+    where = f"{worst.layer} (layer {worst.depth} of {at.depth.max()})"
+    if safe == len(ranked):
+        told = f"no layer costs more than a point: the worst is {where} with {_points(worst.loss_pruned)}{after}."
+    else:
+        told = (
+            f"{where} costs most: {_points(worst.loss_pruned)}{after}; {safe} of {len(ranked)} layers cost a point or "
+            "less."
+        )
+    answer = f"When one layer alone loses {100 * share:.0f} % of its {what}, {told}"
     trend = depth_trend(ranked)
     unranked = at[~at.ranked].layer.tolist()
     notes = [trend_told(trend, ranked)]
@@ -108,7 +113,7 @@ def finding(base: Spec, found: pd.DataFrame, share: float = SHARE) -> Finding:
 
 
 def _points(loss: float) -> str:
-    return f"{100 * loss:.1f} points"
+    return f"{100 * loss + 0.0:.1f} points"
 
 
 def depth_trend(ranked: pd.DataFrame) -> float | None:
@@ -217,7 +222,9 @@ def compared(base: Spec, sparsity: float, specs: Mapping[str, Spec], points: Map
     """The budget beside the usual allocations; each is tested against uniform on the same images (McNemar)."""
     arm = "repaired" if base.repair != "none" else "pruned"
     there = {name: points[spec] for name, spec in specs.items() if spec in points}
-    against = there["uniform"].correct.get(arm) if "uniform" in there else None
+    if not {"budget", "uniform"} <= there.keys():
+        return Finding(base, "The budget and uniform pruning are being computed.", {})
+    against = there["uniform"].correct.get(arm)
     table = []
     for name, point in there.items():
         right = point.correct.get(arm)
@@ -228,11 +235,12 @@ def compared(base: Spec, sparsity: float, specs: Mapping[str, Spec], points: Map
     found = pd.DataFrame(table).sort_values("accuracy", ascending=False, ignore_index=True)
     scores = found.set_index("allocation").accuracy
     best = [name for name in scores.index if name != "budget"][:1]
-    gain = scores.get("budget", np.nan) - scores.get("uniform", np.nan)
+    gain = scores["budget"] - scores["uniform"]
+    probability = found.set_index("allocation").p_against_uniform["budget"]
     answer = (
         f"At {100 * sparsity:.0f} % the budget from this profile reaches {percent(float(scores['budget']))}, uniform "
-        f"{percent(float(scores.get('uniform', np.nan)))}, the best of the others is {best[0]} with "
-        f"{percent(float(scores[best[0]]))}."
+        f"{percent(float(scores['uniform']))} (McNemar p = {probability:.2g}), the best of the others is "
+        f"{best[0]} with {percent(float(scores[best[0]]))}."
     )
     return Finding(base, answer, {"Allocations": found}, {"gain_over_uniform": float(gain)})
 
@@ -275,7 +283,10 @@ def recovered(base: Spec, specs: Mapping[tuple[str, str], Spec], points: Mapping
     if found.empty:
         return Finding(base, "No cut could be measured.", {"Cuts": found})
     found["lost"] = found.dense - found.accuracy
-    told = [f"{row.repair} leaves {_points(row.lost)} lost" for row in found[found.cut == "early"].itertuples()]
+    told = [
+        f"{'no repair' if row.repair == 'none' else row.repair} leaves {_points(row.lost)} lost"
+        for row in found[found.cut == "early"].itertuples()
+    ]
     return Finding(
         base, f"With half of the channels of the early convolutions cut, {', '.join(told)}.", {"Cuts": found}
     )

@@ -12,6 +12,7 @@ from pages.ui.browse import HANDED_OVER, browse_button
 from pages.ui.lab import lab
 from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
+from reflow_core.data.corruptions import CLEAN, SEVERITIES, corruptions
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.figures.layers import SIMILARITIES
 from reflow_core.library import PICTURES, missing
@@ -36,6 +37,7 @@ from reflow_core.spec import (
 from reflow_core.updates import updates
 
 OPENED = "_opened"
+CORRUPTIONS = (CLEAN, *(f"{name}:{level}" for name in corruptions.names() for level in SEVERITIES))
 STATISTICS_HELP = (
     "How the moments are estimated. population: of the whole calibration set at once, earlier norms already corrected "
     "(exact). pooled: batches merged. batch_mean: plain average of batches, as PyTorch's update_bn. "
@@ -61,7 +63,7 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
         else:
             methods = [registry[str(chosen[name])] for name, registry in (("criterion", criteria), ("update", updates))]
             chosen |= _repair(without, any(method.info.needs_data for method in methods))
-        chosen = {name: value for name, value in (chosen | _evaluation()).items() if name not in without}
+        chosen = {name: value for name, value in (chosen | _evaluation(without)).items() if name not in without}
         _device()
         st.button("Reset all", on_click=_reset, icon=":material/restart_alt:", width="stretch")
     try:
@@ -97,6 +99,7 @@ def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:
     offered |= {"similarity": list(SIMILARITIES)}
     if parameters.get("calibration_view") == "custom":
         offered["calibration_view"] = views_offered()
+    offered["corruption"] = CORRUPTIONS
     offered |= {registry.kind: registry.names() for registry in (criteria, updates, allocations, repairs)} | dict(own)
     for name, choices in offered.items():
         problems += unknown_in_link(name, choices)
@@ -227,7 +230,7 @@ def _pruning(without: Collection[str]) -> dict[str, object]:
                 "number.",
             )
             chosen |= {} if fixed else {"sparsity": sparsity}
-        return chosen if fixed else chosen | _spread()
+        return chosen if fixed or "allocation" in without else chosen | _spread()
 
 
 def _more(without: Collection[str]) -> dict[str, object]:
@@ -239,7 +242,7 @@ def _more(without: Collection[str]) -> dict[str, object]:
             "Pattern",
             PATTERNS,
             help="N:M keeps N of every M weights along the input channels, as sparse tensor cores want it; that fixes "
-            "the sparsity at 1 − N/M.",
+            "the sparsity at 1 − N/M. channel: all weights of an output channel go together.",
             key="pattern",
             bind="query-params",
         )
@@ -313,7 +316,7 @@ def views_offered() -> list[str]:
     return [name for name in CALIBRATION_VIEWS if code or name != "custom"]
 
 
-def _evaluation() -> dict[str, object]:
+def _evaluation(without: Collection[str]) -> dict[str, object]:
     seed = st.number_input(
         "Seed",
         0,
@@ -323,7 +326,33 @@ def _evaluation() -> dict[str, object]:
         key="seed",
         bind="query-params",
     )
-    return {"evaluation_images": _count("evaluation_images", "Evaluation images", "Test images."), "seed": seed}
+    count = _count("evaluation_images", "Evaluation images", "Test images.")
+    return {"evaluation_images": count, "seed": seed} | _shift(without)
+
+
+def _shift(without: Collection[str]) -> dict[str, object]:
+    """What the evaluation images have become since the data were gathered."""
+    if {"corruption", "evaluation_tail"} <= set(without):
+        return {}
+    with st.expander("Shifted evaluation"):
+        corruption = st.selectbox(
+            "Corruption",
+            CORRUPTIONS,
+            help="Of the evaluation images, with its severity, 1 to 5. Calibration images stay as they are.  \n"
+            + "  \n".join(f"**{info.title}**: {info.summary} {info.paper}" for info in corruptions),
+            key="corruption",
+            bind="query-params",
+        )
+        tail = st.number_input(
+            "Long tail",
+            1.0,
+            1000.0,
+            1.0,
+            help="How many times rarer the last class is made than the first, by leaving images out; 1: as they are.",
+            key="evaluation_tail",
+            bind="query-params",
+        )
+    return {"corruption": corruption, "evaluation_tail": tail}
 
 
 def _device() -> None:

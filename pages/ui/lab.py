@@ -15,6 +15,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from reflow_core.access import Access
+from reflow_core.anatomy import WeightLayer
+from reflow_core.diagnose import anatomy_of
+from reflow_core.finding import Finding
 from reflow_core.library import Library
 from reflow_core.machine import devices, keep_for_good
 from reflow_core.memo import Memo
@@ -124,6 +127,19 @@ class Lab:
             (wanted, home.library.device), lambda: Sweep(wanted, self.pool, point, home)
         )
         return sweep
+
+    def inspect(self, name: str, specs: Sequence[Spec]) -> Sweep[Finding]:
+        """A sweep of an inspection over any specs of one model and its data, likewise shared."""
+        wanted, home = tuple(specs), self.home(specs[0])
+        key = name, wanted, home.library.device
+        sweep: Sweep[Finding] = self._sweeps(home).get(
+            key, lambda: Sweep(wanted, self.pool, lambda found: found, home, name)
+        )
+        return sweep
+
+    def layers(self, spec: Spec) -> tuple[WeightLayer, ...]:
+        """The weight layers of a spec's network in forward order. Raises ReflowError."""
+        return anatomy_of(spec, self.home(spec).library).layers
 
     def _sweeps(self, home: Home) -> Memo:
         return self.sweeps if home is self.public else self.visit().sweeps

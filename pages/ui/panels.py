@@ -16,6 +16,7 @@ from reflow_core.figures import Chart
 from reflow_core.figures.layers import SIMILARITIES, channels, knowledge
 from reflow_core.repairs import repairs
 from reflow_core.result import Diagnosis, layer_json, to_json
+from reflow_core.spec import Spec
 
 STRIP = 14
 STRIP_CSS = """
@@ -123,19 +124,23 @@ def _cell(found: Diagnosis, number: int, png: bytes) -> str:
 
 def take_away(found: Diagnosis) -> None:
     """The same result elsewhere: the command line, JSON, the tables of the scope."""
-    options = [
-        f"--{OPTION_NAMES.get(name, name.replace('_', '-'))} {shlex.quote(str(v))}"
-        for name, v in found.spec.differences().items()
-    ]
     box = st.expander("Take it away", key="take", on_change="rerun", icon=":material/output:")
     if not box.open:
         return
     box.write("The same numbers from the command line:")
-    box.code(" ".join(["python -m reflow_core diagnose --json", *options]), language="bash")
+    box.code(" ".join(["python -m reflow_core diagnose --json", *options_of(found.spec)]), language="bash")
     box.download_button("JSON", json.dumps(to_json(found), indent=1), "diagnosis.json", on_click="ignore")
     counts = {arm: found.outcome(arm).histogram for arm in found.answers}
     box.dataframe(pd.DataFrame({"class": found.classes, **counts}), hide_index=True)
     box.dataframe(pd.json_normalize([layer_json(layer) for layer in found.layers]), hide_index=True)
+
+
+def options_of(spec: Spec) -> list[str]:
+    """A spec as the command line's options."""
+    return [
+        f"--{OPTION_NAMES.get(name, name.replace('_', '-'))} {shlex.quote(str(value))}"
+        for name, value in spec.differences().items()
+    ]
 
 
 OPTION_NAMES = {

@@ -9,14 +9,14 @@ import streamlit as st
 from reflow_core.sweep import Sweep
 
 
-def progress_row(sweep: Sweep[Any], what: str, complete: str) -> None:
+def progress_row(sweep: Sweep[Any], what: str, complete: str, key: str = "sweep-toggle") -> None:
     """One row of fixed height: a bar over `what` while it runs, else that it is paused, or the sentence `complete`."""
     with st.container(height=64, border=False, horizontal=True, vertical_alignment="center"):
         if sweep.running:
             st.progress(sweep.share, f"{sweep.done} of {sweep.total} {what}")
-            st.button("Pause", on_click=sweep.stop, key="sweep-toggle", width=96)
+            st.button("Pause", on_click=sweep.stop, key=key, width=96)
         elif sweep.share < 1:
             st.caption(f"Paused at {sweep.done} of {sweep.total} {what}; what is shown stays.")
-            st.button("Go on", on_click=sweep.go_on, key="sweep-toggle", width=96)
+            st.button("Go on", on_click=sweep.go_on, key=key, width=96)
         else:
             st.caption(complete)

@@ -9,6 +9,13 @@ from streamlit.navigation.page import Page
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT = "collapse"
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "See": ("collapse", "story", "sweep"),
+    "Compare": ("selection_vs_signal", "calibration"),
+    "Before release": ("sensitivity", "slices", "structured", "quantisation", "hardware", "claims"),
+    "More": (),  # every other file in pages/
+}
+NAMED = {name for names in SECTIONS.values() for name in names}
 ENTERED = "_entered"
 CSS = """
 <style>
@@ -50,9 +57,15 @@ def frame(file: str) -> None:
 
 def _navigation() -> Page:
     files = sorted(file.stem for file in (ROOT / "pages").glob("*.py") if not file.stem.startswith("_"))
-    files.sort(key=lambda name: name != DEFAULT)
-    pages = [st.Page(_path(name), title=name.replace("_", " ").capitalize(), default=name == DEFAULT) for name in files]
-    return st.navigation(pages)
+    pages = {
+        section: [
+            st.Page(_path(name), title=name.replace("_", " ").capitalize(), default=name == DEFAULT)
+            for name in sorted(files, key=lambda name: (names.index(name) if name in names else len(names), name))
+            if name in names or (not names and name not in NAMED)
+        ]
+        for section, names in SECTIONS.items()
+    }
+    return st.navigation({section: listed for section, listed in pages.items() if listed})
 
 
 def _path(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -11,6 +12,7 @@ from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.stage import agree, sentence
 from reflow_core.criteria import criteria
+from reflow_core.finding import Finding
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.spec import Spec
@@ -24,6 +26,7 @@ OFFERED = {name: registry.names() for name, registry in SEVERAL.items()}
 POLL_S = 2.0
 LONG_STUDY_S = 600.0  # a study that is asked for first; a shorter one draws as it comes and can be paused
 Draw = Callable[[Sweep[Point]], None]
+T = TypeVar("T")
 
 
 def choose_arms(
@@ -58,22 +61,39 @@ def _several(key: str, default: Sequence[str]) -> list[str]:
     )
 
 
-def follow(specs: Sequence[Spec], draw: Draw) -> None:
-    """Compute the specs in the background and draw what there is, again and again until all is there."""
+def follow(specs: Sequence[Spec], draw: Draw, key: str = "sweep") -> Sweep[Point]:
+    """Compute the specs in the background and draw what there is, again and again until all is there.
+
+    `key`: one a study on the page.
+    """
     with sentence():
         agree(specs, most=LONG_STUDY_S)
     study = lab().study(specs)
+    watch(study, "diagnoses", draw, key)
+    return study
+
+
+def inspect(name: str, specs: Sequence[Spec], draw: Callable[[Sweep[Finding]], None]) -> Sweep[Finding]:
+    """The same for an inspection."""
+    with sentence():
+        sweep = lab().inspect(name, specs)
+    watch(sweep, "inspections", draw, name)
+    return sweep
+
+
+def watch(study: Sweep[T], what: str, draw: Callable[[Sweep[T]], None], key: str) -> None:
+    """Progress and figures of a sweep over `what`, drawn anew while it runs."""
     study.look()
     polling = study.running
-    st.fragment(_view, run_every=POLL_S if polling else None)(study, draw, polling)
+    st.fragment(_view, run_every=POLL_S if polling else None)(study, what, draw, key, polling)
 
 
-def _view(study: Sweep[Point], draw: Draw, polling: bool) -> None:
+def _view(study: Sweep[T], what: str, draw: Callable[[Sweep[T]], None], key: str, polling: bool) -> None:
     study.look()
     if polling and not study.running and not browsing():
         st.rerun()
-    kept = f"All {study.total} diagnoses are computed; they are kept, so this view opens at once next time."
-    progress_row(study, "diagnoses", kept)
+    kept = f"All {study.total} {what} are computed; they are kept, so this view opens at once next time."
+    progress_row(study, what, kept, f"{key}-toggle")
     if study.points:
         draw(study)
     else:
@@ -82,11 +102,10 @@ def _view(study: Sweep[Point], draw: Draw, polling: bool) -> None:
         st.warning(f"{count} of {study.total} not measured: {problem}", icon=":material/info:")
 
 
-def _counted(study: Sweep[Point]) -> dict[str, int]:
+def _counted(study: Sweep[Any]) -> dict[str, int]:
     told = [*study.problems.values()]
-    told += [
-        each.row["reason"] for each in study.points.values() if each.row["reason"] and each.row["repair"] != "none"
-    ]
+    rows = [each.row for each in study.points.values() if isinstance(each, Point)]
+    told += [row["reason"] for row in rows if row["reason"] and row["repair"] != "none"]
     return {problem: told.count(problem) for problem in dict.fromkeys(told)}
 
 

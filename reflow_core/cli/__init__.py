@@ -36,11 +36,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; returns the exit status: 0, 1 for a gate that fails, 2 for bad input."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         options = parser().parse_args(arguments)
-        options.run(options)
+        return int(options.run(options) or 0)
     except ReflowError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -53,7 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what is done is kept.", file=sys.stderr)
         return 130
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:

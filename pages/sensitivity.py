@@ -1,0 +1,146 @@
+"""Sensitivity: prune each layer alone, see which ones cannot lose much, and make a budget of it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import shell
+from pages.ui.controls import controls
+from pages.ui.findings import answer, take_away
+from pages.ui.lab import lab
+from pages.ui.panels import chart
+from pages.ui.stage import need, sentence
+from pages.ui.study import follow, open_on_collapse
+from reflow_core import sensitivity
+from reflow_core.figures import sensitivity as pictures
+from reflow_core.patterns import CHANNEL, UNSTRUCTURED
+from reflow_core.study import Point
+from reflow_core.sweep import Sweep
+
+OWN = ("pattern", "sparsity", "allocation", "layer_sparsity")
+PRUNED = {"weights": UNSTRUCTURED, "whole channels": CHANNEL}
+ARMS = ("pruned", "repaired")
+
+shell.frame(__file__)
+base = controls(without=OWN, own={"prune": tuple(PRUNED), "arm": ARMS})
+need(base)
+left, middle, right = st.columns([3, 3, 2])
+with left:
+    what = st.segmented_control(
+        "Prune",
+        list(PRUNED),
+        default="weights",
+        required=True,
+        help="Single weights, or whole output channels: all weights that make one channel. Channels are set to zero "
+        "here; the Structured page really cuts them out.",
+        key="prune",
+        bind="query-params",
+    )
+with middle:
+    arm = st.segmented_control(
+        "Show",
+        ARMS,
+        default="pruned",
+        required=True,
+        help="Before or after the repair.",
+        key="arm",
+        bind="query-params",
+    )
+with right:
+    share = st.selectbox(
+        "Rank at",
+        sensitivity.CURVE,
+        index=sensitivity.CURVE.index(sensitivity.SHARE),
+        format_func=lambda value: f"{100 * value:g} %",
+        help="The share of each layer at which layers are ranked. The whole curve is computed after it.",
+        key="share",
+    )
+base = base.replace(pattern=PRUNED[what])
+with sentence():
+    layers = lab().layers(base)
+first = (share, *(each for each in sensitivity.CURVE if each != share))
+
+
+def draw(study: Sweep[Point]) -> None:
+    """The answer, layer × sparsity, and depth."""
+    found = sensitivity.profile(study.points, layers)
+    told = sensitivity.finding(base, found, share)
+    answer(told)
+    shown = arm if found.loss_repaired.notna().any() else "pruned"
+    chart(pictures.heatmap(found, shown), "sensitivity-heat")
+    st.subheader("Early layers against late ones", anchor=False)
+    chart(pictures.depths(found, share), "sensitivity-depth")
+    take_away(told, "sensitivity", {"curve": True, "share": share})
+
+
+profiled = follow(sensitivity.alone(base, layers, first), draw, "profile")
+st.subheader("A budget", anchor=False)
+if profiled.share < 1:
+    st.caption("When the whole curve is there, it becomes a budget: how much each layer should lose.")
+    st.stop()
+found = sensitivity.profile(profiled.points, layers)
+target = st.slider(
+    "Sparsity to reach (%)",
+    5,
+    95,
+    90,
+    5,
+    help="Of all weights together. The budget takes from each layer where it costs least; the expected loss is the sum "
+    "of what each layer lost alone.",
+    key="target",
+    bind="query-params",
+)
+with sentence():
+    budget = sensitivity.budget(found, target / 100)
+edited = st.data_editor(
+    pictures.shares(found, budget),
+    disabled=["layer", "weights", "multiply_adds"],
+    hide_index=True,
+    column_config={
+        "sparsity": st.column_config.NumberColumn("sparsity (%)", min_value=0.0, max_value=99.0, format="%.1f"),
+        "multiply_adds": st.column_config.NumberColumn("multiply-adds"),
+    },
+    key=f"budget-{target}",
+    height=260,
+)
+chosen = {str(row.layer): round(float(row.sparsity) / 100, 4) for row in edited.itertuples()}
+reached = sum(chosen[layer.name] * layer.weights for layer in layers) / sum(layer.weights for layer in layers)
+st.caption(
+    f"Edit the last column by hand. As it stands it removes {100 * reached:.1f} % of the weights, at an expected loss "
+    f"of {100 * sensitivity.expected_loss(found, chosen):.1f} points of fidelity."
+)
+rivals = sensitivity.rivals(base, round(reached, 4), chosen)
+if st.button("Open on the Collapse page", icon=":material/open_in_new:"):
+    open_on_collapse(rivals["budget"])
+
+
+def draw_rivals(study: Sweep[Point]) -> None:
+    """The budget beside the usual allocations."""
+    told = sensitivity.compared(base, round(reached, 4), rivals, study.points)
+    answer(told)
+    if told.tables:
+        chart(pictures.scored(told.tables["Allocations"], "allocation", told.answer), "rivals")
+    take_away(told, "sensitivity", {"budget": round(reached, 4)})
+
+
+follow(list(dict.fromkeys(rivals.values())), draw_rivals, "rivals")
+st.subheader("What fine-tuning brings back", anchor=False)
+st.caption(
+    "Half of the channels of the first third of the convolutions are cut, and for comparison of the last third; then "
+    "nothing, REFLOW, or a short training on the calibration images."
+)
+cuts = sensitivity.cuts(base, layers)
+
+
+def draw_cuts(study: Sweep[Point]) -> None:
+    """What each repair leaves lost."""
+    told = sensitivity.recovered(base, cuts, study.points)
+    answer(told)
+    rows = told.tables["Cuts"]
+    if not rows.empty:
+        chart(pictures.scored(rows.assign(arm=rows.cut + ", " + rows.repair), "arm", told.answer), "cuts")
+    take_away(told, "sensitivity", {"fine-tune": True})
+
+
+if st.toggle("Cut and train", help="About half a minute on digits.", key="cut", bind="query-params"):
+    follow(list(dict.fromkeys(cuts.values())), draw_cuts, "cuts")

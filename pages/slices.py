@@ -1,0 +1,89 @@
+"""Slices: what one number for the whole hides, what a corruption does, and whether this may be released."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import shell
+from pages.ui.controls import controls
+from pages.ui.findings import answer, take_away
+from pages.ui.lab import lab
+from pages.ui.panels import chart, table
+from pages.ui.stage import diagnosed, sentence
+from pages.ui.study import follow
+from reflow_core import slices
+from reflow_core.figures import slices as pictures
+from reflow_core.study import Point
+from reflow_core.sweep import Sweep
+
+shell.frame(__file__)
+spec = controls()
+found = diagnosed(spec)
+with st.expander("Limits of a release, and columns of your own", icon=":material/rule:"):
+    one, two, three = st.columns(3)
+    drop = one.number_input(
+        "Lost overall, at most (points)", 0.0, 100.0, 1.0, 0.5, help="Against dense.", key="drop", bind="query-params"
+    )
+    slice_drop = two.number_input(
+        "Lost by any slice, at most (points)",
+        0.0,
+        100.0,
+        5.0,
+        0.5,
+        help="Against dense on the same images. Set it before you look.",
+        key="slice_drop",
+        bind="query-params",
+    )
+    least = three.number_input(
+        "Judged from (images)", 1, 10_000, slices.LEAST, help="Smaller slices are shown only.", key="least",
+        bind="query-params",
+    )  # fmt: skip
+    floors = st.text_input(
+        "Own limits",
+        placeholder="class/8:0.95, rarity/between:0.9",
+        help="BY/SLICE:ACCURACY, with commas between: what single slices must reach, as fractions.",
+        key="floors",
+        bind="query-params",
+    )
+    file = st.file_uploader(
+        "Columns (CSV)",
+        ["csv"],
+        help="One row a test image in their order, or numbered from 0 in a column 'image'. Each column becomes slices: "
+        "numbers by quartile, words as they are. It is read in your session only.",
+        key="columns",
+    )
+with sentence():
+    also = slices.columns(spec, lab().home(spec).library.images(spec), file)
+    limits = slices.Limits(drop / 100, slice_drop / 100, int(least), slices.floors(floors))
+    told = slices.finding(found, also, limits)
+answer(told)
+parts = told.tables["Slices"]
+kinds = [by for by in dict.fromkeys(parts.by) if by != "all"]
+by = st.segmented_control(
+    "Slice by",
+    kinds,
+    default="class",
+    required=True,
+    help="rarity: thirds of the classes by their number of images (see Long tail in the sidebar). confidence: of the "
+    "dense network. brightness, contrast: of the pixels.",
+    key="by",
+)
+chart(pictures.beside(parts, by, told.answer), "slices")
+st.subheader("What is taken for what", anchor=False)
+matrices = pictures.confused({arm: slices.confusion(found, arm) for arm in found.answers}, found.classes)
+chart(matrices, "confusion")
+table("Show data: confusion", matrices.table, "confusion-data")
+take_away(told, "slices", {"max-drop": drop / 100, "slice-drop": slice_drop / 100, "least": int(least)})
+st.subheader("Under corruption", anchor=False)
+
+
+def draw(study: Sweep[Point]) -> None:
+    """Accuracy by severity for every corruption."""
+    rows = slices.shifts(study.points)
+    told = slices.shift_finding(spec, rows)
+    answer(told)
+    chart(pictures.under_corruption(rows, told.answer), "corruptions")
+    take_away(told, "slices", {"corruptions": True})
+
+
+follow(slices.shifted(spec.replace(corruption="none")), draw, "corruptions")

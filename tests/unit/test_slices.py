@@ -1,0 +1,138 @@
+"""Slices: scikit-learn as the oracle of recall and confusion, the gate's logic by hand, a person's own columns."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import confusion_matrix, precision_score, recall_score
+
+from reflow_core import Diagnosis, Library, Spec, diagnose, slices
+from reflow_core.calibration import evaluation_order
+from reflow_core.cli import main
+from reflow_core.errors import ReflowError
+from reflow_core.slices import Limits
+from reflow_core.study import point
+
+SPEC = Spec(sparsity=0.85, evaluation_images=200, calibration_images=128, evaluation_tail=4)
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    return Library()
+
+
+@pytest.fixture(scope="module")
+def found(library: Library) -> Diagnosis:
+    return diagnose(SPEC, library)
+
+
+def test_recall_precision_and_confusion_are_scikit_learns(found: Diagnosis) -> None:
+    table = slices.by_class(found)
+    for arm, answers in found.answers.items():
+        own = table[table.arm == arm]
+        wanted = confusion_matrix(found.labels, answers.predicted, labels=range(10))
+        np.testing.assert_array_equal(slices.confusion(found, arm), wanted)
+        recall, precision = (
+            score(found.labels, answers.predicted, labels=range(10), average=None, zero_division=np.nan)
+            for score in (recall_score, precision_score)
+        )
+        np.testing.assert_allclose(own.recall.astype(float), recall)
+        np.testing.assert_allclose(own.precision.astype(float), precision)
+
+
+def test_every_kind_of_slice_is_a_partition_whose_mean_is_the_whole(found: Diagnosis, library: Library) -> None:
+    also = slices.columns(SPEC, library.images(SPEC))
+    table = slices.slices(found, also)
+    assert {"class", "rarity", "confidence", "brightness", "contrast"} < set(table.by)
+    whole = table.iloc[0]
+    assert whole.repaired == found.repaired.accuracy  # type: ignore[union-attr]
+    for _, parts in table.groupby("by"):
+        assert parts.n.sum() == whole.n
+        for arm in ("dense", "pruned", "repaired"):
+            assert np.average(parts[arm], weights=parts.n) == pytest.approx(whole[arm])
+    assert set(table[table.by == "rarity"].slice.str.split(",").str[0]) == {"rare", "between", "common"}
+
+
+def row(by: str, name: str, n: int, dense: float, repaired: float) -> dict[str, object]:
+    return {"by": by, "slice": name, "n": n, "dense": dense, "repaired": repaired, "lost_repaired": dense - repaired}
+
+
+def test_the_gate_says_what_is_broken_and_nothing_else() -> None:
+    table = pd.DataFrame([row("all", "all", 1000, 0.90, 0.89), row("class", "cat", 100, 0.9, 0.78),
+                          row("class", "dog", 9, 0.9, 0.0), row("class", "cow", 100, 0.8, 0.9)])  # fmt: skip
+    assert slices.gate(table, "repaired", Limits(0.01, 0.12)) == []
+    assert slices.gate(table, "repaired", Limits(0.009, 0.12)) == [
+        "overall it loses 1.0 points, allowed are 0.9 points"
+    ]
+    (told,) = slices.gate(table, "repaired", Limits(0.01, 0.05))
+    assert told == "class cat (n = 100) loses 12.0 points, allowed are 5.0 points"
+    assert len(slices.gate(table, "repaired", Limits(0.01, 0.05, least=9))) == 2
+    (told,) = slices.gate(table, "repaired", Limits(0.01, 0.2, floors={"class/cow": 0.95}))
+    assert told == "class cow has 90.0 %, asked are 95.0 %"
+    with pytest.raises(ReflowError, match=r"There is no slice 'class/emu'; there are class/cat"):
+        slices.gate(table, "repaired", Limits(floors={"class/emu": 0.5}))
+
+
+@pytest.mark.parametrize("wrong", ["class/8", "8:0.5", "class/8:x", "class/8:1.5"])
+def test_a_floor_that_is_none_is_named(wrong: str) -> None:
+    assert slices.floors("class/8:0.95, rarity/a:b:0.5") == {"class/8": 0.95, "rarity/a:b": 0.5}
+    with pytest.raises(ReflowError, match="BY/SLICE:FRACTION"):
+        slices.floors(wrong)
+
+
+def test_columns_of_a_csv_follow_their_images(library: Library) -> None:
+    images = library.images(SPEC)
+    there = len(images.test)
+    assert images.test.labels is not None
+    whole = pd.DataFrame({"digit": [f"d{label}" for label in images.test.labels.tolist()], "value": range(there)})
+    also = slices.columns(SPEC, images, io.BytesIO(whole.to_csv(index=False).encode()))
+    order = evaluation_order(SPEC, images).tolist()
+    assert also.value.tolist() == order
+    some = whole.assign(image=whole.index).sample(50, random_state=0).drop(columns="value")
+    also = slices.columns(SPEC, images, io.BytesIO(some.to_csv(index=False).encode()))
+    assert [not pd.isna(word) for word in also.digit] == [number in set(some.image) for number in order]
+    found = slices.slices(diagnose(SPEC, library), also)
+    assert "missing" in set(found[found.by == "digit"].slice)
+    for wrong, said in (("a\n1\n", f"1 rows, the data {there}"), ("image,a\n1,2\n1,3\n", "twice"), ("", "CSV")):
+        with pytest.raises(ReflowError, match=said):
+            slices.columns(SPEC, images, io.BytesIO(wrong.encode()))
+
+
+def test_numbers_are_cut_into_quartiles_and_words_are_kept() -> None:
+    assert slices.binned(pd.Series(range(100))).value_counts().tolist() == [25] * 4
+    assert set(slices.binned(pd.Series([1, 2, 1, None]))) == {"1.0", "2.0", "missing"}
+    many = slices.binned(pd.Series([f"w{number}" for number in range(40)]))
+    assert (many == "other").sum() == 40 - slices.MOST_VALUES
+
+
+def test_without_labels_it_is_said() -> None:
+    import dataclasses
+
+    found = dataclasses.replace(diagnose(SPEC, Library()), labels=None)
+    with pytest.raises(ReflowError, match="need labelled"):
+        slices.finding(found, None, Limits())
+
+
+def test_corruptions_are_told_beside_clean(library: Library) -> None:
+    base = SPEC.replace(evaluation_tail=1)
+    points = {spec: point(diagnose(spec, library)) for spec in slices.shifted(base, ["noise"], [5])}
+    table = slices.shifts(points)
+    assert table.severity.tolist() == [5, 0] or sorted(table.severity) == [0, 5]
+    told = slices.shift_finding(base, table)
+    assert told.facts["worst"] == "noise:5"
+    assert told.answer.startswith("Clean, the repaired network is")
+
+
+def test_the_exit_status_is_the_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["slices", "--evaluation", "100", "--calibration", "64", "--sparsity", "0.85", "--json"]
+    assert main([*own, "--max-drop", "0", "--floors", "class/1:1.0", "--arm", "pruned"]) == 1
+    told = json.loads(capsys.readouterr().out)["slices"]
+    assert not told["passed"]
+    assert told["notes"][0].startswith("Not released: overall it loses")
+    assert main([*own, "--max-drop", "1", "--slice-drop", "1"]) == 0
+    assert main([*own, "--floors", "class/x:1.0"]) == 2
