@@ -129,6 +129,11 @@ class Store:
             self.problem = f"Results could not be kept in {self.path.parent} ({error}); {mend}."
             self._patience(STUCK_S)
 
+    def forget(self, key: str) -> None:
+        """Drop what is stored under a key, so that it is computed anew."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("DELETE FROM results WHERE key = ?", (key,))
+
     def claim(self, key: str) -> bool:
         """Take the right to compute `key`; False while another, living computation holds it."""
         now = time.time()

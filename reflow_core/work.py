@@ -39,10 +39,14 @@ def answer(spec: Spec, library: Library, store: Store, watch: Watch = ignore) ->
     return found
 
 
-def inspect(name: str, spec: Spec, library: Library, store: Store, watch: Watch = ignore) -> Finding:
-    """The stored finding of an inspection, else a new one, likewise. Raises ReflowError, and what `watch` does."""
-    made = inspections[name].function
-    found: Finding = _once(asked_key(name, spec, library), store, lambda beat: made(spec, library, beat), watch)
+def inspect(
+    name: str, spec: Spec, library: Library, store: Store, watch: Watch = ignore, again: bool = False
+) -> Finding:
+    """The stored finding of an inspection, else (or `again`) a new one. Raises ReflowError and what `watch` does."""
+    made, key = inspections[name].function, asked_key(name, spec, library)
+    if again:
+        store.forget(key)
+    found: Finding = _once(key, store, lambda beat: made(spec, library, beat), watch)
     return found
 
 

@@ -37,6 +37,7 @@ from reflow_core.spec import (
 from reflow_core.updates import updates
 
 OPENED = "_opened"
+MORE = ("update", "pattern", "exclude")
 CORRUPTIONS = (CLEAN, *(f"{name}:{level}" for name in corruptions.names() for level in SEVERITIES))
 STATISTICS_HELP = (
     "How the moments are estimated. population: of the whole calibration set at once, earlier norms already corrected "
@@ -61,7 +62,10 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
         if "repair" in without:
             chosen |= _calibration(without, ("statistics", "calibration_batch"))
         else:
-            methods = [registry[str(chosen[name])] for name, registry in (("criterion", criteria), ("update", updates))]
+            methods = [
+                registry[str(chosen.get(name, DEFAULTS[name]))]
+                for name, registry in (("criterion", criteria), ("update", updates))
+            ]
             chosen |= _repair(without, any(method.info.needs_data for method in methods))
         chosen = {name: value for name, value in (chosen | _evaluation(without)).items() if name not in without}
         _device()
@@ -215,8 +219,9 @@ def _pruning(without: Collection[str]) -> dict[str, object]:
     chosen: dict[str, object] = {}
     if "criterion" not in without:
         chosen["criterion"] = _registered("criterion", "Criterion", criteria)
-    with st.expander("Update, pattern, exceptions" if "update" not in without else "Exceptions"):
-        chosen |= _more(without)
+    if not set(MORE) <= set(without):
+        with st.expander("Update, pattern, exceptions" if "update" not in without else "Exceptions"):
+            chosen |= _more(without)
     with how_much:
         fixed = chosen.get("pattern", UNSTRUCTURED) != UNSTRUCTURED
         if "sparsity" not in without:
@@ -246,14 +251,15 @@ def _more(without: Collection[str]) -> dict[str, object]:
             key="pattern",
             bind="query-params",
         )
-    chosen["exclude"] = st.selectbox(
-        "Kept dense",
-        EXCLUDES,
-        help="Layers that are not pruned: the first convolution, the classifier, both or none. The sparsity then "
-        "counts over the others.",
-        key="exclude",
-        bind="query-params",
-    )
+    if "exclude" not in without:
+        chosen["exclude"] = st.selectbox(
+            "Kept dense",
+            EXCLUDES,
+            help="Layers that are not pruned: the first convolution, the classifier, both or none. The sparsity then "
+            "counts over the others.",
+            key="exclude",
+            bind="query-params",
+        )
     return chosen
 
 

@@ -6,10 +6,22 @@ import json
 import shlex
 from collections.abc import Mapping
 
+import pandas as pd
 import streamlit as st
 
+from pages.ui.lab import lab
 from pages.ui.panels import options_of, table
+from pages.ui.stage import sentence
 from reflow_core.finding import Finding, to_json
+from reflow_core.spec import Spec
+
+
+def inspected(name: str, spec: Spec) -> Finding:
+    """An inspection's finding, its answer on the page; stops the page with a sentence where there is none."""
+    with sentence():
+        found = lab().inspection(name, spec)
+    answer(found)
+    return found
 
 
 def answer(found: Finding) -> None:
@@ -22,6 +34,13 @@ def answer(found: Finding) -> None:
         st.caption(note)
     if found.machine:
         st.caption(f"Measured on: {found.machine}.")
+
+
+def checks(table: pd.DataFrame) -> None:
+    """What was checked, each with its outcome and what was found."""
+    for row in table.itertuples():
+        mark = ":green[:material/check:]" if row.passed else ":red[:material/close:]"
+        st.markdown(f"{mark} **{row.what}**: {row.told}")
 
 
 def take_away(found: Finding, command: str, also: Mapping[str, object] | None = None) -> None:

@@ -28,7 +28,7 @@ from reflow_core.store import Store, key_of
 from reflow_core.study import Point, point
 from reflow_core.sweep import Sweep, scrub
 from reflow_core.uploads import Uploads, concerns
-from reflow_core.work import Home, Job, Pool
+from reflow_core.work import Home, Job, Pool, asked_key
 
 POLL_S = 0.1
 SOON_S = 1.0  # what is done so soon needs no progress bar
@@ -42,6 +42,9 @@ STAGES = {
     "target": "Dense network on calibration images",
     "calibrate": "Repairing",
     "repaired": "Repaired network",
+    "groups": "Proving the coupled channels",
+    "timing": "Timing",
+    "quantize": "Quantising",
 }
 
 
@@ -162,19 +165,28 @@ class Lab:
 
         Raises ReflowError.
         """
+        return cast(Diagnosis, self._answered(spec, ""))
+
+    def inspection(self, name: str, spec: Spec) -> Finding:
+        """The finding of an inspection, likewise. Raises ReflowError."""
+        return cast(Finding, self._answered(spec, name))
+
+    def _answered(self, spec: Spec, inspection: str) -> Diagnosis | Finding:
         home = self.home(spec)
         slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
-        if st.session_state.get("_asked") == spec and (found := home.store.get(key_of(spec, home.library))):
-            return cast(Diagnosis, found)  # the sweep drew the page anew, nobody asked: the background goes on
-        st.session_state["_asked"] = spec
+        key = asked_key(inspection, spec, home.library) if inspection else key_of(spec, home.library)
+        asked, self_asked = (spec, inspection), st.session_state.get("_asked")
+        if self_asked == asked and (found := home.store.get(key)):
+            return cast(Diagnosis | Finding, found)  # the sweep drew the page anew, nobody asked: it goes on
+        st.session_state["_asked"] = asked
         self.pool.attend()
-        found = home.store.get(key_of(spec, home.library)) or self._wait(spec, home, slot)
+        found = home.store.get(key) or self._wait(spec, home, slot, inspection)
         self.pool.attend()
-        return cast(Diagnosis, found)
+        return cast(Diagnosis | Finding, found)
 
-    def _wait(self, spec: Spec, home: Home, slot: DeltaGenerator) -> Diagnosis:
+    def _wait(self, spec: Spec, home: Home, slot: DeltaGenerator, inspection: str) -> Diagnosis | Finding:
         expected, asked, shown = self.preflight(spec).seconds, time.monotonic(), None
-        job = self.pool.submit(spec, home=home)
+        job = self.pool.submit(spec, home=home, inspection=inspection)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
@@ -182,7 +194,7 @@ class Lab:
                     shown = now
                     slot.progress(*shown)
                 wait([job.future], timeout=POLL_S)
-            return cast(Diagnosis, job.future.result())
+            return cast(Diagnosis | Finding, job.future.result())
         finally:
             job.cancel()
             slot.empty()

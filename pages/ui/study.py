@@ -12,7 +12,6 @@ from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.stage import agree, sentence
 from reflow_core.criteria import criteria
-from reflow_core.finding import Finding
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.spec import Spec
@@ -61,37 +60,45 @@ def _several(key: str, default: Sequence[str]) -> list[str]:
     )
 
 
-def follow(specs: Sequence[Spec], draw: Draw, key: str = "sweep") -> Sweep[Point]:
+def follow(specs: Sequence[Spec], draw: Draw, key: str = "sweep", also: Sweep[Any] | None = None) -> Sweep[Point]:
     """Compute the specs in the background and draw what there is, again and again until all is there.
 
-    `key`: one a study on the page.
+    `key`: one a study on the page. `also`: another sweep that `draw` reads and waits for.
     """
     with sentence():
         agree(specs, most=LONG_STUDY_S)
     study = lab().study(specs)
-    watch(study, "diagnoses", draw, key)
+    watch(study, "diagnoses", draw, key, also)
     return study
 
 
-def inspect(name: str, specs: Sequence[Spec], draw: Callable[[Sweep[Finding]], None]) -> Sweep[Finding]:
-    """The same for an inspection."""
-    with sentence():
-        sweep = lab().inspect(name, specs)
-    watch(sweep, "inspections", draw, name)
-    return sweep
-
-
-def watch(study: Sweep[T], what: str, draw: Callable[[Sweep[T]], None], key: str) -> None:
+def watch(
+    study: Sweep[T], what: str, draw: Callable[[Sweep[T]], None], key: str, also: Sweep[Any] | None = None
+) -> None:
     """Progress and figures of a sweep over `what`, drawn anew while it runs."""
-    study.look()
-    polling = study.running
-    st.fragment(_view, run_every=POLL_S if polling else None)(study, what, draw, key, polling)
+    polling = _running(study, also)
+    st.fragment(_view, run_every=POLL_S if polling else None)(study, what, draw, key, also, polling)
 
 
-def _view(study: Sweep[T], what: str, draw: Callable[[Sweep[T]], None], key: str, polling: bool) -> None:
-    study.look()
-    if polling and not study.running and not browsing():
+def _running(*sweeps: Sweep[Any] | None) -> bool:
+    """Whether any of the sweeps runs; gathers what is done."""
+    there = [sweep for sweep in sweeps if sweep is not None]
+    for sweep in there:
+        sweep.look()
+    return any(sweep.running for sweep in there)
+
+
+def _view(
+    study: Sweep[T],
+    what: str,
+    draw: Callable[[Sweep[T]], None],
+    key: str,
+    also: Sweep[Any] | None,
+    polling: bool,
+) -> None:
+    if polling and not _running(study, also) and not browsing():
         st.rerun()
+    study.look()
     kept = f"All {study.total} {what} are computed; they are kept, so this view opens at once next time."
     progress_row(study, what, kept, f"{key}-toggle")
     if study.points:

@@ -15,7 +15,7 @@ from reflow_core.data.corruptions import corruptions
 from reflow_core.library import Library
 from reflow_core.machine import devices
 from reflow_core.repairs import repairs
-from reflow_core.spec import DEFAULTS, Spec, parted
+from reflow_core.spec import DEFAULTS, QUANTISE_ORDERS, Spec, parted
 from reflow_core.store import Store
 from reflow_core.updates import updates
 
@@ -38,6 +38,7 @@ OPTIONS = {
     "evaluation_images": ("--evaluation", "images to evaluate on"),
     "evaluation_tail": ("--evaluation-tail", "how many times rarer the last class is made than the first"),
     "corruption": ("--corruption", "of the evaluation images, NAME:SEVERITY: " + ", ".join(corruptions.names())),
+    "quantise_order": ("--quantise-order", f"for quantize: {', '.join(QUANTISE_ORDERS)}"),
     "seed": ("--seed", "draws the images, the augmentation and random scores"),
 }
 

@@ -1,0 +1,76 @@
+"""Structured: cut whole channels out, verify that the network is right, and see what it costs and gains."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import shell
+from pages.ui.controls import controls
+from pages.ui.findings import checks, inspected, take_away
+from pages.ui.lab import lab
+from pages.ui.panels import chart, table
+from pages.ui.stage import need
+from pages.ui.study import follow
+from reflow_core.diagnose import settle
+from reflow_core.figures import structured as pictures
+from reflow_core.patterns import UNSTRUCTURED
+from reflow_core.study import Point
+from reflow_core.sweep import Sweep
+
+OWN = ("pattern", "sparsity", "allocation", "layer_sparsity", "update", "corruption", "evaluation_tail", "exclude")
+FRACTIONS = (0.2, 0.35, 0.5, 0.65, 0.8)
+SPREADS = ("global", "uniform")
+
+shell.frame(__file__)
+base = controls(without=OWN, own={"spread": SPREADS})
+need(base)
+left, right = st.columns([3, 2])
+with left:
+    percent = st.slider(
+        "Channels to cut (%)",
+        5,
+        90,
+        50,
+        5,
+        help="Of every group of coupled channels that can be cut. Parameters fall faster: weights lose on both sides.",
+        key="channels",
+        bind="query-params",
+    )
+with right:
+    spread = st.segmented_control(
+        "Spread",
+        SPREADS,
+        default="global",
+        required=True,
+        help="global: channels of all groups compete, each beside the mean of its group. uniform: the same share "
+        "of each group.",
+        key="spread",
+        bind="query-params",
+    )
+spec = settle(base, allocation=spread, sparsity=percent / 100)
+
+
+found = inspected("structured", spec)
+checks(found.tables["Checks"])
+chart(pictures.widths(found.tables["Widths"]), "widths")
+st.subheader("What goes together", anchor=False)
+st.caption("A channel can only go from all layers of its group at once.")
+st.dataframe(found.tables["Groups"], hide_index=True, height=240)
+st.subheader("How fast it is", anchor=False)
+chart(pictures.latency(found.tables["Latency"]), "latency")
+take_away(found, "structured")
+st.subheader("At equal size, at equal time", anchor=False)
+cuts = lab().inspect("structured", [settle(spec, sparsity=fraction) for fraction in FRACTIONS])
+loose = [settle(base, pattern=UNSTRUCTURED, sparsity=round(1 - (1 - fraction) ** 2, 3)) for fraction in FRACTIONS]
+
+
+def draw_trade(study: Sweep[Point]) -> None:
+    """Unstructured, N:M and structured on one plot."""
+    cuts.look()
+    st.caption(f"{cuts.done} of {cuts.total} cut networks are measured.")
+    drawn = pictures.traded(list(study.points.values()), list(cuts.points.values()))
+    chart(drawn, "traded")
+    table("Show data: trade", drawn.table, "traded-data")
+
+
+follow([*loose, settle(base, pattern="2:4")], draw_trade, "trade", also=cuts)

@@ -1,0 +1,179 @@
+"""int8 after pruning: what each step costs, what they cost together, and what the repair between them brings back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from reflow_core import onnx_file
+from reflow_core.calibration import evaluation_inputs, no_training_images
+from reflow_core.diagnose import Bench, check, memory_told
+from reflow_core.errors import ReflowError
+from reflow_core.finding import Finding
+from reflow_core.inspections import inspections
+from reflow_core.int8 import fast_int8, quantised, round_weights, sqnr
+from reflow_core.library import Library
+from reflow_core.machine import fingerprint
+from reflow_core.private import private_copy
+from reflow_core.pruner import Pruner
+from reflow_core.pruning import install
+from reflow_core.registry import Info
+from reflow_core.result import Answers, outcome
+from reflow_core.spec import CALIBRATION, Spec
+from reflow_core.timing import BATCHES, race
+from reflow_core.watch import Watch
+
+CALIBRATED = 128  # images that set the ranges of the activations
+COMPARED = 64  # images on which layers are compared
+BATCH = 128
+
+
+@inspections.register(
+    Info(
+        "quantize",
+        "Quantisation",
+        "int8 on the CPU (onnxruntime, static QDQ) after pruning and repair, its accuracy, error, speed and size.",
+        "arXiv 1712.05877",
+        needs_data=True,
+        reads=("quantise_order", *CALIBRATION),
+        timed=True,
+    )
+)
+def quantize(spec: Spec, source: Library, watch: Watch) -> Finding:
+    """Dense, pruned and repaired in float32 and in int8, in the spec's `quantise_order`.
+
+    "prune-repair-int8": as recommended. "prune-int8-repair": weights are rounded before the repair.
+    "int8-prune-repair": before the selection too. The file that runs is always made last. Raises ReflowError without
+    training images.
+    """
+    check(spec, inspections["quantize"].info.reads)
+    with memory_told():
+        bench = Bench(spec, source, watch)
+        bench.open()
+        if len(bench.images.train) == 0:
+            raise no_training_images(bench.images)
+        bench.dense()
+        networks, reason = stages(bench)
+        files: dict[tuple[str, str], bytes] = {}
+        for place, (arm, network) in enumerate(networks.items()):
+            watch("quantize", place, len(networks))
+            files[arm, "float32"] = exported(network, bench)
+            files[arm, "int8"] = quantised(files[arm, "float32"], bench.pruner.calibration.inputs[:CALIBRATED])
+        return _finding(bench, files, reason)
+
+
+def stages(bench: Bench) -> tuple[dict[str, nn.Module], str | None]:
+    """The networks before the file is made, by arm, and why there is no repaired one."""
+    order = bench.spec.quantise_order
+    dense, pruner = bench.network.module, bench.pruner
+    if order.startswith("int8"):
+        dense = private_copy(dense)
+        round_weights(dense)
+        rounded = dataclasses.replace(bench.network, module=dense, digest=f"{bench.network.digest}:int8")
+        example = evaluation_inputs(bench.evaluation, rounded.info)(slice(0, 1))
+        pruner = Pruner(bench.spec, bench.source, rounded, bench.images, bench.anatomy, example, bench.watch)
+    pruned = private_copy(dense)
+    install(pruned, pruner.prune().weights)
+    if order != "prune-repair-int8":
+        round_weights(pruned)
+    repaired = private_copy(pruned)
+    _, reason = bench.repair(repaired)
+    found = {"dense": bench.network.module, "pruned": pruned}
+    return (found if reason else found | {"repaired": repaired}), reason
+
+
+def exported(network: nn.Module, bench: Bench) -> bytes:
+    """A network as an ONNX file. Raises ReflowError where it cannot be exported."""
+    example = evaluation_inputs(bench.evaluation, bench.network.info)(slice(0, 1))
+    try:
+        return onnx_file.export(private_copy(network), example)
+    except Exception as error:  # the exporter raises many kinds; whatever it is, this network has no ONNX form
+        raise ReflowError(f"This network cannot be exported to ONNX ({str(error).splitlines()[0][:200]}).") from error
+
+
+def answered(file: bytes, bench: Bench) -> Answers:
+    """What a file answers to the evaluation images."""
+    runner, inputs = onnx_file.session(file), evaluation_inputs(bench.evaluation, bench.network.info)
+    count = len(bench.evaluation)
+    parts = []
+    for start in range(0, count, BATCH):
+        bench.watch("quantize", start, count)
+        parts.append(onnx_file.run(runner, inputs(slice(start, min(start + BATCH, count)))))
+    best = torch.from_numpy(np.concatenate(parts)).softmax(1).max(1)
+    return Answers(best.indices.numpy(), best.values.numpy(), None)
+
+
+def _finding(bench: Bench, files: dict[tuple[str, str], bytes], reason: str | None) -> Finding:
+    answers = {key: answered(file, bench) for key, file in files.items()}
+    dense = answers["dense", "float32"]
+    rows = []
+    for (arm, precision), file in files.items():
+        found = outcome(answers[arm, precision], bench.labels, dense, len(bench.images.classes))
+        low, high = found.ci95 or (None, None)
+        score = found.agreement if found.accuracy is None else found.accuracy
+        rows.append(
+            {"arm": arm, "precision": precision, "accuracy": score, "low": low, "high": high, "bytes": len(file)}
+        )
+    table = pd.DataFrame(rows)
+    last = "repaired" if ("repaired", "int8") in files else "pruned"
+    inputs = evaluation_inputs(bench.evaluation, bench.network.info)
+    timed = latencies({p: files[last, p] for p in ("float32", "int8")}, inputs(slice(0, max(BATCHES))), bench)
+    names = [layer.name for layer in bench.anatomy.layers]
+    errors = pd.DataFrame(sqnr(files[last, "float32"], files[last, "int8"], inputs(slice(0, COMPARED)), names))
+    facts = facts_of(table, timed) | {"arm": last, "order": bench.spec.quantise_order}
+    notes = [f"No repair: {reason}"] if reason else []
+    if not fast_int8():
+        notes.append("This processor has no VNNI: weights take 7 bits, and int8 may not be faster.")
+    tables = {"Arms": table, "Latency": timed, "Layers": errors}
+    return Finding(bench.spec, told(facts), tables, facts, tuple(notes), None, fingerprint())
+
+
+def facts_of(table: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
+    """Losses against dense float32 (fractions), alone and together, and speed and size of int8 beside float32."""
+    score = table.set_index(["arm", "precision"]).accuracy
+    dense = float(score["dense", "float32"])
+    loss = {f"{arm}_{precision}": dense - float(score[arm, precision]) for arm, precision in score.index}
+    size = table.set_index(["arm", "precision"]).bytes
+    speed = timed.set_index(["batch", "precision"]).median_ms
+    return {
+        "dense": dense,
+        "loss": loss,
+        "sum": loss["pruned_float32"] + loss["dense_int8"],
+        "together": loss["pruned_int8"],
+        "size": float(size["dense", "int8"] / size["dense", "float32"]),
+        "speed": {str(batch): float(speed[batch, "float32"] / speed[batch, "int8"]) for batch in BATCHES},
+    }
+
+
+def told(facts: dict[str, Any]) -> str:
+    """The answer in a sentence."""
+    loss = {name: f"{100 * value + 0.0:.1f}" for name, value in facts["loss"].items()}
+    mended = f"; with the repair {loss['repaired_int8']}" if facts["arm"] == "repaired" else ""
+    return (
+        f"Pruning alone loses {loss['pruned_float32']} points, int8 alone {loss['dense_int8']}, both together "
+        f"{loss['pruned_int8']} (the sum would be {100 * facts['sum'] + 0.0:.1f}){mended}; int8 takes "
+        f"{100 * facts['size']:.0f} % of the bytes and runs {facts['speed']['1']:.2f} times as fast on one image, "
+        f"{facts['speed']['64']:.2f} times on 64."
+    )
+
+
+def latencies(files: dict[str, bytes], images: Tensor, bench: Bench) -> pd.DataFrame:
+    """Milliseconds of a pass in onnxruntime by batch and precision, taking turns, with as many threads as torch has."""
+    runners = {name: onnx_file.session(file) for name, file in files.items()}
+    rows = []
+    for batch in BATCHES:
+        some = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
+        timed = race(
+            {name: lambda r=runner, x=some: onnx_file.run(r, x) for name, runner in runners.items()},  # type: ignore[misc]
+            bench.watch,
+        )
+        rows += [
+            {"batch": batch, "precision": name, "median_ms": 1e3 * each.median, "p95_ms": 1e3 * each.p95}
+            for name, each in timed.items()
+        ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,53 @@
+"""Networks as ONNX files in memory, and running them: BatchNorm is folded into the layer before it."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+OPSET = 18
+INPUT, OUTPUT = "images", "logits"
+EXPORTING = threading.Lock()  # the exporter keeps its state in globals
+
+
+def export(network: nn.Module, example: Tensor) -> bytes:
+    """A network in eval mode as an ONNX file for any number of images. Raises torch.onnx.OnnxExporterError.
+
+    By the TorchScript exporter: it takes a second where the newer one takes seven, and folds BatchNorm as well.
+    """
+    file = io.BytesIO()
+    axes = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
+    with EXPORTING, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (example,),
+            file,  # type: ignore[arg-type]  # the annotation knows paths only
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return file.getvalue()
+
+
+def session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """A session on the CPU with as many threads as torch has, unless told otherwise."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def run(runner: onnxruntime.InferenceSession, images: Tensor) -> NDArray[np.float32]:
+    """Logits (N, K) of images (N, 3, H, W)."""
+    logits: NDArray[np.float32] = runner.run([OUTPUT], {INPUT: images.numpy()})[0]
+    return logits

@@ -1,0 +1,53 @@
+"""Timings of this machine: contenders take turns, so that what disturbs one disturbs all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from reflow_core.watch import Watch, ignore
+
+WARM_UP = 3
+LEAST = 9  # rounds
+MOST_S = 0.3  # of a race, a contender
+BATCHES = (1, 8, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of one call: median and 95 % quantile over `rounds`."""
+
+    median: float
+    p95: float
+    rounds: int
+
+
+def race(
+    contenders: Mapping[str, Callable[[], object]], watch: Watch = ignore, stage: str = "timing"
+) -> dict[str, Timing]:
+    """Time each contender after a warm-up, in turns, for at least LEAST rounds and then while there is time.
+
+    On an accelerator a contender has to wait for its own result.
+    """
+    for run in contenders.values():
+        for _ in range(WARM_UP):
+            run()
+    spent: dict[str, list[float]] = {name: [] for name in contenders}
+    until = time.monotonic() + MOST_S * len(contenders)
+    rounds = 0
+    with torch.inference_mode():
+        while rounds < LEAST or time.monotonic() < until:
+            watch(stage, min(rounds, LEAST), LEAST)
+            for name, run in contenders.items():
+                begun = time.perf_counter()
+                run()
+                spent[name].append(time.perf_counter() - begun)
+            rounds += 1
+    return {
+        name: Timing(float(np.median(seconds)), float(np.quantile(seconds, 0.95)), len(seconds))
+        for name, seconds in spent.items()
+    }
