@@ -18,6 +18,9 @@ from reflow_core.verdict import verdict
 GRID = tuple(round(0.05 * step, 2) for step in range(20))  # 0 to 0.95
 
 
+LIMITS = tuple(round(0.3 + 0.05 * step, 2) for step in range(14))  # 0.3 to 0.95
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Point:
     """What a study keeps of one diagnosis: its flat row, the layers' profile by arm, and the sample of its mask.
@@ -166,6 +169,23 @@ def saturation(table: pd.DataFrame, within: float = 0.01) -> int | None:
         return None
     means = table.groupby("calibration_images").accuracy.mean()
     return int(means.index[means >= means.max() - within].min())
+
+
+def largest(points: Iterable[Point], loss: float = 0.05) -> float | None:
+    """The largest sparsity up to which pruning alone loses at most `loss` (fraction); None where it always loses more.
+
+    Loss is of accuracy, or without labels of agreement with the dense network.
+    """
+    found = None
+    for each in sorted(points, key=lambda each: each.row["sparsity"]):
+        score, dense = (
+            each.row[f"{arm}_agreement"] if each.row[f"{arm}_accuracy"] is None else each.row[f"{arm}_accuracy"]
+            for arm in ("pruned", "dense")
+        )
+        if dense - score > loss:
+            break
+        found = float(each.row["sparsity"])
+    return found
 
 
 def doubling(most: int, first: int = 16) -> Sequence[int]:

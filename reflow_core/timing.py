@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import torch
 
 from reflow_core.watch import Watch, ignore
 
-WARM_UP = 3
-LEAST = 9  # rounds
-MOST_S = 0.3  # of a race, a contender
+WARM_UP = 2
+LEAST = 7  # rounds
+MOST_S = 0.2  # of a race, a contender
 BATCHES = (1, 8, 64)
 
 
@@ -27,9 +28,9 @@ class Timing:
 
 
 def race(
-    contenders: Mapping[str, Callable[[], object]], watch: Watch = ignore, stage: str = "timing"
+    contenders: Mapping[str, Callable[[], object]], watch: Watch = ignore, most: float = MOST_S
 ) -> dict[str, Timing]:
-    """Time each contender after a warm-up, in turns, for at least LEAST rounds and then while there is time.
+    """Time each contender after a warm-up, in turns of random order, at least LEAST rounds and for `most` seconds each.
 
     On an accelerator a contender has to wait for its own result.
     """
@@ -37,12 +38,12 @@ def race(
         for _ in range(WARM_UP):
             run()
     spent: dict[str, list[float]] = {name: [] for name in contenders}
-    until = time.monotonic() + MOST_S * len(contenders)
-    rounds = 0
+    until = time.monotonic() + most * len(contenders)
+    rounds, order = 0, random.Random(0)  # whoever follows whom, each as often
     with torch.inference_mode():
         while rounds < LEAST or time.monotonic() < until:
-            watch(stage, min(rounds, LEAST), LEAST)
-            for name, run in contenders.items():
+            watch("timing", min(rounds, LEAST), LEAST)
+            for name, run in sorted(contenders.items(), key=lambda one: order.random()):
                 begun = time.perf_counter()
                 run()
                 spent[name].append(time.perf_counter() - begun)

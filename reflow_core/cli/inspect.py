@@ -1,4 +1,4 @@
-"""`structured`, `quantize`, `hardware`: every registered inspection is a command."""
+"""`structured`, `hardware` and whatever else is registered: every inspection is a command."""
 
 from __future__ import annotations
 
@@ -9,30 +9,42 @@ from typing import Any
 from reflow_core.access import EVERYTHING
 from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
 from reflow_core.cli.printing import add_printing, told
+from reflow_core.finding import Finding
 from reflow_core.inspections import inspections
 from reflow_core.library import Library
 from reflow_core.machine import prepare
+from reflow_core.registry import Info
+from reflow_core.spec import Spec
 from reflow_core.work import inspect
+
+ELSEWHERE = ("quantize",)  # commands with options of their own
 
 
 def add(commands: Any) -> None:
     """Add the commands."""
     for info in inspections:
-        one = commands.add_parser(info.name, help=info.summary)
-        add_spec(one, tuple(OPTIONS))
-        if info.timed:
-            one.add_argument("--again", action="store_true", help="measure anew instead of what is kept")
-        add_printing(one)
-        one.set_defaults(run=functools.partial(run, info.name))
+        if info.name not in ELSEWHERE:
+            add_inspection(commands, info).set_defaults(run=functools.partial(run, info.name))
+
+
+def add_inspection(commands: Any, info: Info) -> argparse.ArgumentParser:
+    """The command of one inspection."""
+    one: argparse.ArgumentParser = commands.add_parser(info.name, help=info.summary)
+    add_spec(one, tuple(OPTIONS))
+    one.add_argument("--again", action="store_true", help="measure anew instead of taking what is kept")
+    add_printing(one)
+    return one
 
 
 def run(name: str, options: argparse.Namespace) -> int:
-    """Compute and print; 1 where a check fails."""
-    spec = spec_of(options)
-    prepare()
-    with open_store() as store:
-        found = inspect(
-            name, spec, Library(EVERYTHING, device=options.device), store, again=getattr(options, "again", False)
-        )
+    """Inspect and print; 1 where a check fails."""
+    found = inspected(name, spec_of(options), options)
     told(options, {name: found})
     return int(found.passed is False)
+
+
+def inspected(name: str, spec: Spec, options: argparse.Namespace) -> Finding:
+    """The finding of one spec. Raises ReflowError."""
+    prepare()
+    with open_store() as store:
+        return inspect(name, spec, Library(EVERYTHING, device=options.device), store, again=options.again)

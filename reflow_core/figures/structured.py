@@ -54,7 +54,12 @@ def widths(table: pd.DataFrame) -> Chart:
 
 def latency(table: pd.DataFrame) -> Chart:
     """Milliseconds of a pass by batch, median with its 95 % quantile, one bar a network."""
-    inks = {"dense": COLOURS["dense"], "zeros": KINDS["unstructured"][0], "structured": KINDS["structured"][0]}
+    inks = {
+        "int8": "#CC79A7",
+        "dense": COLOURS["dense"],
+        "zeros": KINDS["unstructured"][0],
+        "structured": KINDS["structured"][0],
+    }
     traces = [
         {
             "type": "bar",

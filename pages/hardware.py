@@ -1,0 +1,32 @@
+"""Hardware: does it run faster? Measured here, now, in every form this machine knows."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import shell
+from pages.ui.controls import controls
+from pages.ui.findings import inspected, take_away
+from pages.ui.panels import chart
+from pages.ui.stage import need
+from reflow_core.figures import hardware as pictures
+
+shell.frame(__file__)
+spec = controls(without=("repair", "statistics", "calibration_batch", "corruption", "evaluation_tail"))
+spec = spec.replace(repair="none")
+need(spec)
+found = inspected("hardware", spec)
+left, right = st.columns(2, gap="medium")
+with left:
+    st.subheader("End to end", anchor=False)
+    chart(pictures.speeds(found.tables["End to end"], found.answer), "speeds")
+with right:
+    st.subheader("One kernel alone", anchor=False)
+    chart(pictures.crossing(found.tables["Kernel"]), "crossing")
+st.subheader("In a file", anchor=False)
+chart(pictures.bytes_of(found.tables["Size"]), "bytes")
+st.subheader("2:4 on sparse tensor cores", anchor=False)
+table = found.tables["2:4"]
+st.caption(f"{int(table.eligible.sum())} of {len(table)} layers could run as 2:4 here.")
+st.dataframe(table, hide_index=True, height=240)
+take_away(found, "hardware")

@@ -1,0 +1,72 @@
+"""Quantisation: int8 after pruning, what each step costs alone and together, and what the repair brings back."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import shell
+from pages.ui.controls import controls
+from pages.ui.findings import inspected, take_away
+from pages.ui.lab import lab
+from pages.ui.panels import chart, table
+from pages.ui.stage import need
+from pages.ui.study import follow, watch
+from reflow_core.diagnose import idle, settle
+from reflow_core.figures import quantisation as pictures
+from reflow_core.figures.structured import latency
+from reflow_core.finding import Finding
+from reflow_core.spec import QUANTISE_ORDERS
+from reflow_core.study import LIMITS, Point, largest
+from reflow_core.sweep import Sweep
+
+shell.frame(__file__)
+base = controls(own={"quantise_order": QUANTISE_ORDERS})
+need(base)
+order = st.segmented_control(
+    "Order",
+    QUANTISE_ORDERS,
+    default=QUANTISE_ORDERS[0],
+    required=True,
+    format_func=lambda name: name.replace("-", " → "),
+    help="Prune, repair, then int8 is what is recommended: BatchNorm is folded into the weights when the int8 file is "
+    "made, so nothing can be re-estimated after it. The others round the weights to the int8 grid before the repair, "
+    "or before the selection.",
+    key="quantise_order",
+    bind="query-params",
+)
+spec = base.replace(quantise_order=order)
+found = inspected("quantize", spec)
+chart(pictures.losses(found), "losses")
+st.subheader("Where the error is", anchor=False)
+chart(pictures.errors(found.tables["Layers"]), "sqnr")
+st.subheader("How fast it is", anchor=False)
+chart(latency(found.tables["Latency"].rename(columns={"precision": "network"})), "int8-speed")
+take_away(found, "quantize")
+st.subheader("At the edge, and beyond", anchor=False)
+if "sparsity" in idle(base):
+    st.caption(f"The pattern {base.pattern} has but one sparsity.")
+    st.stop()
+
+
+def draw_edge(study: Sweep[Point]) -> None:
+    """Where pruning alone begins to cost more than it may."""
+    limit = largest(study.points.values())
+    told = "none yet" if limit is None else f"{100 * limit:.0f} %"
+    st.caption(f"The largest sparsity at which pruning alone loses at most 5 points: {told}.")
+
+
+edge = follow([settle(base, repair="none", sparsity=at) for at in LIMITS], draw_edge, "edge")
+limit = largest(edge.points.values())
+if edge.running or limit is None:
+    st.stop()
+
+
+def draw(sweep: Sweep[Finding]) -> None:
+    """int8 at that sparsity and at those above it."""
+    drawn = pictures.along(list(sweep.points.values()), limit or 0)
+    chart(drawn, "along")
+    table("Show data: sparsities", drawn.table, "along-data")
+
+
+beyond = [spec.replace(sparsity=at) for at in LIMITS if at >= limit][:4]
+watch(lab().inspect("quantize", beyond), "inspections", draw, "along")

@@ -1,0 +1,240 @@
+"""Does it run faster? Every kind of sparsity timed on this machine, now, kernel alone and end to end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reflow_core import onnx_file
+from reflow_core.calibration import evaluation_inputs, no_training_images
+from reflow_core.diagnose import Bench, check, memory_told, settle
+from reflow_core.errors import ReflowError
+from reflow_core.finding import Finding
+from reflow_core.inspections import inspections
+from reflow_core.inspections.quantize import CALIBRATED, exported
+from reflow_core.inspections.structured import cut_channels
+from reflow_core.int8 import quantised
+from reflow_core.library import Library
+from reflow_core.machine import fingerprint
+from reflow_core.private import hooked, private_copy
+from reflow_core.pruning import install
+from reflow_core.registry import Info
+from reflow_core.sparse import csr, eligible, sizes, sparse_tensor_cores, sparsified
+from reflow_core.spec import CALIBRATION, Spec
+from reflow_core.timing import BATCHES, race
+from reflow_core.watch import Watch
+
+KERNEL_S = 0.04  # of timing, a kernel
+KERNEL_SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+BASES = {"zeros": "dense", "CSR": "dense", "structured": "dense", "int8": "onnxruntime"}
+NOTICED = 1.05  # a ratio under it is no speed that anybody would notice
+
+
+@inspections.register(
+    Info(
+        "hardware",
+        "Hardware",
+        "Dense, zeros, CSR, 2:4, structured and int8 timed on this machine; file sizes.",
+        "",
+        needs_data=True,
+        reads=CALIBRATION,
+        timed=True,
+    )
+)
+def hardware(spec: Spec, source: Library, watch: Watch) -> Finding:
+    """Time the network at the spec's sparsity in every form it can take here. Raises ReflowError."""
+    check(spec, inspections["hardware"].info.reads)
+    with memory_told():
+        bench = Bench(spec, source, watch)
+        bench.open()
+        pruned = private_copy(bench.network.module)
+        install(pruned, bench.prune().weights)
+        inputs = evaluation_inputs(bench.evaluation, bench.network.info)(slice(0, max(BATCHES)))
+        runs, notes = contenders(bench, pruned)
+        end = end_to_end(runs, inputs, watch)
+        kernel = kernels(bench, inputs)
+        return _finding(bench, pruned, end, kernel, notes)
+
+
+def contenders(bench: Bench, pruned: nn.Module) -> tuple[dict[str, Callable[[Tensor], object]], list[str]]:
+    """What runs, by name, and why something does not."""
+    notes = [f"2:4 is not available: {sparse_tensor_cores()}."] if sparse_tensor_cores() else []
+    compressed = private_copy(pruned)
+    if left := sparsified(compressed):
+        notes.append(f"Dense in the CSR network too: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}.")
+    runs: dict[str, Callable[[Tensor], object]] = {"dense": bench.network.module, "zeros": pruned, "CSR": compressed}
+    try:
+        runs["structured"] = smaller(bench)
+    except ReflowError as why:
+        notes.append(f"Structured is left out: {why}")
+    try:
+        if len(bench.images.train) == 0:
+            raise no_training_images(bench.images)
+        file = exported(pruned, bench)
+        small = quantised(file, bench.pruner.calibration.inputs[:CALIBRATED])
+        for name, content in (("onnxruntime", file), ("int8", small)):
+            runner = onnx_file.session(content)
+            runs[name] = lambda images, runner=runner: onnx_file.run(runner, images)  # type: ignore[misc]
+    except ReflowError as why:
+        notes.append(f"int8 is left out: {why}")
+    return runs, notes
+
+
+def smaller(bench: Bench) -> nn.Module:
+    """The network with channels cut out, about as many parameters left as the spec's sparsity leaves. ReflowError."""
+    fraction = 1 - math.sqrt(1 - bench.spec.sparsity)
+    spec = settle(bench.spec, pattern="unstructured", allocation="global", sparsity=round(fraction, 4))
+    other = Bench(spec, bench.source, bench.watch)
+    other.open()
+    return cut_channels(other).network
+
+
+def end_to_end(runs: Mapping[str, Callable[[Tensor], object]], images: Tensor, watch: Watch) -> pd.DataFrame:
+    """Milliseconds of a whole pass by batch and contender, and how many times as fast as what it stands beside."""
+    rows = []
+    for batch in BATCHES:
+        some = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
+        timed = race({name: lambda run=run, x=some: run(x) for name, run in runs.items()}, watch)  # type: ignore[misc]
+        for name, each in timed.items():
+            beside = BASES.get(name, name)
+            speed = timed[beside].median / each.median
+            row = {"batch": batch, "network": name, "median_ms": 1e3 * each.median, "p95_ms": 1e3 * each.p95}
+            rows.append(row | {"beside": beside, "speed": speed, "rounds": each.rounds})
+    return pd.DataFrame(rows)
+
+
+def kernels(bench: Bench, images: Tensor) -> pd.DataFrame:
+    """The costliest layer's matrix product alone, dense against CSR by batch and sparsity, on its real inputs."""
+    rows = []
+    for batch in BATCHES:
+        name, weight, columns = costliest(bench, images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch])
+        for sparsity in KERNEL_SPARSITIES:
+            bar = weight.abs().flatten().kthvalue(max(1, round(sparsity * weight.numel()))).values
+            pruned = torch.where(weight.abs() > bar, weight, 0)
+            sparse = csr(pruned)
+            timed = race(
+                {"dense": lambda p=pruned, x=columns: p @ x, "CSR": lambda s=sparse, x=columns: s @ x},  # type: ignore[misc]
+                bench.watch,
+                KERNEL_S,
+            )
+            rows.append(
+                {"layer": name, "batch": batch, "sparsity": sparsity}
+                | {"rows": len(weight), "inner": weight.shape[1], "columns": columns.shape[1]}
+                | {"dense_ms": 1e3 * timed["dense"].median, "csr_ms": 1e3 * timed["CSR"].median}
+                | {"speed": timed["dense"].median / timed["CSR"].median}
+            )
+    return pd.DataFrame(rows)
+
+
+def costliest(bench: Bench, images: Tensor) -> tuple[str, Tensor, Tensor]:
+    """The layer with most multiply-adds that is one product: its name, weight (out, in·k·k), and input columns."""
+    network = private_copy(bench.network.module)
+    plain = [layer for layer in bench.anatomy.layers if _is_product(network.get_submodule(layer.name))]
+    if not plain:
+        raise ReflowError("No layer of this network is one matrix product, so no kernel can be timed alone.")
+    best = max(plain, key=lambda layer: layer.multiply_adds)
+    read: list[Tensor] = []
+    with hooked(network, {best.name: lambda module, arriving: read.append(arriving[0])}), torch.inference_mode():
+        network(images)
+    module = network.get_submodule(best.name)
+    return best.name, module.get_parameter("weight").detach().flatten(1), _columns(module, read[0])
+
+
+def _is_product(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+
+
+def _columns(module: nn.Module, arriving: Tensor) -> Tensor:
+    """What a layer's weight is multiplied with, (in·k·k, N·L)."""
+    if isinstance(module, nn.Linear):
+        return arriving.flatten(0, -2).T.contiguous()
+    assert isinstance(module, nn.Conv2d)
+    padded = F.pad(arriving, module._reversed_padding_repeated_twice)
+    found = F.unfold(padded, module.kernel_size, module.dilation, stride=module.stride)
+    return found.transpose(0, 1).reshape(found.shape[1], -1).contiguous()
+
+
+def crossover(sparsities: Sequence[float], speeds: Sequence[float]) -> float | None:
+    """The sparsity from which on a kernel is as fast as dense, interpolated; None where it never is.
+
+    Points in ascending order; before the first the kernel is taken to be slower.
+    """
+    below: tuple[float, float] | None = None
+    for sparsity, speed in zip(sparsities, speeds, strict=True):
+        if speed >= 1 and below is None:
+            return sparsity
+        if speed >= 1 and below is not None:
+            return below[0] + (1 - below[1]) / (speed - below[1]) * (sparsity - below[0])
+        below = sparsity, speed
+    return None
+
+
+def semi_structured(bench: Bench) -> pd.DataFrame:
+    """Which layers could run as 2:4, and what disables the others."""
+    network = bench.network.module
+    rows = []
+    for layer in bench.anatomy.layers:
+        why = eligible(network.get_submodule(layer.name)) or sparse_tensor_cores()
+        rows.append({"layer": layer.name, "kind": layer.kind, "eligible": not why, "disabled by": why})
+    return pd.DataFrame(rows)
+
+
+def _finding(bench: Bench, pruned: nn.Module, end: pd.DataFrame, kernel: pd.DataFrame, notes: list[str]) -> Finding:
+    dense = {name: each.detach() for name, each in bench.network.module.named_parameters()}
+    sparse = {name: each.detach() for name, each in pruned.named_parameters()}
+    stored = sizes(dense, sparse)
+    layers = bench.anatomy.layers
+    total = sum(layer.multiply_adds for layer in layers)
+    left = sum(round(layer.multiply_adds * _share(pruned, layer.name)) for layer in layers)
+    speeds = end.set_index(["network", "batch"]).speed
+    facts: dict[str, Any] = {
+        "speed": {
+            name: {str(batch): float(speeds[name, batch]) for batch in BATCHES} for name in BASES if name in speeds
+        },
+        "crossover": {
+            str(batch): crossover(own.sparsity.tolist(), own.speed.tolist()) for batch, own in kernel.groupby("batch")
+        },
+        "multiply_adds": total,
+        "multiply_adds_left": left,
+        "bytes": stored,
+    }
+    tables = {
+        "End to end": end,
+        "Kernel": kernel,
+        "Size": pd.DataFrame([{"form": form, "bytes": count} for form, count in stored.items()]),
+        "2:4": semi_structured(bench),
+    }
+    counted = (
+        f"Multiply-adds an image (one product and one sum count as one): {total:,} dense, {left:,} of them not by zero."
+    )
+    return Finding(bench.spec, told(bench.spec, facts), tables, facts, (*notes, counted), None, fingerprint())
+
+
+def _share(network: nn.Module, name: str) -> float:
+    weight = network.get_submodule(name).get_parameter("weight")
+    return float(weight.count_nonzero()) / weight.numel()
+
+
+def told(spec: Spec, facts: Mapping[str, Any]) -> str:
+    """The verdict in a sentence."""
+    speed = facts["speed"]
+    zeros = [speed["zeros"]["1"], speed["zeros"]["64"]]
+    bought = "buys no speed here" if max(zeros) < NOTICED else "is measured faster here"
+    cross = facts["crossover"]["8"]
+    edge = "at no sparsity measured" if cross is None else f"from {100 * cross:.0f} % sparsity on (batch 8)"
+    others = [
+        f"{name} {speed[name]['1']:.2f} and {speed[name]['64']:.2f} times as fast"
+        for name in ("structured", "int8")
+        if name in speed
+    ]
+    also = f"; {', '.join(others)}" if others else ""
+    return (
+        f"Zeros in dense kernels run {zeros[0]:.2f} times as fast as dense on one image and {zeros[1]:.2f} on 64: "
+        f"unstructured sparsity {bought}. A CSR kernel alone pays {edge}{also}."
+    )

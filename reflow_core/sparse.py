@@ -1,0 +1,131 @@
+"""Sparse kernels: convolutions and linear layers over CSR weights, what 2:4 needs, and what zeros take in a file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zlib
+from collections.abc import Iterable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TILE = (32, 64)  # a half-precision weight (rows, columns) must be a multiple of it to be 2:4 in PyTorch
+AMPERE = (8, 0)  # the first CUDA capability with sparse tensor cores
+
+
+class SparseLinear(nn.Module):
+    """A linear layer whose weight (out, in) is kept as CSR."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = csr(layer.weight), layer.bias
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(…, in) -> (…, out)."""
+        rows = images.flatten(0, -2)
+        found: Tensor = (self.weight @ rows.T).T.unflatten(0, images.shape[:-1])
+        return found if self.bias is None else found + self.bias
+
+
+class SparseConv2d(nn.Module):
+    """A convolution without groups as a CSR weight (out, in·k·k) times the unfolded images."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = csr(layer.weight.flatten(1)), layer.bias
+        self.layer = [layer]  # its shape is read, its parameters are no longer this network's
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H', W')."""
+        layer = self.layer[0]
+        padded = F.pad(images, layer._reversed_padding_repeated_twice)
+        columns = F.unfold(padded, layer.kernel_size, layer.dilation, stride=layer.stride)  # (N, C_in·k·k, L)
+        flat = columns.transpose(0, 1).reshape(columns.shape[1], -1)
+        spread = [(d * (k - 1) + 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        sides = [(n - r) // s + 1 for n, r, s in zip(padded.shape[2:], spread, layer.stride, strict=True)]
+        found: Tensor = (self.weight @ flat).view(-1, len(images), *sides).transpose(0, 1)
+        return found if self.bias is None else found + self.bias[:, None, None]
+
+
+def csr(matrix: Tensor) -> Tensor:
+    """A matrix as a CSR tensor."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that CSR is in beta
+        return matrix.detach().to_sparse_csr()
+
+
+def sparsified(network: nn.Module) -> list[str]:
+    """Put CSR kernels into a private network, in place; returns the weight layers that stayed dense and why."""
+    left = []
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.Linear):
+            _replace(network, name, SparseLinear(module))
+        elif isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros":
+            _replace(network, name, SparseConv2d(module))
+        elif isinstance(module, nn.Conv2d):
+            left.append(f"{name} (grouped)")
+    return left
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, module)
+
+
+def eligible(layer: nn.Module) -> str:
+    """Why a layer cannot run as 2:4 in PyTorch, "" if it can (torch.sparse.to_sparse_semi_structured)."""
+    weight = getattr(layer, "weight", None)
+    if not isinstance(layer, nn.Linear) or not isinstance(weight, Tensor):
+        return "a convolution: PyTorch has 2:4 kernels for linear layers only"
+    rows, columns = weight.shape
+    if rows % TILE[0] or columns % TILE[1]:
+        return f"its weight is {rows} × {columns}, in half precision it must be a multiple of {TILE[0]} × {TILE[1]}"
+    return ""
+
+
+def sparse_tensor_cores() -> str:
+    """Why 2:4 cannot run on this machine, "" if it can."""
+    if not torch.cuda.is_available():
+        return "this machine has no CUDA GPU"
+    if torch.cuda.get_device_capability() < AMPERE:
+        return f"{torch.cuda.get_device_name()} has no sparse tensor cores"
+    return ""
+
+
+def sizes(dense: Mapping[str, Tensor], pruned: Mapping[str, Tensor]) -> dict[str, int]:
+    """Bytes of a state: dense, zipped, and the pruned one zipped, as CSR (16-bit columns) and with a bit mask."""
+    return {
+        "dense": len(_bytes(dense.values())),
+        "dense, zipped": len(zlib.compress(_bytes(dense.values()))),
+        "pruned": len(_bytes(pruned.values())),
+        "pruned, zipped": len(zlib.compress(_bytes(pruned.values()))),
+        "pruned, CSR": sum(map(csr_bytes, pruned.values())),
+        "pruned, bit mask": sum(map(mask_bytes, pruned.values())),
+    }
+
+
+def _bytes(tensors: Iterable[Tensor]) -> bytes:
+    file = io.BytesIO()
+    for tensor in tensors:
+        file.write(tensor.contiguous().numpy().tobytes())
+    return file.getvalue()
+
+
+def csr_bytes(tensor: Tensor) -> int:
+    """Values, a 16- or 32-bit column a value, a 32-bit pointer a row; vectors, and what that makes larger, dense."""
+    whole = tensor.numel() * tensor.element_size()
+    if tensor.ndim < 2:
+        return whole
+    rows = tensor.flatten(1)
+    column = 2 if rows.shape[1] < 1 << 16 else 4
+    return min(whole, int(rows.count_nonzero()) * (tensor.element_size() + column) + 4 * (len(rows) + 1))
+
+
+def mask_bytes(tensor: Tensor) -> int:
+    """Values and one bit a weight; vectors, and what that makes larger, dense."""
+    whole = tensor.numel() * tensor.element_size()
+    if tensor.ndim < 2:
+        return whole
+    return min(whole, int(tensor.count_nonzero()) * tensor.element_size() + -(-tensor.numel() // 8))
