@@ -10,9 +10,10 @@ from pages.ui.findings import inspected, take_away
 from pages.ui.panels import chart
 from pages.ui.stage import need
 from reflow_core.figures import hardware as pictures
+from reflow_core.spec import CALIBRATION
 
 shell.frame(__file__)
-spec = controls(without=("repair", "statistics", "calibration_batch", "corruption", "evaluation_tail"))
+spec = controls(without=("repair", "statistics", "calibration_batch", "corruption", "evaluation_tail", *CALIBRATION))
 spec = spec.replace(repair="none")
 need(spec)
 found = inspected("hardware", spec)

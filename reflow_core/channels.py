@@ -178,19 +178,22 @@ def widths(network: nn.Module) -> dict[str, int]:
     return found
 
 
-def mismatches(network: nn.Module, groups: Sequence[Group], kept: Mapping[str, int]) -> Iterator[str]:
-    """A sentence for every layer whose width is not that of its group, by name: what a broadcast would hide.
+def mismatches(network: nn.Module, dense: nn.Module, groups: Sequence[Group], kept: Mapping[str, int]) -> Iterator[str]:
+    """A sentence for every layer that has not lost as much as its group has, by name: what a broadcast would hide.
 
-    `kept`: channels that each group has left.
+    `dense`: the network before the cut. `kept`: channels that each group has left.
     """
+    expected: dict[tuple[str, str], int] = {}
     for group in groups:
-        for member in group.members if not group.held else ():
-            module = network.get_submodule(member.layer)
-            expected = kept[group.name] if len(member.channels) == group.channels else None
-            there = _width(module, member.side)
-            if expected is not None and there not in (None, expected):
-                sides = {"out": "puts out", "in": "reads"}
-                yield f"{member.layer} {sides[member.side]} {there} channels, its group {group.name} has {expected}"
+        for member in group.members:
+            if (before := _width(dense.get_submodule(member.layer), member.side)) is not None:
+                lost = (group.channels - kept[group.name]) * len(member.channels) // group.channels
+                at = member.layer, member.side
+                expected[at] = expected.get(at, before) - lost
+    for (layer, side), wanted in expected.items():
+        there = _width(network.get_submodule(layer), side)
+        if there != wanted:
+            yield f"{layer} {'puts out' if side == 'out' else 'reads'} {there} channels where {wanted} are left"
 
 
 def _width(module: nn.Module, side: str) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -92,6 +92,27 @@ def sparse_tensor_cores() -> str:
     if torch.cuda.get_device_capability() < AMPERE:
         return f"{torch.cuda.get_device_name()} has no sparse tensor cores"
     return ""
+
+
+def two_of_four(weight: Tensor) -> Tensor:
+    """A weight (out, in) with the two largest of every four inputs kept (Mishra et al., arXiv 2104.08378)."""
+    fours = weight.unflatten(1, (-1, 4))
+    kept = fours.abs().argsort(dim=2, stable=True).argsort(dim=2) >= 2
+    found: Tensor = (fours * kept).flatten(1)
+    return found
+
+
+def halves(layer: nn.Linear, batch: int) -> dict[str, Callable[[], object]]:
+    """A linear layer in half precision on a CUDA GPU, dense and as 2:4; each call waits for its result."""
+    weight = two_of_four(layer.weight.detach()).half().cuda()
+    rows = torch.randn(batch, weight.shape[1], dtype=torch.half, device="cuda")
+    sparse = torch.sparse.to_sparse_semi_structured(weight)
+
+    def run(kernel: Tensor) -> None:
+        F.linear(rows, kernel)
+        torch.cuda.synchronize()
+
+    return {"dense": lambda: run(weight), "2:4": lambda: run(sparse)}
 
 
 def sizes(dense: Mapping[str, Tensor], pruned: Mapping[str, Tensor]) -> dict[str, int]:

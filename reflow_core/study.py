@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reflow_core.diagnose import settle
+from reflow_core.finding import Finding
+from reflow_core.inspections.claims import FAILS, HOLDS
 from reflow_core.result import Diagnosis, finite
 from reflow_core.spec import CALIBRATION, Spec
 from reflow_core.verdict import verdict
@@ -186,6 +188,21 @@ def largest(points: Iterable[Point], loss: float = 0.05) -> float | None:
             break
         found = float(each.row["sparsity"])
     return found
+
+
+def claimed(spec: Spec, found: Sequence[Finding]) -> Finding:
+    """Every tested claim as a row, and how many hold."""
+    table = pd.DataFrame([dict(each.facts) for each in found], columns=["claim", "verdict", "measured", "source"])
+    counts = table.verdict.value_counts()
+    held, failed = int(counts.get(HOLDS, 0)), int(counts.get(FAILS, 0))
+    answer = (
+        f"Of {len(table)} claims about pruning in production {held} hold on this model and machine, {failed} do not, "
+        f"and {len(table) - held - failed} cannot be measured here."
+    )
+    machine = next((each.machine for each in found if each.machine), "")
+    return Finding(
+        spec, answer, {"Claims": table}, {"counts": {str(k): int(v) for k, v in counts.items()}}, machine=machine
+    )
 
 
 def doubling(most: int, first: int = 16) -> Sequence[int]:

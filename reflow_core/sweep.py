@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from reflow_core.errors import ReflowError
@@ -65,27 +65,32 @@ def _round(value: float | None) -> float | None:
 class Sweep(Generic[T]):
     """Many specs in the pool's background. It goes on only while somebody looks at it, and resumes from the store.
 
-    `points`: what `digest` makes of each diagnosis, or of each finding of an `inspection`. `problems`: a sentence for
-    each spec that has none.
+    `asked`: specs to diagnose, or to inspect where an `inspection` is named; or one spec a named inspection.
+    `points`: what `digest` makes of each diagnosis or finding, by spec, or by inspection. `problems`: a sentence for
+    each that has none.
     """
 
     def __init__(
         self,
-        specs: Sequence[Spec],
+        asked: Sequence[Spec] | Mapping[str, Spec],
         pool: Pool,
         digest: Callable[[Any], T],
         home: Home | None = None,
         inspection: str = "",
     ) -> None:
-        self.points: dict[Spec, T] = {}
-        self.problems: dict[Spec, str] = {}
-        self.total = len(specs)
-        self._specs, self._pool, self._digest = specs, pool, digest
-        self._place: dict[str, Any] = {"home": home, "inspection": inspection}
+        self.points: dict[Any, T] = {}
+        self.problems: dict[Any, str] = {}
+        self.total = len(asked)
+        self._asked: dict[Any, tuple[str, Spec]] = (
+            {name: (name, spec) for name, spec in asked.items()}
+            if isinstance(asked, Mapping)
+            else {spec: (inspection, spec) for spec in asked}
+        )
+        self._pool, self._digest, self._home = pool, digest, home
         self._lock = threading.Lock()
         self._looked = time.monotonic()
         self._stopped = False
-        self._waiting: list[Job] = []
+        self._waiting: dict[Any, Job] = {}
 
     def look(self) -> float:
         """Gather what is done, keep the rest going; returns the share done, 0 to 1."""
@@ -124,21 +129,19 @@ class Sweep(Generic[T]):
         return not self._stopped and time.monotonic() - self._looked < ABANDONED_S
 
     def _resume(self) -> None:
-        there = {job.spec for job in self._waiting} | self.points.keys() | self.problems.keys()
-        for spec in self._specs:
-            if spec not in there:
-                self._waiting.append(self._pool.submit(spec, background=True, wanted=self._wanted, **self._place))
+        for key, (inspection, spec) in self._asked.items():
+            if not (key in self._waiting or key in self.points or key in self.problems):
+                self._waiting[key] = self._pool.submit(spec, True, self._wanted, self._home, inspection)
 
     def _gather(self) -> None:
-        still = []
-        for job in self._waiting:
+        for key, job in list(self._waiting.items()):
             if not job.future.done():
-                still.append(job)
-            elif (problem := job.future.exception()) is None:
-                self.points[job.spec] = self._digest(job.future.result())
+                continue
+            del self._waiting[key]
+            if (problem := job.future.exception()) is None:
+                self.points[key] = self._digest(job.future.result())
             elif isinstance(problem, ReflowError):
-                self.problems[job.spec] = str(problem)
-        self._waiting = still
+                self.problems[key] = str(problem)
 
 
 def scrub(spec: Spec, pool: Pool, home: Home | None = None) -> Sweep[dict[str, Any]]:

@@ -140,6 +140,14 @@ class Lab:
         )
         return sweep
 
+    def inspections(self, names: Sequence[str], spec: Spec) -> Sweep[Finding]:
+        """A sweep over several inspections of one spec, by their names, likewise shared."""
+        home = self.home(spec)
+        asked = dict.fromkeys(names, spec)
+        key = tuple(names), spec, home.library.device
+        sweep: Sweep[Finding] = self._sweeps(home).get(key, lambda: Sweep(asked, self.pool, lambda found: found, home))
+        return sweep
+
     def layers(self, spec: Spec) -> tuple[WeightLayer, ...]:
         """The weight layers of a spec's network in forward order. Raises ReflowError."""
         return anatomy_of(spec, self.home(spec).library).layers

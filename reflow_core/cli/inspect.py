@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 from reflow_core.access import EVERYTHING
@@ -11,6 +12,7 @@ from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
 from reflow_core.cli.printing import add_printing, told
 from reflow_core.finding import Finding
 from reflow_core.inspections import inspections
+from reflow_core.inspections.claims import PREFIX
 from reflow_core.library import Library
 from reflow_core.machine import prepare
 from reflow_core.registry import Info
@@ -23,7 +25,7 @@ ELSEWHERE = ("quantize",)  # commands with options of their own
 def add(commands: Any) -> None:
     """Add the commands."""
     for info in inspections:
-        if info.name not in ELSEWHERE:
+        if info.name not in ELSEWHERE and not info.name.startswith(PREFIX):
             add_inspection(commands, info).set_defaults(run=functools.partial(run, info.name))
 
 
@@ -38,13 +40,14 @@ def add_inspection(commands: Any, info: Info) -> argparse.ArgumentParser:
 
 def run(name: str, options: argparse.Namespace) -> int:
     """Inspect and print; 1 where a check fails."""
-    found = inspected(name, spec_of(options), options)
+    (found,) = inspected([(name, spec_of(options))], options)
     told(options, {name: found})
     return int(found.passed is False)
 
 
-def inspected(name: str, spec: Spec, options: argparse.Namespace) -> Finding:
-    """The finding of one spec. Raises ReflowError."""
+def inspected(asked: Iterable[tuple[str, Spec]], options: argparse.Namespace) -> list[Finding]:
+    """The findings of inspections, (name, spec) each; what they share is loaded once. Raises ReflowError."""
     prepare()
+    library = Library(EVERYTHING, device=options.device)
     with open_store() as store:
-        return inspect(name, spec, Library(EVERYTHING, device=options.device), store, again=options.again)
+        return [inspect(name, spec, library, store, again=options.again) for name, spec in asked]

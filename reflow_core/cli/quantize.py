@@ -29,10 +29,11 @@ def run(options: argparse.Namespace) -> None:
     """Inspect and print. Raises ReflowError where pruning always costs more."""
     spec = spec_of(options)
     if not options.edge:
-        told(options, {"quantize": inspected("quantize", spec, options)})
+        told(options, {"quantize": inspected([("quantize", spec)], options)[0]})
         return
     edge = largest(points([settle(spec, repair="none", sparsity=at) for at in LIMITS], options).values())
     if edge is None:
         raise ReflowError(f"Pruning {100 * LIMITS[0]:.0f} % already loses more than 5 points; give a --sparsity.")
     beyond = [at for at in LIMITS if at >= edge][: 1 + BEYOND]
-    told(options, {f"quantize at {at:g}": inspected("quantize", spec.replace(sparsity=at), options) for at in beyond})
+    found = inspected([("quantize", spec.replace(sparsity=at)) for at in beyond], options)
+    told(options, {f"quantize at {at:g}": each for at, each in zip(beyond, found, strict=True)})

@@ -25,7 +25,7 @@ from reflow_core.machine import fingerprint
 from reflow_core.private import hooked, private_copy
 from reflow_core.pruning import install
 from reflow_core.registry import Info
-from reflow_core.sparse import csr, eligible, sizes, sparse_tensor_cores, sparsified
+from reflow_core.sparse import csr, eligible, halves, sizes, sparse_tensor_cores, sparsified
 from reflow_core.spec import CALIBRATION, Spec
 from reflow_core.timing import BATCHES, race
 from reflow_core.watch import Watch
@@ -176,12 +176,16 @@ def crossover(sparsities: Sequence[float], speeds: Sequence[float]) -> float | N
 
 
 def semi_structured(bench: Bench) -> pd.DataFrame:
-    """Which layers could run as 2:4, and what disables the others."""
-    network = bench.network.module
+    """Which layers could run as 2:4, what disables the others, and on a GPU that can, how fast the product alone is."""
     rows = []
     for layer in bench.anatomy.layers:
-        why = eligible(network.get_submodule(layer.name)) or sparse_tensor_cores()
-        rows.append({"layer": layer.name, "kind": layer.kind, "eligible": not why, "disabled by": why})
+        module = bench.network.module.get_submodule(layer.name)
+        why = eligible(module) or sparse_tensor_cores()
+        row = {"layer": layer.name, "kind": layer.kind, "eligible": not why, "disabled by": why, "speed": None}
+        if not why and isinstance(module, nn.Linear):
+            timed = race(halves(module, max(BATCHES)), bench.watch, KERNEL_S)
+            row["speed"] = timed["dense"].median / timed["2:4"].median
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

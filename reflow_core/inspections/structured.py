@@ -168,7 +168,7 @@ def checks(dense: nn.Module, cut: Cut, images: Tensor, classifier: str | None, c
         logits = cut.network(images)
     right = logits.shape == (len(images), classes) and bool(logits.isfinite().all())
     yield Check("forward", right, f"logits {tuple(logits.shape)}, {'finite' if right else 'not as they should be'}")
-    wrong = list(mismatches(cut.network, cut.groups, cut.kept))
+    wrong = list(mismatches(cut.network, dense, cut.groups, cut.kept))
     yield Check("coupled widths", not wrong, "; ".join(wrong) or "every layer has the channels of its group")
     odd = list(_odd_norms(cut.network))
     yield Check("norm widths", not odd, "; ".join(odd) or "weights and statistics of every norm are equally long")

@@ -1,0 +1,48 @@
+"""Claims: what is said about pruning in production, put to the test on this model and this machine."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import shell
+from pages.ui.controls import controls
+from pages.ui.findings import answer, take_away
+from pages.ui.lab import lab
+from pages.ui.panels import chart
+from pages.ui.stage import need, sentence
+from pages.ui.study import watch
+from reflow_core.figures.claims import tally
+from reflow_core.finding import Finding
+from reflow_core.inspections.claims import names
+from reflow_core.spec import CALIBRATION
+from reflow_core.study import claimed
+from reflow_core.sweep import Sweep
+
+OWN = ("criterion", "update", "pattern", "exclude", "sparsity", "allocation", "layer_sparsity", "repair")
+MARKS = {
+    "holds": ":green[:material/check_circle:]",
+    "does not hold": ":orange[:material/cancel:]",
+    "not measurable here": ":gray[:material/help:]",
+}
+
+shell.frame(__file__)
+spec = controls(without=(*OWN, "statistics", "calibration_batch", "corruption", "evaluation_tail", *CALIBRATION))
+need(spec)
+with sentence():
+    tests = lab().inspections(names(), spec)
+
+
+def draw(sweep: Sweep[Finding]) -> None:
+    """How many hold, then each claim beside what was measured."""
+    found = claimed(spec, list(sweep.points.values()))
+    answer(found)
+    chart(tally(found), "tally")
+    for row in found.tables["Claims"].itertuples():
+        with st.container(border=True):
+            st.markdown(f"{MARKS[row.verdict]} **{row.claim}**: {row.verdict}.")
+            st.markdown(row.measured)
+            st.caption(f"Source: {row.source}.")
+    take_away(found, "claims")
+
+
+watch(tests, "claims", draw, "claims")

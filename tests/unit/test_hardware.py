@@ -1,0 +1,133 @@
+"""Sparse kernels against dense ones, bytes by hand, the crossover in closed form, and each claim's verdict."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from reflow_core import Library, Spec
+from reflow_core.cli import main
+from reflow_core.inspections import inspections
+from reflow_core.inspections.claims import ELSEWHERE, FAILS, HOLDS, names
+from reflow_core.inspections.hardware import crossover
+from reflow_core.private import private_copy
+from reflow_core.pruning import prunable
+from reflow_core.sparse import (
+    SparseConv2d,
+    SparseLinear,
+    csr_bytes,
+    eligible,
+    halves,
+    mask_bytes,
+    sizes,
+    sparse_tensor_cores,
+    sparsified,
+    two_of_four,
+)
+from reflow_core.study import claimed
+from reflow_core.timing import race
+from reflow_core.watch import ignore
+
+SPEC = Spec(sparsity=0.9, repair="none", evaluation_images=64, calibration_images=32)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(nn.Conv2d(3, 5, 3, stride=2, padding=1), (2, 3, 9, 8)),
+     (nn.Conv2d(4, 6, (1, 3), dilation=2, bias=False), (3, 4, 7, 9)),
+     (nn.Conv2d(4, 6, 3, padding="same"), (2, 4, 6, 6)),
+     (nn.Linear(7, 4), (2, 5, 7)),
+     (nn.Linear(3, 2, bias=False), (4, 3))],
+)  # fmt: skip
+def test_a_csr_layer_answers_as_the_dense_one(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        layer.weight[torch.rand_like(layer.weight) < 0.7] = 0
+    sparse = SparseConv2d(layer) if isinstance(layer, nn.Conv2d) else SparseLinear(layer)
+    images = torch.randn(shape)
+    with torch.inference_mode():
+        torch.testing.assert_close(sparse(images), layer(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet20-digits", "resnext-digits", "convnext-digits"])
+def test_a_whole_network_in_csr_answers_as_the_dense_one(name: str) -> None:
+    network = Library().network(name).module
+    private = private_copy(network)
+    left = sparsified(private)
+    assert bool(left) == (name != "resnet20-digits")  # grouped convolutions stay dense, and are named
+    images = torch.randn(3, 3, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(private(images), network(images), rtol=1e-3, atol=1e-3)
+
+
+def test_the_crossover_is_where_the_line_meets_one() -> None:
+    assert crossover([0.5, 0.7, 0.9], [0.2, 0.5, 1.5]) == pytest.approx(0.8)
+    assert crossover([0.5, 0.7], [0.2, 0.9]) is None
+    assert crossover([0.5, 0.7], [1.2, 2.0]) == 0.5
+
+
+def test_bytes_are_counted_by_hand() -> None:
+    weight = torch.zeros(4, 2, 5)
+    weight[0, 0, :3] = 1
+    assert csr_bytes(weight) == 3 * (4 + 2) + 4 * 5
+    assert mask_bytes(weight) == 3 * 4 + 5
+    assert csr_bytes(torch.ones(4, 10)) == mask_bytes(torch.ones(4, 10)) == 160  # coding would make it larger
+    assert csr_bytes(torch.zeros(7)) == 28
+    found = sizes({"a": torch.rand(100, 100)}, {"a": torch.zeros(100, 100)})
+    assert found["dense"] == found["pruned"] == 40_000
+    assert found["pruned, zipped"] < 200 < found["dense, zipped"]
+
+
+def test_what_keeps_a_layer_from_two_of_four_is_said() -> None:
+    assert eligible(nn.Linear(128, 64)) == ""
+    assert "64 × 100" in eligible(nn.Linear(100, 64))
+    assert "convolution" in eligible(nn.Conv2d(64, 64, 1))
+    weight = torch.tensor([[4.0, 1, 3, 2, 0, 0, 5, 5]])
+    assert two_of_four(weight).tolist() == [[4, 0, 3, 0, 0, 0, 5, 5]]
+
+
+@pytest.mark.skipif(bool(sparse_tensor_cores()), reason="needs a CUDA GPU with sparse tensor cores")
+def test_two_of_four_on_a_gpu_is_the_dense_product() -> None:
+    timed = race(halves(nn.Linear(1024, 1024), 256), most=0.1)
+    assert timed["2:4"].median > 0
+
+
+def test_everything_is_timed_beside_what_it_replaces() -> None:
+    found = inspections["hardware"].function(SPEC, Library(), ignore)
+    table = found.tables["End to end"]
+    assert set(table.network) == {"dense", "zeros", "CSR", "structured", "onnxruntime", "int8"}
+    assert (table.p95_ms >= table.median_ms).all()
+    at = table.set_index(["network", "batch"])
+    assert at.speed["int8", 8] == pytest.approx(at.median_ms["onnxruntime", 8] / at.median_ms["int8", 8])
+    assert at.speed["zeros", 1] == pytest.approx(at.median_ms["dense", 1] / at.median_ms["zeros", 1])
+    assert found.facts["multiply_adds"] == 10_138_240  # of ResNet-20 at 16 × 16 (see test_sensitivity)
+    kept = prunable(Library().network(SPEC.model).module)
+    assert found.facts["bytes"]["dense"] > 4 * sum(weight.numel() for weight in kept.values())
+    assert "Zeros in dense kernels run" in found.answer
+    assert np.isfinite(found.tables["Kernel"].speed).all()
+
+
+def test_every_claim_has_a_verdict_and_a_measurement() -> None:
+    library, spec = Library(), Spec(evaluation_images=100, calibration_images=64)
+    found = [inspections[name].function(spec, library, ignore) for name in names()]
+    assert {each.facts["verdict"] for each in found} <= {HOLDS, FAILS, ELSEWHERE}
+    by = {name.removeprefix("claim:"): each for name, each in zip(names(), found, strict=True)}
+    assert by["projection"].facts["verdict"] == HOLDS
+    assert "Caught by name" in by["projection"].facts["measured"]
+    assert by["heads"].facts["verdict"] == by["long-inputs"].facts["verdict"] == ELSEWHERE
+    assert by["layernorm"].facts["verdict"] == HOLDS
+    assert by["zeros"].machine
+    assert not by["rare"].machine
+    whole = claimed(spec, found)
+    assert len(whole.tables["Claims"]) == len(names()) == sum(whole.facts["counts"].values())
+
+
+def test_one_claim_as_a_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reflow_core.cli.claims.names", lambda: ["claim:heads", "claim:long-inputs"])
+    assert main(["claims", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["claims"]
+    assert told["answer"].startswith("Of 2 claims about pruning in production 0 hold")

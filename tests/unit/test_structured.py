@@ -1,0 +1,180 @@
+"""Structured pruning: what is cut out answers as what is silent, and a wrong projection is caught by its name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from reflow_core import Library, Spec
+from reflow_core.channels import Cutter, Group, coupled, difference, every_other, mismatches, silence, widths
+from reflow_core.errors import ReflowError
+from reflow_core.finding import decode, encode, to_json
+from reflow_core.inspections import inspections
+from reflow_core.inspections.claims import narrowed
+from reflow_core.inspections.structured import Cut, checks, importance
+from reflow_core.private import private_copy
+from reflow_core.timing import race
+from reflow_core.watch import ignore
+
+SHIPPED = ("resnet20-digits", "mobilenet-digits", "resnext-digits", "vgg-digits", "convnext-digits")
+SPEC = Spec(sparsity=0.5, evaluation_images=200, calibration_images=128)
+
+
+def structured(spec: Spec) -> object:
+    return inspections["structured"].function(spec, Library(), ignore)
+
+
+class Block(nn.Module):
+    """A residual block whose shortcut has a projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.main, self.main_norm = nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12)
+        self.project, self.project_norm = nn.Conv2d(8, 12, 1), nn.BatchNorm2d(12)
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.first(x)))
+        x = torch.relu(self.main_norm(self.main(x)) + self.project_norm(self.project(x)))
+        return self.head(x.mean((2, 3)))
+
+
+def block() -> Block:
+    torch.manual_seed(0)
+    network = Block().eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+            nn.init.normal_(module.running_mean)
+    return network.requires_grad_(False)
+
+
+def cut_of(network: nn.Module, images: torch.Tensor) -> Cut:
+    groups = coupled(network, images, "head")
+    gone = {group.name: every_other(group) for group in groups}
+    private = Cutter(private_copy(network), images[:1], "head")
+    private.cut(gone)
+    return Cut(private.network, groups, gone, {group.name: group.channels - len(gone[group.name]) for group in groups})
+
+
+def test_coupled_channels_are_found_by_hand() -> None:
+    images = torch.randn(4, 3, 6, 6)
+    groups = {group.name: group for group in coupled(block(), images, "head")}
+    first, main = groups["first"], groups.get("main") or groups["project"]
+    assert {each.layer for each in first.members if each.side == "out"} == {"first", "norm"}
+    assert {each.layer for each in first.members if each.side == "in"} == {"main", "project"}
+    assert {each.layer for each in main.members if each.side == "out"} == {
+        "main", "main_norm", "project", "project_norm"}  # fmt: skip
+    assert (first.role, main.role) == ("inside a block", "main path, coupled by shortcuts")
+
+
+def test_a_cut_network_is_the_silent_one_without_the_zeros() -> None:
+    network, images = block(), torch.randn(6, 3, 6, 6)
+    cut = cut_of(network, images)
+    silent = private_copy(network)
+    for name, channels in (("first", [1, 3, 5, 7]), ("main", range(1, 12, 2)), ("project", range(1, 12, 2))):
+        at = list(channels)
+        norm = silent.get_submodule({"first": "norm", "main": "main_norm", "project": "project_norm"}[name])
+        for parameter in (norm.weight, norm.bias):
+            parameter[at] = 0
+    torch.testing.assert_close(cut.network(images), silent(images))
+    assert (
+        sum(each.numel() for each in cut.network.parameters()) == 4 * 28 + 2 * 4 + 6 * 37 + 2 * 6 + 6 * 5 + 2 * 6 + 35
+    )
+    assert all(check.passed for check in checks(network, cut, images, "head", 5))
+
+
+def test_a_planted_wrong_projection_is_caught_by_name() -> None:
+    network, images = block(), torch.randn(6, 3, 6, 6)
+    cut = cut_of(network, images)
+    assert narrowed(cut.network, "project")
+    assert cut.network(images).shape == (6, 5)  # the addition broadcasts it: nothing is raised
+    found = {check.what: check for check in checks(network, cut, images, "head", 5)}
+    assert found["forward"].passed
+    assert not found["coupled widths"].passed
+    assert "project puts out 1 channels where 6 are left" in found["coupled widths"].told
+
+
+def test_a_norm_whose_statistics_are_too_long_is_caught_by_name() -> None:
+    network, images = block(), torch.randn(6, 3, 6, 6)
+    cut = cut_of(network, images)
+    cut.network.norm.register_buffer("running_extra", torch.zeros(8))
+    found = {check.what: check for check in checks(network, cut, images, "head", 5)}
+    assert "norm has 4 and 8 channels" in found["norm widths"].told
+
+
+def test_shifted_channels_are_found_out_and_left_whole() -> None:
+    network = Library().network("resnet20-digits").module
+    images = torch.rand(4, 3, 16, 16)
+    groups = coupled(network, images, "linear")
+    held = [group.name for group in groups if group.held]
+    assert held == ["conv1"]  # its shortcuts pad with zero channels: what torch-pruning would cut there is wrong
+    assert "answers otherwise" in groups[0].held
+    assert difference(network, images, "linear", {"layer1.0.conv1": [0, 5]}) == ""
+    assert difference(network, images, "linear", {"layer1.0.conv1": [99]}).startswith(
+        "without them the network does not"
+    )
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_network_is_cut_verified_and_repaired(name: str) -> None:
+    repair = "fine-tune" if name.startswith("convnext") else "reflow"
+    found = structured(SPEC.replace(model=name, repair=repair))
+    assert found.passed, found.tables["Checks"]
+    outcome = found.tables["Outcome"].set_index("arm")
+    assert outcome.parameters["repaired"] < 0.6 * outcome.parameters["dense"]
+    assert outcome.multiply_adds["repaired"] < 0.6 * outcome.multiply_adds["dense"]
+    assert outcome.accuracy["repaired"] > outcome.accuracy["pruned"]
+    assert set(found.facts["speed"]) == {"1", "8", "64"}
+    again = decode(encode(found))
+    assert to_json(again) == to_json(found)
+
+
+def test_the_least_important_channels_go_first() -> None:
+    network, images = block(), torch.randn(2, 3, 6, 6)
+    main = next(group for group in coupled(network, images, "head") if len(group.members) > 4)
+    scores = {name: network.get_submodule(name).weight.abs() for name in ("main", "project")}
+    wanted = (scores["main"].flatten(1).mean(1) + scores["project"].flatten(1).mean(1)) / 2
+    torch.testing.assert_close(importance(scores, main), wanted)
+
+
+def test_a_repair_that_needs_equal_widths_says_so() -> None:
+    found = structured(SPEC.replace(repair="statcorr"))
+    assert "compares channel by channel" in found.notes[0]
+    assert found.facts["arm"] == "pruned"
+
+
+def test_what_cannot_be_cut_is_an_error_that_says_why() -> None:
+    with pytest.raises(ReflowError, match="Channels are cut by allocation global or uniform, not erk"):
+        structured(SPEC.replace(allocation="erk"))
+
+
+def test_widths_are_those_of_the_weights() -> None:
+    assert widths(block()) == {
+        "first": 8, "norm": 8, "main": 12, "main_norm": 12, "project": 12, "project_norm": 12, "head": 5}  # fmt: skip
+
+
+def test_silence_zeroes_what_is_made_only() -> None:
+    network = block()
+    group = Cutter(private_copy(network), torch.randn(1, 3, 6, 6), "head").makers({"first": [2]})
+    silent = private_copy(network)
+    silence(silent, group)
+    assert not silent.first.weight[2].any()
+    assert torch.equal(silent.main.weight, network.main.weight)
+    assert list(mismatches(silent, network, [Group("first", 8, ())], {"first": 8})) == []
+
+
+def test_a_race_gives_everyone_the_same_turns() -> None:
+    calls = {"quick": 0, "slow": 0}
+
+    def counted(name: str, size: int) -> object:
+        calls[name] += 1
+        return torch.rand(size, size) @ torch.rand(size, size)
+
+    found = race({"quick": lambda: counted("quick", 2), "slow": lambda: counted("slow", 400)}, most=0.05)
+    assert found["quick"].rounds == found["slow"].rounds >= 7
+    assert found["quick"].median < found["slow"].median <= found["slow"].p95
+    assert calls["quick"] == calls["slow"]
