@@ -27,7 +27,6 @@ order = st.segmented_control(
     QUANTISE_ORDERS,
     default=QUANTISE_ORDERS[0],
     required=True,
-    format_func=lambda name: name.replace("-", " → "),
     help="Prune, repair, then int8 is what is recommended: BatchNorm is folded into the weights when the int8 file is "
     "made, so nothing can be re-estimated after it. The others round the weights to the int8 grid before the repair, "
     "or before the selection.",

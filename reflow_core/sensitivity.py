@@ -94,7 +94,7 @@ def finding(base: Spec, found: pd.DataFrame, share: float = SHARE) -> Finding:
     worst = ranked.loc[ranked.loss_pruned.idxmax()]
     after = "" if pd.isna(worst.loss_repaired) else f", and {_points(worst.loss_repaired)} after {base.repair}"
     safe = int((ranked.loss_pruned <= 0.01).sum())
-    where = f"{worst.layer} (layer {worst.depth} of {at.depth.max()})"
+    where = f"{worst.layer} (layer {worst.depth})"
     if safe == len(ranked):
         told = f"no layer costs more than a point: the worst is {where} with {_points(worst.loss_pruned)}{after}."
     else:

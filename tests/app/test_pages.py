@@ -136,6 +136,9 @@ def test_choosing_nothing_asks_for_something() -> None:
         ("selection_vs_signal", "repairs", "reflw"),
         ("calibration", "compare", "views"),
         ("story", "step", "9"),
+        ("sensitivity", "prune", "wieghts"),
+        ("structured", "spread", "erk"),
+        ("quantisation", "quantise_order", "int8"),
     ],
 )
 def test_a_link_to_something_that_a_page_does_not_offer_is_said(page: str, name: str, value: str) -> None:
@@ -193,3 +196,49 @@ def test_a_study_of_which_nothing_can_be_measured_says_so() -> None:
         assert time.monotonic() < deadline and not app.exception
         app.run()
     assert any("not measured" in warning.value for warning in app.warning)
+
+
+def until(app: AppTest, told: str) -> None:
+    """Run the page again until a sentence stands on it."""
+    deadline = time.monotonic() + 90
+    while not any(told in each.value for each in (*app.markdown, *app.caption)):
+        assert time.monotonic() < deadline and not app.exception and not app.error
+        app.run()
+
+
+def test_layers_are_ranked_whole_channels_too() -> None:
+    app = open_app("sensitivity", model="vgg-digits", evaluation_images="32", calibration_images="16")
+    until(app, "When one layer alone loses 20 % of its weights")
+    app.button_group(key="prune").set_value("whole channels").run()
+    until(app, "When one layer alone loses 20 % of its channels")
+
+
+def test_a_release_fails_for_its_own_limit_and_says_why() -> None:
+    app = open_app("slices", sparsity="0.3")
+    until(app, "overall")
+    app.text_input(key="floors").set_value("class/1:1.0, brightness/x:0.5").run()
+    assert any("There is no slice 'brightness/x'" in error.value for error in app.error)
+    app.text_input(key="floors").set_value("").run()
+    app.number_input(key="slice_drop").set_value(100.0).run()
+    app.number_input(key="drop").set_value(100.0).run()
+    until(app, "Passed.")
+
+
+def test_more_channels_cut_leave_fewer_parameters() -> None:
+    app = open_app("structured", channels="20")
+    until(app, "Cut to 8")
+    app.slider(key="channels").set_value(70).run()
+    until(app, "Cut to 3")
+    assert any("same as silent" in each.value for each in app.markdown)
+
+
+def test_the_order_of_quantisation_is_part_of_the_command() -> None:
+    app = open_app("quantisation", sparsity="0.6")
+    app.button_group(key="quantise_order").set_value("prune-int8-repair").run()
+    until(app, "int8 alone")
+    assert not app.exception and not app.error
+
+
+def test_hardware_and_claims_answer_in_a_sentence() -> None:
+    until(open_app("hardware"), "Zeros in dense kernels run")
+    until(open_app("claims"), "claims about pruning in production")

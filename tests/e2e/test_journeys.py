@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 from reflow_core.data.digits import digits
 from tests.e2e.browser import ROOT
 
-PAGES = ["Collapse", "Calibration", "Selection vs signal", "Story", "Sweep"]
+PAGES = ["Collapse", "Story", "Sweep", "Selection vs signal", "Calibration"]
+PAGES += ["Sensitivity", "Slices", "Structured", "Quantisation", "Hardware", "Claims"]
 SMALL = "evaluation_images=64&calibration_images=32"
 SLIDER = ".scope input[type=range]"
 

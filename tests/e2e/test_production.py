@@ -1,0 +1,118 @@
+"""The pages before a release, each as a person uses it: answer, picture, controls, and what one takes away."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from playwright.sync_api import Download, Page, expect
+
+from reflow_core.data.digits import digits
+from tests.e2e.test_journeys import query, wait_for_query
+
+SMALL = "evaluation_images=100&calibration_images=64"
+ANSWER = "[data-testid=stMain] h4"
+
+
+def opened(page: Page, address: str, name: str, more: str = "") -> None:
+    page.goto(f"{address}/{name}?{SMALL}{more}")
+    expect(page.locator(ANSWER).first).to_be_visible()
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def picture(page: Page) -> None:
+    """A figure, and its message as alternative text."""
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+
+
+def taken(page: Page) -> dict[str, object]:
+    """What the page's first JSON download holds; the command and the link stand beside it."""
+    page.get_by_text("Take it away").first.click()
+    expect(page.get_by_text(re.compile(r"python -m reflow_core \w+ --json")).first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"http://127\.0\.0\.1:\d+/\w+\?")).first).to_be_visible()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="JSON").first.click()
+    download: Download = waiting.value
+    found: dict[str, object] = json.loads(Path(download.path()).read_text())
+    return found
+
+
+def test_sensitivity_becomes_a_budget_that_opens_on_the_collapse_page(page: Page, address: str) -> None:
+    opened(page, address, "sensitivity", "&model=vgg-digits")
+    expect(page.locator(ANSWER).first).to_contain_text("When one layer alone loses 20 % of its weights")
+    picture(page)
+    found = taken(page)
+    assert str(found["answer"]).startswith("When one layer alone")
+    expect(page.get_by_text("Sparsity to reach")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text(re.compile("the budget from this profile reaches"))).to_have_count(2)  # answer and caption
+    page.get_by_role("button", name="Open on the Collapse page").click()
+    expect(page.locator(".scope .badge")).to_have_text("exact")
+    assert "/sensitivity" not in page.url
+    expect(page.get_by_role("textbox", name="Sparsity by layer")).to_have_value(re.compile(r"\d:0\.\d+"))
+
+
+def test_slices_judge_the_release_and_read_ones_own_columns(page: Page, address: str, tmp_path: Path) -> None:
+    opened(page, address, "slices", "&sparsity=0.9&slice_drop=1")
+    expect(page.locator(ANSWER).first).to_contain_text("Failed")
+    picture(page)
+    page.get_by_text("Limits of a release").click()
+    limits = page.get_by_role("textbox", name="Own limits")
+    limits.fill("class/99:0.5")
+    limits.press("Enter")
+    expect(page.get_by_test_id("stAlert")).to_contain_text("There is no slice 'class/99'")
+    limits.fill("")
+    limits.press("Enter")
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    labels = digits().test.labels
+    assert labels is not None
+    rows = "\n".join("odd" if label % 2 else "even" for label in labels.tolist())
+    (tmp_path / "own.csv").write_text(f"parity\n{rows}\n")
+    page.locator("[data-testid=stMain] input[type=file]").set_input_files(tmp_path / "own.csv")
+    page.get_by_test_id("stMain").get_by_role("radio", name="parity").click()
+    expect(page.get_by_text(re.compile(r"even\s+\(n = \d+\)"))).to_be_visible()
+    found = taken(page)
+    assert found["passed"] is False
+    expect(page.locator(ANSWER).nth(1)).to_contain_text("over the corruptions")
+
+
+def test_channels_are_cut_verified_and_the_link_keeps_how_many(page: Page, address: str) -> None:
+    opened(page, address, "structured")
+    expect(page.locator(ANSWER).first).to_contain_text("Passed")
+    picture(page)
+    expect(page.get_by_text("same as silent")).to_be_visible()
+    slider = page.get_by_role("slider", name="Channels to cut (%)")
+    slider.focus()
+    slider.press("ArrowLeft")
+    wait_for_query(page, channels="45")
+    expect(page.locator(ANSWER).first).to_contain_text("Cut to 5")
+    found = taken(page)
+    assert found["passed"] is True
+
+
+def test_int8_is_compared_and_its_order_is_swapped(page: Page, address: str) -> None:
+    opened(page, address, "quantisation")
+    expect(page.locator(ANSWER).first).to_contain_text("int8 alone")
+    picture(page)
+    page.get_by_role("radio", name="int8-prune-repair").click()
+    wait_for_query(page, quantise_order="int8-prune-repair")
+    page.get_by_text("Take it away").first.click()
+    expect(page.get_by_text("--quantise-order int8-prune-repair").first).to_be_visible()
+
+
+def test_hardware_says_what_sparsity_buys(page: Page, address: str) -> None:
+    opened(page, address, "hardware")
+    expect(page.locator(ANSWER).first).to_contain_text("Zeros in dense kernels run")
+    expect(page.get_by_text("2:4 is not available").or_(page.get_by_text("could run as 2:4")).first).to_be_visible()
+    picture(page)
+    assert "End to end" in taken(page)["tables"]  # type: ignore[operator]
+
+
+def test_claims_come_in_one_by_one(page: Page, address: str) -> None:
+    opened(page, address, "claims")
+    expect(page.locator(ANSWER).first).to_contain_text("claims about pruning in production")
+    picture(page)
+    expect(page.get_by_text("Source:").first).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text(re.compile(r"Paused at \d+ of 13 claims"))).to_be_visible()
+    assert query(page)["evaluation_images"] == "100"
