@@ -39,7 +39,7 @@ chart(pictures.losses(found), "losses")
 st.subheader("Where the error is", anchor=False)
 chart(pictures.errors(found.tables["Layers"]), "sqnr")
 st.subheader("How fast it is", anchor=False)
-chart(latency(found.tables["Latency"].rename(columns={"precision": "network"})), "int8-speed")
+chart(latency(found.tables["Latency"]), "int8-speed")
 take_away(found, "quantize")
 st.subheader("At the edge, and beyond", anchor=False)
 if "sparsity" in idle(base):

@@ -158,6 +158,11 @@ class Outcome:
     separability: float | None
     finite: bool
 
+    @property
+    def score(self) -> float:
+        """Accuracy, or agreement with dense without labels."""
+        return self.agreement if self.accuracy is None else self.accuracy
+
 
 def outcome(answers: Answers, labels: NDArray[np.int64] | None, dense: Answers, classes: int) -> Outcome:
     """Summarise answers against labels (or None) and the dense network's answers."""

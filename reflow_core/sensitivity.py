@@ -17,7 +17,7 @@ from reflow_core.patterns import CHANNEL
 from reflow_core.spec import MAX_SPARSITY, Spec
 from reflow_core.stats import mcnemar
 from reflow_core.study import Point
-from reflow_core.verdict import percent
+from reflow_core.verdict import percent, points_of
 
 SHARE = 0.2
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -65,23 +65,16 @@ def profile(points: Mapping[Spec, Point], layers: Sequence[WeightLayer]) -> pd.D
 
 def _losses(point: Point) -> dict[str, float | None]:
     row = point.row
-    dense = _score(point, "dense")
-    last = "repaired" if "repaired_n" in row else "pruned"
+    dense = point.score("dense")
     found: dict[str, float | None] = {"dense": dense}
     for arm in ("pruned", "repaired"):
         there = f"{arm}_n" in row
         found |= {
-            arm: _score(point, arm) if there else None,
-            f"loss_{arm}": dense - _score(point, arm) if there else None,
+            arm: point.score(arm) if there else None,
+            f"loss_{arm}": dense - point.score(arm) if there else None,
         }
         found |= {f"{arm}_low": row.get(f"{arm}_low"), f"{arm}_high": row.get(f"{arm}_high")}
-    return found | {"fidelity_loss": (row["dense_fidelity"] or 0) - (row[f"{last}_fidelity"] or 0)}
-
-
-def _score(point: Point, arm: str) -> float:
-    """Accuracy, or agreement with dense without labels."""
-    accuracy = point.row[f"{arm}_accuracy"]
-    return float(point.row[f"{arm}_agreement"] if accuracy is None else accuracy)
+    return found | {"fidelity_loss": (row["dense_fidelity"] or 0) - (row[f"{point.last}_fidelity"] or 0)}
 
 
 def finding(base: Spec, found: pd.DataFrame, share: float = SHARE) -> Finding:
@@ -92,15 +85,15 @@ def finding(base: Spec, found: pd.DataFrame, share: float = SHARE) -> Finding:
         return Finding(base, f"Nothing could be pruned at {100 * share:.0f} %.", {"Layers": found})
     what = "channels" if base.pattern == CHANNEL else "weights"
     worst = ranked.loc[ranked.loss_pruned.idxmax()]
-    after = "" if pd.isna(worst.loss_repaired) else f", and {_points(worst.loss_repaired)} after {base.repair}"
+    after = "" if pd.isna(worst.loss_repaired) else f", and {points_of(worst.loss_repaired)} after {base.repair}"
     safe = int((ranked.loss_pruned <= 0.01).sum())
     where = f"{worst.layer} (layer {worst.depth})"
     if safe == len(ranked):
-        told = f"no layer costs more than a point: the worst is {where} with {_points(worst.loss_pruned)}{after}."
+        told = f"no layer costs more than a point: the worst is {where} with {points_of(worst.loss_pruned)}{after}."
     else:
         told = (
-            f"{where} costs most: {_points(worst.loss_pruned)}{after}; {safe} of {len(ranked)} layers cost a point or "
-            "less."
+            f"{where} costs most: {points_of(worst.loss_pruned)}{after}; {safe} of {len(ranked)} layers cost a "
+            "point or less."
         )
     answer = f"When one layer alone loses {100 * share:.0f} % of its {what}, {told}"
     trend = depth_trend(ranked)
@@ -110,10 +103,6 @@ def finding(base: Spec, found: pd.DataFrame, share: float = SHARE) -> Finding:
         notes.append(f"Not ranked, since {UNTOUCHED}: {', '.join(unranked)}.")
     facts = {"share": share, "trend": trend, "unranked": unranked, "worst": worst.layer} | thirds(ranked)
     return Finding(base, answer, {"Layers": found}, facts, tuple(notes))
-
-
-def _points(loss: float) -> str:
-    return f"{100 * loss + 0.0:.1f} points"
 
 
 def depth_trend(ranked: pd.DataFrame) -> float | None:
@@ -133,7 +122,9 @@ def thirds(ranked: pd.DataFrame) -> dict[str, float]:
 def trend_told(trend: float | None, ranked: pd.DataFrame) -> str:
     """Depth and loss in a sentence."""
     both = thirds(ranked)
-    told = f"The first third of the layers loses {_points(both['early'])} on average, the last {_points(both['late'])}"
+    told = (
+        f"The first third of the layers loses {points_of(both['early'])} on average, the last {points_of(both['late'])}"
+    )
     return f"{told}; no trend over depth." if trend is None else f"{told}; rank correlation with depth {trend:+.2f}."
 
 
@@ -228,7 +219,7 @@ def compared(base: Spec, sparsity: float, specs: Mapping[str, Spec], points: Map
     table = []
     for name, point in there.items():
         right = point.correct.get(arm)
-        row = {"allocation": name, "accuracy": _score(point, arm), "low": point.row[f"{arm}_low"]}
+        row = {"allocation": name, "accuracy": point.score(arm), "low": point.row[f"{arm}_low"]}
         row |= {"high": point.row[f"{arm}_high"], "sparsity": point.row["reached"]}
         paired = None if right is None or against is None or name == "uniform" else mcnemar(right, against)
         table.append(row | {"p_against_uniform": paired})
@@ -277,14 +268,14 @@ def recovered(base: Spec, specs: Mapping[tuple[str, str], Spec], points: Mapping
         arm = "pruned" if repair == "none" else "repaired"
         if f"{arm}_n" not in point.row:
             continue
-        row = {"cut": where, "repair": repair, "accuracy": _score(point, arm), "dense": _score(point, "dense")}
+        row = {"cut": where, "repair": repair, "accuracy": point.score(arm), "dense": point.score("dense")}
         table.append(row | {"low": point.row[f"{arm}_low"], "high": point.row[f"{arm}_high"]})
     found = pd.DataFrame(table)
     if found.empty:
         return Finding(base, "No cut could be measured.", {"Cuts": found})
     found["lost"] = found.dense - found.accuracy
     told = [
-        f"{'no repair' if row.repair == 'none' else row.repair} leaves {_points(row.lost)} lost"
+        f"{'no repair' if row.repair == 'none' else row.repair} leaves {points_of(row.lost)} lost"
         for row in found[found.cut == "early"].itertuples()
     ]
     return Finding(

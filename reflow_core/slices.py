@@ -22,6 +22,7 @@ from reflow_core.result import ARMS, Diagnosis
 from reflow_core.spec import Spec
 from reflow_core.stats import wilson
 from reflow_core.study import Point
+from reflow_core.verdict import points_of
 
 CONFIDENCE = (0.0, 0.5, 0.8, 0.95, 1.0)  # edges of the bins of the dense network's confidence
 BINS = 4  # of a column of numbers: quartiles
@@ -210,11 +211,11 @@ def gate(table: pd.DataFrame, arm: str, limits: Limits) -> list[str]:
     whole = table[table.by == "all"].iloc[0]
     broken = []
     if whole[f"lost_{arm}"] > limits.drop + 1e-9:
-        broken.append(f"overall it loses {_points(whole[f'lost_{arm}'])}, allowed are {_points(limits.drop)}")
+        broken.append(f"overall it loses {points_of(whole[f'lost_{arm}'])}, allowed are {points_of(limits.drop)}")
     parts = table[(table.by != "all") & (table.n >= limits.least)]
     for _, row in parts[parts[f"lost_{arm}"] > limits.slice_drop + 1e-9].iterrows():
-        told = f"{row.by} {row.slice} (n = {row.n}) loses {_points(row[f'lost_{arm}'])}"
-        broken.append(f"{told}, allowed are {_points(limits.slice_drop)}")
+        told = f"{row.by} {row.slice} (n = {row.n}) loses {points_of(row[f'lost_{arm}'])}"
+        broken.append(f"{told}, allowed are {points_of(limits.slice_drop)}")
     for name, least in (limits.floors or {}).items():
         by, _, part = name.partition("/")
         at = table[(table.by == by) & (table.slice == part)]
@@ -234,12 +235,12 @@ def finding(found: Diagnosis, also: pd.DataFrame | None, limits: Limits, arm: st
     arm = arm or ("repaired" if "repaired" in found.answers else "pruned")
     broken = gate(table, arm, limits)
     whole, parts = table.iloc[0], table[(table.by != "all") & (table.n >= limits.least)]
-    answer = f"The {arm} network loses {_points(whole[f'lost_{arm}'])} overall"
+    answer = f"The {arm} network loses {points_of(whole[f'lost_{arm}'])} overall"
     facts = {"arm": arm, "overall": float(whole[f"lost_{arm}"]), "broken": broken}
     if not parts.empty:
         worst = parts.loc[parts[f"lost_{arm}"].idxmax()]
         answer += (
-            f", and {_points(worst[f'lost_{arm}'])} on its worst slice, {worst.by} {worst.slice} (n = {worst.n}, "
+            f", and {points_of(worst[f'lost_{arm}'])} on its worst slice, {worst.by} {worst.slice} (n = {worst.n}, "
             f"dense {100 * worst.dense:.1f} %, now {100 * worst[arm]:.1f} %)"
         )
         facts |= {"worst": f"{worst.by}/{worst.slice}", "worst_loss": float(worst[f"lost_{arm}"])}
@@ -251,10 +252,6 @@ def finding(found: Diagnosis, also: pd.DataFrame | None, limits: Limits, arm: st
     )
     tables = {"Slices": table, "Classes": by_class(found)}
     return Finding(found.spec, f"{answer}.", tables, facts, notes, not broken)
-
-
-def _points(loss: float) -> str:
-    return f"{100 * loss + 0.0:.1f} points"
 
 
 def shifted(base: Spec, names: Iterable[str] = (), severities: Iterable[int] = SEVERITIES) -> list[Spec]:
@@ -289,9 +286,9 @@ def shift_finding(base: Spec, found: pd.DataFrame) -> Finding:
     extra = (harmed.dense - harmed[arm]) - (clean.iloc[0].dense - clean.iloc[0][arm])
     worst = harmed.loc[extra.idxmax()]
     answer = (
-        f"Clean, the {arm} network is {_points(clean.iloc[0].dense - clean.iloc[0][arm])} under dense; over the "
-        f"corruptions {_points((harmed.dense - harmed[arm]).mean())} on average, at worst "
-        f"{_points(worst.dense - worst[arm])} ({worst.corruption}, severity {worst.severity}: dense "
+        f"Clean, the {arm} network is {points_of(clean.iloc[0].dense - clean.iloc[0][arm])} under dense; over the "
+        f"corruptions {points_of((harmed.dense - harmed[arm]).mean())} on average, at worst "
+        f"{points_of(worst.dense - worst[arm])} ({worst.corruption}, severity {worst.severity}: dense "
         f"{100 * worst.dense:.1f} %, {arm} {100 * worst[arm]:.1f} %)."
     )
     facts = {"arm": arm, "worst": f"{worst.corruption}:{worst.severity}"}

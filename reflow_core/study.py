@@ -37,6 +37,16 @@ class Point:
     kept: NDArray[np.bool_]
     correct: dict[str, NDArray[np.bool_]]
 
+    def score(self, arm: str) -> float:
+        """An arm's accuracy (fraction), or its agreement with dense without labels."""
+        accuracy = self.row[f"{arm}_accuracy"]
+        return float(self.row[f"{arm}_agreement"] if accuracy is None else accuracy)
+
+    @property
+    def last(self) -> str:
+        """The repaired arm, or the pruned one where there is none."""
+        return "repaired" if "repaired_n" in self.row else "pruned"
+
 
 def point(found: Diagnosis) -> Point:
     """The digest of a diagnosis."""
@@ -180,11 +190,7 @@ def largest(points: Iterable[Point], loss: float = 0.05) -> float | None:
     """
     found = None
     for each in sorted(points, key=lambda each: each.row["sparsity"]):
-        score, dense = (
-            each.row[f"{arm}_agreement"] if each.row[f"{arm}_accuracy"] is None else each.row[f"{arm}_accuracy"]
-            for arm in ("pruned", "dense")
-        )
-        if dense - score > loss:
+        if each.score("dense") - each.score("pruned") > loss:
             break
         found = float(each.row["sparsity"])
     return found

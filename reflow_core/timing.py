@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
 
 from reflow_core.watch import Watch, ignore
 
@@ -52,3 +55,20 @@ def race(
         name: Timing(float(np.median(seconds)), float(np.quantile(seconds, 0.95)), len(seconds))
         for name, seconds in spent.items()
     }
+
+
+def passes(runs: Mapping[str, Callable[[Tensor], object]], images: Tensor, watch: Watch = ignore) -> pd.DataFrame:
+    """Milliseconds of a pass over each of BATCHES images, a row a batch and network, taking turns.
+
+    `images` (N, 3, H, W) are repeated where a batch has more.
+    """
+    rows = []
+    for batch in BATCHES:
+        some = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
+        timed = race({name: functools.partial(run, some) for name, run in runs.items()}, watch)
+        rows += [
+            {"batch": batch, "network": name, "median_ms": 1e3 * each.median, "p95_ms": 1e3 * each.p95}
+            | {"rounds": each.rounds}
+            for name, each in timed.items()
+        ]
+    return pd.DataFrame(rows)

@@ -71,8 +71,13 @@ def percent(share: float | None) -> str:
     return "not available" if share is None else f"{100 * share:.1f} %"
 
 
+def points_of(loss: float) -> str:
+    """A loss (fraction) as text: 1.2 points."""
+    return f"{100 * loss + 0.0:.1f} points"
+
+
 def _score(summary: Outcome) -> str:
-    return percent(summary.agreement if summary.accuracy is None else summary.accuracy)
+    return percent(summary.score)
 
 
 def _headline(found: Diagnosis, status: str, repaired: float | None) -> str:

@@ -94,9 +94,8 @@ def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
     rows: list[dict[str, Any]] = []
     for point in points:
         kind = "unstructured" if point.row["pattern"] == "unstructured" else "2:4"
-        arm = "repaired" if "repaired_n" in point.row else "pruned"
         left = {"left": 1 - point.row["reached"], "time": same}
-        rows.append({"kind": kind, "accuracy": _score(point, arm), **left})
+        rows.append({"kind": kind, "accuracy": point.score(point.last), **left})
     for cut in cuts:
         left = {"left": cut.facts["parameters"], "time": 1 / cut.facts["speed"][BATCH]}
         rows.append({"kind": "structured", "accuracy": cut.facts["accuracy"][cut.facts["arm"]], **left})
@@ -128,11 +127,6 @@ def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
     legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}
     figure.update_layout(height=380, legend=legend, margin={"l": 60, "r": 8, "t": 34, "b": 46}, uirevision="keep")
     return Chart(figure, _traded_message(table), table)
-
-
-def _score(point: Point, arm: str) -> float:
-    accuracy = point.row[f"{arm}_accuracy"]
-    return float(point.row[f"{arm}_agreement"] if accuracy is None else accuracy)
 
 
 def _traded_message(table: pd.DataFrame) -> str:

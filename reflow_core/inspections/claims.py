@@ -30,7 +30,7 @@ from reflow_core.registry import Info
 from reflow_core.result import Diagnosis
 from reflow_core.sparse import sparse_tensor_cores
 from reflow_core.spec import CALIBRATION, QUANTISE_ORDERS, Spec
-from reflow_core.verdict import percent
+from reflow_core.verdict import percent, points_of
 from reflow_core.watch import Watch
 
 HOLDS, FAILS, ELSEWHERE = "holds", "does not hold", "not measurable here"
@@ -120,17 +120,6 @@ def names() -> list[str]:
     return [info.name for info in inspections if info.name.startswith(PREFIX)]
 
 
-def points(loss: float) -> str:
-    """A fraction as points."""
-    return f"{100 * loss + 0.0:.1f} points"
-
-
-def score(found: Diagnosis, arm: str) -> float:
-    """Accuracy, or agreement with dense without labels."""
-    summary = found.outcome(arm)
-    return summary.agreement if summary.accuracy is None else summary.accuracy
-
-
 def last(found: Diagnosis) -> str:
     """The repaired arm, or the pruned one where the repair does not apply."""
     return "repaired" if "repaired" in found.answers else "pruned"
@@ -142,8 +131,8 @@ def rare(bench: Bench) -> tuple[bool | None, str]:
     much, little = (bench.cut(share, evaluation_tail=TAIL) for share in (0.45, 0.25))
     (whole, worst, name), (_, mild, _) = (_rarest(found) for found in (much, little))
     told = (
-        f"45 %: {points(whole)} overall, {points(worst)} on the worst of the rarer half, class {name}; 25 %: at worst "
-        f"{points(mild)} (tail 1:{TAIL:g}, {last(much)})."
+        f"45 %: {points_of(whole)} overall, {points_of(worst)} on the worst of the rarer half, class {name}; "
+        f"25 %: at worst {points_of(mild)} (tail 1:{TAIL:g}, {last(much)})."
     )
     return whole <= 0.02 and worst >= 0.05 and mild < worst, told
 
@@ -166,9 +155,12 @@ def _rarest(found: Diagnosis) -> tuple[float, float, str]:
 def early_channels(bench: Bench) -> tuple[bool | None, str]:
     """A short fine-tune after the cut."""
     tuned, bare = (bench.cut(0.5, repair=repair) for repair in ("fine-tune", "none"))
-    before, after = score(tuned, "dense") - score(bare, "pruned"), score(tuned, "dense") - score(tuned, last(tuned))
+    before, after = (
+        tuned.outcome("dense").score - bare.outcome("pruned").score,
+        tuned.outcome("dense").score - tuned.outcome(last(tuned)).score,
+    )
     how = tuned.reason or f"a short fine-tune ({tuned.repair_report})"
-    told = f"{points(before)} lost by the cut, {points(after)} still lost after {how}"
+    told = f"{points_of(before)} lost by the cut, {points_of(after)} still lost after {how}"
     return after >= 0.05, told
 
 
@@ -186,7 +178,7 @@ def _tolerated(bench: Bench, layer: str) -> float:
     held = 0.0
     for share in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9):
         found = bench.diagnosis(allocation="custom", sparsity=0.0, layer_sparsity=f"{layer}:{share:g}", repair="none")
-        if score(found, "dense") - score(found, "pruned") > 0.01:
+        if found.dense.score - found.pruned.score > 0.01:
             break
         held = share
     return held
@@ -211,6 +203,18 @@ def cpu_crossover(bench: Bench) -> tuple[bool | None, str]:
     return not found or min(found) >= 0.9, f"The costliest layer as CSR is as fast as dense from: {told}."
 
 
+@claim("generic", "Generic sparse formats pay only above 95 to 98 % sparsity", "torchao's notes on sparsity")
+def generic(bench: Bench) -> tuple[bool | None, str]:
+    """CSR is such a format: the lowest sparsity at any batch from which it is as fast as dense."""
+    cross = bench.inspection(hardware, sparsity=0.85, repair="none", **ungiven(bench)).facts["crossover"]
+    found = [at for at in cross.values() if at is not None]
+    if not found:
+        return True, "The costliest layer as CSR is at no sparsity as fast as dense."
+    return min(
+        found
+    ) >= 0.95, f"At the batch that suits it best, CSR is as fast as dense from {100 * min(found):.0f} %."
+
+
 @claim("batch", "85 % unstructured is 2.5 times as fast at batch 64 offline, but slower at batch 1 in service")
 def batch(bench: Bench) -> tuple[bool | None, str]:
     """CSR end to end at both batch sizes."""
@@ -232,16 +236,24 @@ def two_four(bench: Bench) -> tuple[bool | None, str]:
     return bool(speed.median() >= 1.3), f"{len(timed)} layers, median {speed.median():.2f}×."
 
 
+@claim("two-four-end", "2:4 end to end gives 1.3 times the speed, and 0.7 to 1.25 times is common")
+def two_four_end(bench: Bench) -> tuple[bool | None, str]:
+    """PyTorch has 2:4 kernels for linear layers only, so a network of convolutions has no end to end."""
+    table = bench.inspection(hardware, sparsity=0.85, repair="none", **ungiven(bench)).tables["2:4"]
+    linear = int(table.kind.eq("Linear").sum())
+    return None, f"PyTorch runs 2:4 in linear layers only: {linear} of the {len(table)} layers of this network."
+
+
 @claim("prune-quantise", "Pruned and then quantised without recalibration a network loses 3 to 7 points")
 def prune_quantise(bench: Bench) -> tuple[bool | None, str]:
     """int8 at the largest sparsity at which pruning alone loses 5 points at most."""
     at, found = _edge(bench)
     loss = found.facts["loss"]
     mended = loss.get("repaired_int8")
-    also = "" if mended is None else f", with REFLOW between {points(mended)}"
+    also = "" if mended is None else f", with REFLOW between {points_of(mended)}"
     told = (
-        f"At {100 * at:.0f} % pruning alone loses {points(loss['pruned_float32'])}, int8 alone "
-        f"{points(loss['dense_int8'])}, both {points(loss['pruned_int8'])}{also}."
+        f"At {100 * at:.0f} % pruning alone loses {points_of(loss['pruned_float32'])}, int8 alone "
+        f"{points_of(loss['dense_int8'])}, both {points_of(loss['pruned_int8'])}{also}."
     )
     return 0.03 <= loss["pruned_int8"] - loss["pruned_float32"] <= 0.07, told
 
@@ -250,7 +262,7 @@ def _edge(bench: Bench) -> tuple[float, Finding]:
     at = SPARSITIES[0]
     for sparsity in SPARSITIES:
         found = bench.diagnosis(sparsity=sparsity, repair="none")
-        if score(found, "dense") - score(found, "pruned") > 0.05:
+        if found.dense.score - found.pruned.score > 0.05:
             break
         at = sparsity
     return at, bench.inspection(quantize, sparsity=at)
@@ -261,7 +273,7 @@ def order(bench: Bench) -> tuple[bool | None, str]:
     """The three orders at 80 %."""
     found = {name: bench.inspection(quantize, sparsity=0.8, quantise_order=name) for name in QUANTISE_ORDERS}
     lost = {name: each.facts["loss"][f"{each.facts['arm']}_int8"] for name, each in found.items()}
-    told = ", ".join(f"{name.replace('-', ' → ')} {points(value)}" for name, value in lost.items())
+    told = ", ".join(f"{name.replace('-', ' → ')} {points_of(value)}" for name, value in lost.items())
     return lost[QUANTISE_ORDERS[0]] <= min(lost.values()) + 0.005, f"Points lost at 80 %: {told}."
 
 
@@ -324,8 +336,8 @@ def layernorm(bench: Bench) -> tuple[bool | None, str]:
     """The shipped LayerNorm network at 90 %: collapse, and what REFLOW says."""
     spec = Spec(model="convnext-digits", sparsity=0.9, evaluation_images=bench.spec.evaluation_images)
     found: Diagnosis = bench.source.recall(("claim", spec), lambda: diagnose(spec, bench.source, bench.watch))
-    told = f"convnext-digits at 90 %: {percent(score(found, 'pruned'))} (dense {percent(score(found, 'dense'))}). "
-    return found.repaired is None and score(found, "pruned") < 0.5, told + str(found.reason)
+    told = f"convnext-digits at 90 %: {percent(found.pruned.score)} (dense {percent(found.dense.score)}). "
+    return found.repaired is None and found.pruned.score < 0.5, told + str(found.reason)
 
 
 def ungiven(bench: Bench) -> dict[str, Any]:

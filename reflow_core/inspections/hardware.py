@@ -27,7 +27,7 @@ from reflow_core.pruning import install
 from reflow_core.registry import Info
 from reflow_core.sparse import csr, eligible, halves, sizes, sparse_tensor_cores, sparsified
 from reflow_core.spec import CALIBRATION, Spec
-from reflow_core.timing import BATCHES, race
+from reflow_core.timing import BATCHES, passes, race
 from reflow_core.watch import Watch
 
 KERNEL_S = 0.04  # of timing, a kernel
@@ -97,16 +97,11 @@ def smaller(bench: Bench) -> nn.Module:
 
 def end_to_end(runs: Mapping[str, Callable[[Tensor], object]], images: Tensor, watch: Watch) -> pd.DataFrame:
     """Milliseconds of a whole pass by batch and contender, and how many times as fast as what it stands beside."""
-    rows = []
-    for batch in BATCHES:
-        some = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
-        timed = race({name: lambda run=run, x=some: run(x) for name, run in runs.items()}, watch)  # type: ignore[misc]
-        for name, each in timed.items():
-            beside = BASES.get(name, name)
-            speed = timed[beside].median / each.median
-            row = {"batch": batch, "network": name, "median_ms": 1e3 * each.median, "p95_ms": 1e3 * each.p95}
-            rows.append(row | {"beside": beside, "speed": speed, "rounds": each.rounds})
-    return pd.DataFrame(rows)
+    found = passes(runs, images, watch)
+    found["beside"] = [BASES.get(name, name) for name in found.network]
+    median = found.set_index(["batch", "network"]).median_ms
+    found["speed"] = [median[row.batch, row.beside] / row.median_ms for row in found.itertuples()]
+    return found
 
 
 def kernels(bench: Bench, images: Tensor) -> pd.DataFrame:

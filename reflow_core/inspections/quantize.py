@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from reflow_core import onnx_file
 from reflow_core.calibration import evaluation_inputs, no_training_images
@@ -25,7 +26,7 @@ from reflow_core.pruning import install
 from reflow_core.registry import Info
 from reflow_core.result import Answers, outcome
 from reflow_core.spec import CALIBRATION, Spec
-from reflow_core.timing import BATCHES, race
+from reflow_core.timing import BATCHES, passes
 from reflow_core.watch import Watch
 
 CALIBRATED = 128  # images that set the ranges of the activations
@@ -115,14 +116,14 @@ def _finding(bench: Bench, files: dict[tuple[str, str], bytes], reason: str | No
     for (arm, precision), file in files.items():
         found = outcome(answers[arm, precision], bench.labels, dense, len(bench.images.classes))
         low, high = found.ci95 or (None, None)
-        score = found.agreement if found.accuracy is None else found.accuracy
         rows.append(
-            {"arm": arm, "precision": precision, "accuracy": score, "low": low, "high": high, "bytes": len(file)}
+            {"arm": arm, "precision": precision, "accuracy": found.score, "low": low, "high": high, "bytes": len(file)}
         )
     table = pd.DataFrame(rows)
     last = "repaired" if ("repaired", "int8") in files else "pruned"
     inputs = evaluation_inputs(bench.evaluation, bench.network.info)
-    timed = latencies({p: files[last, p] for p in ("float32", "int8")}, inputs(slice(0, max(BATCHES))), bench)
+    runs = {p: functools.partial(onnx_file.run, onnx_file.session(files[last, p])) for p in ("float32", "int8")}
+    timed = passes(runs, inputs(slice(0, max(BATCHES))), bench.watch)
     names = [layer.name for layer in bench.anatomy.layers]
     errors = pd.DataFrame(sqnr(files[last, "float32"], files[last, "int8"], inputs(slice(0, COMPARED)), names))
     facts = facts_of(table, timed) | {"arm": last, "order": bench.spec.quantise_order}
@@ -139,7 +140,7 @@ def facts_of(table: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
     dense = float(score["dense", "float32"])
     loss = {f"{arm}_{precision}": dense - float(score[arm, precision]) for arm, precision in score.index}
     size = table.set_index(["arm", "precision"]).bytes
-    speed = timed.set_index(["batch", "precision"]).median_ms
+    speed = timed.set_index(["batch", "network"]).median_ms
     return {
         "dense": dense,
         "loss": loss,
@@ -160,20 +161,3 @@ def told(facts: dict[str, Any]) -> str:
         f"{100 * facts['size']:.0f} % of the bytes and runs {facts['speed']['1']:.2f} times as fast on one image, "
         f"{facts['speed']['64']:.2f} times on 64."
     )
-
-
-def latencies(files: dict[str, bytes], images: Tensor, bench: Bench) -> pd.DataFrame:
-    """Milliseconds of a pass in onnxruntime by batch and precision, taking turns, with as many threads as torch has."""
-    runners = {name: onnx_file.session(file) for name, file in files.items()}
-    rows = []
-    for batch in BATCHES:
-        some = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
-        timed = race(
-            {name: lambda r=runner, x=some: onnx_file.run(r, x) for name, runner in runners.items()},  # type: ignore[misc]
-            bench.watch,
-        )
-        rows += [
-            {"batch": batch, "precision": name, "median_ms": 1e3 * each.median, "p95_ms": 1e3 * each.p95}
-            for name, each in timed.items()
-        ]
-    return pd.DataFrame(rows)

@@ -29,7 +29,7 @@ from reflow_core.registry import Info
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.result import outcome
 from reflow_core.spec import Spec
-from reflow_core.timing import BATCHES, race
+from reflow_core.timing import BATCHES, passes
 from reflow_core.verdict import percent
 from reflow_core.watch import Watch
 
@@ -219,14 +219,15 @@ def _finding(
     assert dense_answers is not None
     inputs = evaluation_inputs(bench.evaluation, bench.network.info)
     networks = {"dense": bench.network.module, "zeros": zeroed(bench), "structured": cut.network}
-    timed = latencies(networks, inputs(slice(0, max(BATCHES))), bench.watch)
+    timed = passes(networks, inputs(slice(0, max(BATCHES))), bench.watch)
     rows = []
     for arm, (network, observation) in arms.items():
         assert observation is not None
         found = outcome(observation.answers, bench.labels, dense_answers.answers, len(bench.images.classes))
         low, high = found.ci95 or (None, None)
-        score = found.agreement if found.accuracy is None else found.accuracy
-        rows.append({"arm": arm, "accuracy": score, "low": low, "high": high} | cost(network, inputs(slice(0, 1))))
+        rows.append(
+            {"arm": arm, "accuracy": found.score, "low": low, "high": high} | cost(network, inputs(slice(0, 1)))
+        )
     outcomes = pd.DataFrame(rows)
     facts = _facts(outcomes, timed) | {"held": [group.name for group in cut.groups if group.held]}
     tables = {
@@ -286,20 +287,6 @@ def cost(network: nn.Module, example: Tensor) -> dict[str, int]:
     layers = anatomy(network, example).layers
     total = sum(each.numel() for each in network.parameters())
     return {"parameters": total, "multiply_adds": sum(layer.multiply_adds for layer in layers)}
-
-
-def latencies(networks: Mapping[str, nn.Module], images: Tensor, watch: Watch) -> pd.DataFrame:
-    """Milliseconds of a pass by batch and network, taking turns."""
-    rows = []
-    for batch in BATCHES:
-        some = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
-        timed = race({name: lambda net=net, x=some: net(x) for name, net in networks.items()}, watch)  # type: ignore[misc]
-        rows += [
-            {"batch": batch, "network": name, "median_ms": 1e3 * each.median, "p95_ms": 1e3 * each.p95}
-            | {"rounds": each.rounds}
-            for name, each in timed.items()
-        ]
-    return pd.DataFrame(rows)
 
 
 def _group_row(group: Group, kept: int) -> dict[str, Any]:

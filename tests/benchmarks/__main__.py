@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import browser, core, large, load
+from tests.benchmarks import browser, core, large, load, production
 
 
 def main() -> None:
     """Run all benchmarks, or those whose names are given; print a table."""
     wanted = set(sys.argv[1:])
     print(f"{'what':<58}{'bound':>10}{'measured':>10}   verdict", flush=True)
-    for measure in (*core.BENCHMARKS, *large.BENCHMARKS, *load.BENCHMARKS, *browser.BENCHMARKS):
+    for measure in (*core.BENCHMARKS, *large.BENCHMARKS, *load.BENCHMARKS, *production.BENCHMARKS, *browser.BENCHMARKS):
         if wanted and measure.__name__ not in wanted:
             continue
         for row in measure():

@@ -19,6 +19,9 @@ SHOTS = (
     ("story", "/story?step=4", "light", 1280, 980),
     ("demo", "/?demo=1&preset=4", "dark", 1280, 1150),
     ("phone", "/", "light", 390, 844),
+    ("sensitivity", "/sensitivity?prune=whole+channels", "light", 1280, 1080),
+    ("slices", "/slices?sparsity=0.85&evaluation_tail=5", "light", 1280, 1080),
+    ("hardware", "/hardware?sparsity=0.9", "light", 1280, 1080),
 )
 
 
@@ -29,8 +32,11 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
     page = context.new_page()
     page.goto(address + path)
     done = re.compile(r"^All \d+ (sparsities|diagnoses) are computed")
-    expect(page.get_by_text(done)).to_be_attached(timeout=240_000)
-    if name not in ("sweep", "selection"):
+    if name == "hardware":
+        page.wait_for_selector("[data-testid=stMain] h4", timeout=60_000)
+    else:
+        expect(page.get_by_text(done).first).to_be_attached(timeout=400_000)
+    if path.startswith(("/?", "/story")) or path == "/":
         page.wait_for_selector(".scope .card")
     if "story" not in path and "demo" not in path:
         page.wait_for_selector(".js-plotly-plot .xtick text")
