@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from reflow_core.onnx_file import INPUT, session
 LEVELS = 127  # of a symmetric grid to each side of zero
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 BATCH = 32
+QUANTISING = threading.Lock()  # the log level that is lowered meanwhile is everybody's
 
 
 def rounded(weight: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ def quantised(content: bytes, images: Tensor) -> bytes:
     Static, QDQ, weights by output channel. Where the processor would overflow, weights take 7 bits.
     """
     logger, level = logging.getLogger(), logging.getLogger().level
-    with tempfile.TemporaryDirectory(prefix="reflow-") as folder:
+    with QUANTISING, tempfile.TemporaryDirectory(prefix="reflow-") as folder:
         place = Path(folder) / "int8.onnx"
         logger.setLevel(logging.ERROR)  # it advises to optimise first, which the export has done
         try:

@@ -37,9 +37,10 @@ def race(
 
     On an accelerator a contender has to wait for its own result.
     """
-    for run in contenders.values():
-        for _ in range(WARM_UP):
-            run()
+    with torch.inference_mode():
+        for run in contenders.values():
+            for _ in range(WARM_UP):
+                run()
     spent: dict[str, list[float]] = {name: [] for name in contenders}
     until = time.monotonic() + most * len(contenders)
     rounds, order = 0, random.Random(0)  # whoever follows whom, each as often

@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages.ui.lab import lab
 from pages.ui.panels import options_of, table
-from pages.ui.stage import sentence
+from pages.ui.stage import agree, sentence
 from reflow_core.finding import Finding, to_json
 from reflow_core.spec import Spec
 
@@ -19,6 +19,7 @@ from reflow_core.spec import Spec
 def inspected(name: str, spec: Spec) -> Finding:
     """An inspection's finding, its answer on the page; stops the page with a sentence where there is none."""
     with sentence():
+        agree([spec])
         found = lab().inspection(name, spec)
     answer(found)
     return found
