@@ -31,9 +31,9 @@ class Timing:
 
 
 def race(
-    contenders: Mapping[str, Callable[[], object]], watch: Watch = ignore, most: float = MOST_S
+    contenders: Mapping[str, Callable[[], object]], watch: Watch = ignore, most: float | None = None
 ) -> dict[str, Timing]:
-    """Time each contender after a warm-up, in turns of random order, at least LEAST rounds and for `most` seconds each.
+    """Time each contender after a warm-up, in turns of random order: LEAST rounds at least, `most` (MOST_S) seconds.
 
     On an accelerator a contender has to wait for its own result.
     """
@@ -42,7 +42,7 @@ def race(
             for _ in range(WARM_UP):
                 run()
     spent: dict[str, list[float]] = {name: [] for name in contenders}
-    until = time.monotonic() + most * len(contenders)
+    until = time.monotonic() + (MOST_S if most is None else most) * len(contenders)
     rounds, order = 0, random.Random(0)  # whoever follows whom, each as often
     with torch.inference_mode():
         while rounds < LEAST or time.monotonic() < until:

@@ -80,3 +80,12 @@ def _there(path: Path) -> Path:
     if not path.is_file():
         pytest.skip(f"needs {path.name}, which is not on this machine")
     return path
+
+
+@pytest.fixture
+def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timings of a few rounds, where a test needs that there are some and not what they are."""
+    monkeypatch.setattr("reflow_core.timing.MOST_S", 0.0)
+    monkeypatch.setattr("reflow_core.timing.LEAST", 2)
+    monkeypatch.setattr("reflow_core.timing.WARM_UP", 1)
+    monkeypatch.setattr("reflow_core.inspections.hardware.KERNEL_S", 0.0)

@@ -111,7 +111,7 @@ def test_everything_is_timed_beside_what_it_replaces() -> None:
     assert np.isfinite(found.tables["Kernel"].speed).all()
 
 
-def test_every_claim_has_a_verdict_and_a_measurement() -> None:
+def test_every_claim_has_a_verdict_and_a_measurement(quick_timing: None) -> None:
     library, spec = Library(), Spec(evaluation_images=100, calibration_images=64)
     found = [inspections[name].function(spec, library, ignore) for name in names()]
     assert {each.facts["verdict"] for each in found} <= {HOLDS, FAILS, ELSEWHERE}

@@ -89,7 +89,7 @@ def test_losses_add_up_and_the_repair_stands_between() -> None:
 
 
 @pytest.mark.parametrize("order", QUANTISE_ORDERS[1:])
-def test_other_orders_round_before(order: str) -> None:
+def test_other_orders_round_before(order: str, quick_timing: None) -> None:
     found = inspections["quantize"].function(SPEC.replace(quantise_order=order), Library(), ignore)
     assert found.facts["order"] == order
     assert found.facts["loss"]["repaired_int8"] < 0.2

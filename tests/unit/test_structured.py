@@ -120,7 +120,7 @@ def test_shifted_channels_are_found_out_and_left_whole() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_network_is_cut_verified_and_repaired(name: str) -> None:
+def test_every_shipped_network_is_cut_verified_and_repaired(name: str, quick_timing: None) -> None:
     repair = "fine-tune" if name.startswith("convnext") else "reflow"
     found = structured(SPEC.replace(model=name, repair=repair))
     assert found.passed, found.tables["Checks"]
@@ -141,7 +141,7 @@ def test_the_least_important_channels_go_first() -> None:
     torch.testing.assert_close(importance(scores, main), wanted)
 
 
-def test_a_repair_that_needs_equal_widths_says_so() -> None:
+def test_a_repair_that_needs_equal_widths_says_so(quick_timing: None) -> None:
     found = structured(SPEC.replace(repair="statcorr"))
     assert "compares channel by channel" in found.notes[0]
     assert found.facts["arm"] == "pruned"
