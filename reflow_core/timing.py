@@ -17,7 +17,7 @@ from reflow_core.watch import Watch, ignore
 
 WARM_UP = 2
 LEAST = 7  # rounds
-MOST_S = 0.2  # of a race, a contender
+MOST_S = 0.15  # of a race, a contender
 BATCHES = (1, 8, 64)
 
 

@@ -30,7 +30,7 @@ from reflow_core.spec import CALIBRATION, Spec
 from reflow_core.timing import BATCHES, passes, race
 from reflow_core.watch import Watch
 
-KERNEL_S = 0.04  # of timing, a kernel
+KERNEL_S = 0.02  # of timing, a kernel
 KERNEL_SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 BASES = {"zeros": "dense", "CSR": "dense", "structured": "dense", "int8": "onnxruntime"}
 NOTICED = 1.05  # a ratio under it is no speed that anybody would notice

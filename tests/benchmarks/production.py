@@ -32,7 +32,7 @@ def budget() -> Iterator[Row]:
     weights, images = SHARED / "weights" / "resnet20-12fca82f.th", SHARED / "data" / "cifar10_sample.npz"
     if weights.exists():
         model = f"resnet20-cifar10@{weights}"
-        bases["CIFAR-10"] = Spec(model=model, data=str(images), evaluation_images=600, calibration_images=1024)
+        bases["CIFAR-10"] = Spec(model=model, data=str(images), evaluation_images=600)
     for name, base in bases.items():
         library = Library(EVERYTHING)
         layers = anatomy_of(base, library).layers
