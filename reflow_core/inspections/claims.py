@@ -20,7 +20,7 @@ from reflow_core.diagnose import anatomy_of, diagnose, idle, settle
 from reflow_core.errors import ReflowError
 from reflow_core.finding import Finding
 from reflow_core.inspections import inspections
-from reflow_core.inspections.hardware import hardware
+from reflow_core.inspections.hardware import faster, hardware
 from reflow_core.inspections.quantize import quantize
 from reflow_core.library import Library
 from reflow_core.machine import fingerprint
@@ -39,7 +39,6 @@ ARTICLE = "article on pruned models in production"
 TAIL = 10.0  # how many times rarer the last class is made, where rare classes are looked at
 SPARSITIES = (0.5, 0.6, 0.7, 0.8)
 LEAST = 10  # images of a class that is judged
-NOTICED = 1.05
 
 
 @dataclass(eq=False)
@@ -189,7 +188,7 @@ def zeros(bench: Bench) -> tuple[bool | None, str]:
     """Zeros beside dense at 85 %, at batch 1, 8 and 64."""
     speed = bench.inspection(hardware, sparsity=0.85, repair="none", **ungiven(bench)).facts["speed"]["zeros"]
     told = ", ".join(f"{speed[batch]:.2f}× at batch {batch}" for batch in speed)
-    return max(speed.values()) < NOTICED, f"With 85 % zeros: {told}."
+    return not faster(speed), f"With 85 % zeros: {told}."
 
 
 @claim("cpu-crossover", "Sparse kernels on a CPU pay only above 90 to 95 % sparsity")

@@ -13,7 +13,7 @@ from reflow_core import Library, Spec
 from reflow_core.cli import main
 from reflow_core.inspections import inspections
 from reflow_core.inspections.claims import ELSEWHERE, FAILS, HOLDS, names
-from reflow_core.inspections.hardware import crossover
+from reflow_core.inspections.hardware import crossover, faster
 from reflow_core.private import private_copy
 from reflow_core.pruning import prunable
 from reflow_core.sparse import (
@@ -68,6 +68,11 @@ def test_the_crossover_is_where_the_line_meets_one() -> None:
     assert crossover([0.5, 0.7, 0.9], [0.2, 0.5, 1.5]) == pytest.approx(0.8)
     assert crossover([0.5, 0.7], [0.2, 0.9]) is None
     assert crossover([0.5, 0.7], [1.2, 2.0]) == 0.5
+
+
+def test_noise_is_no_speed() -> None:
+    assert not faster({"1": 1.3, "64": 1.05})
+    assert faster({"1": 1.3, "64": 1.2})
 
 
 def test_bytes_are_counted_by_hand() -> None:
