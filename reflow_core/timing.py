@@ -17,6 +17,7 @@ from reflow_core.watch import Watch, ignore
 
 WARM_UP = 2
 LEAST = 7  # rounds
+FEWEST, SLOW_S = 2, 3.0  # rounds where a race has taken so long already
 MOST_S = 0.15  # of a race, a contender
 BATCHES = (1, 8, 64)
 
@@ -35,22 +36,27 @@ def race(
 ) -> dict[str, Timing]:
     """Time each contender after a warm-up, in turns of random order: LEAST rounds at least, `most` (MOST_S) seconds.
 
-    On an accelerator a contender has to wait for its own result.
+    Where that takes long, as of a large network, fewer rounds do: FEWEST after SLOW_S seconds. On an accelerator a
+    contender has to wait for its own result.
     """
-    with torch.inference_mode():
-        for run in contenders.values():
-            for _ in range(WARM_UP):
-                run()
     spent: dict[str, list[float]] = {name: [] for name in contenders}
-    until = time.monotonic() + (MOST_S if most is None else most) * len(contenders)
-    rounds, order = 0, random.Random(0)  # whoever follows whom, each as often
-    with torch.inference_mode():
-        while rounds < LEAST or time.monotonic() < until:
+    order, rounds, began = random.Random(0), 0, time.monotonic()  # whoever follows whom, each as often
+
+    def turn(warm: bool) -> None:
+        for name, run in sorted(contenders.items(), key=lambda one: order.random()):
             watch("timing", min(rounds, LEAST), LEAST)
-            for name, run in sorted(contenders.items(), key=lambda one: order.random()):
-                begun = time.perf_counter()
-                run()
+            begun = time.perf_counter()
+            run()
+            if not warm:
                 spent[name].append(time.perf_counter() - begun)
+
+    with torch.inference_mode():
+        for _ in range(WARM_UP):
+            if time.monotonic() - began < SLOW_S:
+                turn(warm=True)
+        began, until = time.monotonic(), time.monotonic() + (MOST_S if most is None else most) * len(contenders)
+        while time.monotonic() < until or rounds < (LEAST if time.monotonic() - began < SLOW_S else FEWEST):
+            turn(warm=False)
             rounds += 1
     return {
         name: Timing(float(np.median(seconds)), float(np.quantile(seconds, 0.95)), len(seconds))
