@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,7 +20,13 @@ SHOTS = (
     ("story", "/story?step=4", "light", 1280, 980),
     ("demo", "/?demo=1&preset=4", "dark", 1280, 1150),
     ("phone", "/", "light", 390, 844),
-    ("sensitivity", "/sensitivity?prune=whole+channels", "light", 1280, 1080),
+    (
+        "sensitivity",
+        "/sensitivity?prune=whole+channels&evaluation_images=200&calibration_images=128",
+        "light",
+        1280,
+        1080,
+    ),
     ("slices", "/slices?sparsity=0.85&evaluation_tail=5", "light", 1280, 1080),
     ("hardware", "/hardware?sparsity=0.9", "light", 1280, 1080),
 )
@@ -46,10 +53,10 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
 
 
 def main() -> None:
-    """All of them."""
+    """All of them, or those whose names are given."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as cache, server(Path(cache)) as address, browser() as chromium:
-        for shot in SHOTS:
+        for shot in (each for each in SHOTS if each[0] in (sys.argv[1:] or [each[0]])):
             take(chromium, address, *shot)
             print(shot[0])
 
