@@ -22,7 +22,7 @@ SHOTS = (
     ("phone", "/", "light", 390, 844),
     (
         "sensitivity",
-        "/sensitivity?prune=whole+channels&evaluation_images=200&calibration_images=128",
+        "/sensitivity?prune=whole+channels&evaluation_images=200",
         "light",
         1280,
         1080,
