@@ -16,6 +16,7 @@ import torch_pruning
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from reflow_core.errors import ReflowError
 from reflow_core.models.info import PRUNABLE, is_norm
 from reflow_core.private import private_copy
 from reflow_core.watch import Watch, ignore
@@ -59,14 +60,18 @@ class Group:
 class Cutter:
     """The dependency graph of one private network, which it cuts in place.
 
-    Raises what torch-pruning raises where a network cannot be traced.
+    Raises ReflowError where a network cannot be traced.
     """
 
     def __init__(self, network: nn.Module, example: Tensor, classifier: str | None) -> None:
         self.network, self.example = network, example
         network.requires_grad_(True)
         self.names = {module: name for name, module in network.named_modules()}
-        self.graph = torch_pruning.DependencyGraph().build_dependency(network, example_inputs=example, verbose=False)
+        graph = torch_pruning.DependencyGraph()
+        try:
+            self.graph = graph.build_dependency(network, example_inputs=example, verbose=False)
+        except Exception as error:  # of torch-pruning's or of the network's own code, which both may raise anything
+            raise ReflowError(f"The coupled channels could not be found ({str(error)[:200]}).") from error
         self.kept = [] if classifier is None else [network.get_submodule(classifier)]
 
     def groups(self) -> list[Group]:

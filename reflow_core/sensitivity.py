@@ -211,10 +211,10 @@ def rivals(base: Spec, sparsity: float, shares: Mapping[str, float]) -> dict[str
 
 def compared(base: Spec, sparsity: float, specs: Mapping[str, Spec], points: Mapping[Spec, Point]) -> Finding:
     """The budget beside the usual allocations; each is tested against uniform on the same images (McNemar)."""
-    arm = "repaired" if base.repair != "none" else "pruned"
     there = {name: points[spec] for name, spec in specs.items() if spec in points}
     if not {"budget", "uniform"} <= there.keys():
         return Finding(base, "The budget and uniform pruning are being computed.", {})
+    arm = there["uniform"].last  # pruned, too, where the repair does not apply
     against = there["uniform"].correct.get(arm)
     table = []
     for name, point in there.items():

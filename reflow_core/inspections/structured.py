@@ -90,12 +90,9 @@ def cut_channels(bench: Bench) -> Cut:
         raise ReflowError(f"Channels are cut by allocation {' or '.join(ALLOCATIONS)}, not {bench.spec.allocation}.")
     images = evaluation_inputs(bench.evaluation, bench.network.info)(slice(0, PROOF))
     network, classifier = bench.network.module, bench.anatomy.classifier
-    try:
-        groups = bench.source.recall(
-            ("groups", bench.network.digest), lambda: coupled(network, images, classifier, bench.watch)
-        )
-    except Exception as error:  # whatever torch-pruning or the network's own code raises while it is traced
-        raise ReflowError(f"The coupled channels could not be found ({str(error).splitlines()[0][:200]}).") from error
+    groups: list[Group] = bench.source.recall(
+        ("groups", bench.network.digest), lambda: coupled(network, images, classifier, bench.watch)
+    )
     free = [group for group in groups if not group.held and group.channels > 1]
     if not free:
         raise ReflowError("No channel of this network can be cut out: " + "; ".join({g.held for g in groups}) + ".")

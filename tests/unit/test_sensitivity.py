@@ -201,3 +201,11 @@ def test_the_command_prints_one_object(capsys: pytest.CaptureFixture[str]) -> No
     found = json.loads(capsys.readouterr().out)["sensitivity"]
     assert found["answer"].startswith("When one layer alone loses 50 %")
     assert len(found["tables"]["Layers"]) == len(anatomy_of(Spec(model="vgg-digits"), Library()).layers)
+
+
+def test_the_budget_is_compared_where_the_repair_does_not_apply() -> None:
+    base, library = SMALL.replace(model="convnext-digits"), Library()
+    rivals = sensitivity.rivals(base, 0.5, {"head": 0.5})
+    points = {spec: point(diagnose(spec, library)) for spec in rivals.values()}
+    told = sensitivity.compared(base, 0.5, rivals, points)
+    assert told.tables["Allocations"].accuracy.max() == max(each.score("pruned") for each in points.values())

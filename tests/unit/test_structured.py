@@ -8,7 +8,7 @@ from torch import nn
 
 from reflow_core import Library, Spec
 from reflow_core.channels import Cutter, Group, coupled, difference, every_other, mismatches, silence, widths
-from reflow_core.errors import ReflowError
+from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.finding import decode, encode, to_json
 from reflow_core.inspections import inspections
 from reflow_core.inspections.claims import narrowed
@@ -178,3 +178,21 @@ def test_a_race_gives_everyone_the_same_turns() -> None:
     assert found["quick"].rounds == found["slow"].rounds >= 7
     assert found["quick"].median < found["slow"].median <= found["slow"].p95
     assert calls["quick"] == calls["slow"]
+
+
+def test_whoever_cancels_is_heard_while_the_groups_are_proved() -> None:
+    def watch(stage: str, done: int, total: int) -> None:
+        if stage == "groups":
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        inspections["structured"].function(SPEC, Library(), watch)
+
+
+def test_a_network_that_cannot_be_traced_says_so() -> None:
+    class Torn(Block):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise KeyError("torn")
+
+    with pytest.raises(ReflowError, match=r"could not be found \('torn'\)"):
+        coupled(Torn(), torch.randn(2, 3, 6, 6), "head")
