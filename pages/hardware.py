@@ -14,7 +14,6 @@ from reflow_core.spec import CALIBRATION
 
 shell.frame(__file__)
 spec = controls(without=("repair", "statistics", "calibration_batch", "corruption", "evaluation_tail", *CALIBRATION))
-spec = spec.replace(repair="none")
 need(spec)
 found = inspected("hardware", spec)
 left, right = st.columns(2, gap="medium")

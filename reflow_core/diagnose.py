@@ -81,9 +81,13 @@ def _diagnosed(bench: Bench) -> Diagnosis:
     return bench.diagnosis(pruned.masks, observed, report, reason)
 
 
-def check(spec: Spec, also: Collection[str] = ()) -> None:
-    """Raises ReflowError for a name that is not registered, with the nearest match, and for a value without meaning."""
-    for name, why in idle(spec, also).items():
+def check(spec: Spec, also: Collection[str] = (), never: Collection[str] = ()) -> None:
+    """Raises ReflowError for a name that is not registered, with the nearest match, and for a value without meaning.
+
+    `also`: fields that are read besides by who asks. `never`: fields that are not read by who asks.
+    """
+    unread = idle(spec, also) | dict.fromkeys(never, "nothing reads it here")
+    for name, why in unread.items():
         if (value := getattr(spec, name)) != DEFAULTS[name]:
             raise ReflowError(f"{name}={value} has no meaning here: {why}; leave it out.")
 

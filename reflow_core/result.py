@@ -120,6 +120,11 @@ class Diagnosis:
         """The summary of the repaired network; None where `reason` says why there is none."""
         return self.outcome("repaired") if "repaired" in self.answers else None
 
+    @property
+    def last(self) -> str:
+        """The repaired arm, or the pruned one where there is none."""
+        return "repaired" if "repaired" in self.answers else "pruned"
+
     def outcome(self, arm: str) -> Outcome:
         """The summary of one arm."""
         return outcome(self.answers[arm], self.labels, self.answers["dense"], len(self.classes))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reflow_core.anatomy import WeightLayer
+from reflow_core.anatomy import WeightLayer, convolutions
 from reflow_core.diagnose import settle
 from reflow_core.errors import ReflowError
 from reflow_core.finding import Finding
@@ -238,9 +238,7 @@ def compared(base: Spec, sparsity: float, specs: Mapping[str, Spec], points: Map
 
 def early(layers: Sequence[WeightLayer], late: bool = False) -> dict[str, float]:
     """Half of the channels of the first third of the convolutions, or of the last third, by layer name."""
-    convolutions = [layer.name for layer in layers if layer.kind.startswith("Conv")]
-    count = max(1, len(convolutions) // 3)
-    return dict.fromkeys(convolutions[-count:] if late else convolutions[:count], EARLY_SHARE)
+    return dict.fromkeys(convolutions(layers, late), EARLY_SHARE)
 
 
 def cuts(base: Spec, layers: Sequence[WeightLayer]) -> dict[tuple[str, str], Spec]:

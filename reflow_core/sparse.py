@@ -39,14 +39,32 @@ class SparseConv2d(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
-        layer = self.layer[0]
-        padded = F.pad(images, layer._reversed_padding_repeated_twice)
-        columns = F.unfold(padded, layer.kernel_size, layer.dilation, stride=layer.stride)  # (N, C_in·k·k, L)
-        flat = columns.transpose(0, 1).reshape(columns.shape[1], -1)
-        spread = [(d * (k - 1) + 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        sides = [(n - r) // s + 1 for n, r, s in zip(padded.shape[2:], spread, layer.stride, strict=True)]
+        flat, sides = unfolded(self.layer[0], images)
         found: Tensor = (self.weight @ flat).view(-1, len(images), *sides).transpose(0, 1)
         return found if self.bias is None else found + self.bias[:, None, None]
+
+
+def is_product(layer: nn.Module) -> bool:
+    """Whether a layer is one matrix product: linear, or a convolution without groups."""
+    return isinstance(layer, nn.Linear) or (
+        isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros"
+    )
+
+
+def columns(layer: nn.Module, images: Tensor) -> Tensor:
+    """What the weight of such a layer is multiplied with: (in, rows), or (in·k·k, N·L)."""
+    if isinstance(layer, nn.Conv2d):
+        return unfolded(layer, images)[0]
+    return images.flatten(0, -2).T
+
+
+def unfolded(layer: nn.Conv2d, images: Tensor) -> tuple[Tensor, list[int]]:
+    """Every window of (N, C_in, H, W) that a convolution reads as a column, (C_in·k·k, N·L), and the output's sides."""
+    padded = F.pad(images, layer._reversed_padding_repeated_twice)
+    windows = F.unfold(padded, layer.kernel_size, layer.dilation, stride=layer.stride)  # (N, C_in·k·k, L)
+    spread = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    sides = [(n - r) // s + 1 for n, r, s in zip(padded.shape[2:], spread, layer.stride, strict=True)]
+    return windows.transpose(0, 1).reshape(windows.shape[1], -1), sides
 
 
 def csr(matrix: Tensor) -> Tensor:
@@ -62,7 +80,7 @@ def sparsified(network: nn.Module) -> list[str]:
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.Linear):
             _replace(network, name, SparseLinear(module))
-        elif isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros":
+        elif isinstance(module, nn.Conv2d) and is_product(module):
             _replace(network, name, SparseConv2d(module))
         elif isinstance(module, nn.Conv2d):
             left.append(f"{name} (grouped)")
@@ -94,17 +112,9 @@ def sparse_tensor_cores() -> str:
     return ""
 
 
-def two_of_four(weight: Tensor) -> Tensor:
-    """A weight (out, in) with the two largest of every four inputs kept (Mishra et al., arXiv 2104.08378)."""
-    fours = weight.unflatten(1, (-1, 4))
-    kept = fours.abs().argsort(dim=2, stable=True).argsort(dim=2) >= 2
-    found: Tensor = (fours * kept).flatten(1)
-    return found
-
-
-def halves(layer: nn.Linear, batch: int) -> dict[str, Callable[[], object]]:
-    """A linear layer in half precision on a CUDA GPU, dense and as 2:4; each call waits for its result."""
-    weight = two_of_four(layer.weight.detach()).half().cuda()
+def halves(pruned: Tensor, batch: int) -> dict[str, Callable[[], object]]:
+    """A 2:4 weight (out, in) in half precision on a CUDA GPU, as dense and as 2:4; each call waits for its result."""
+    weight = pruned.half().cuda()
     rows = torch.randn(batch, weight.shape[1], dtype=torch.half, device="cuda")
     sparse = torch.sparse.to_sparse_semi_structured(weight)
 

@@ -64,6 +64,11 @@ def race(
     }
 
 
+def repeated(images: Tensor, count: int) -> Tensor:
+    """`count` images, the same ones again where there are fewer."""
+    return images.repeat(-(-count // len(images)), 1, 1, 1)[:count]
+
+
 def passes(runs: Mapping[str, Callable[[Tensor], object]], images: Tensor, watch: Watch = ignore) -> pd.DataFrame:
     """Milliseconds of a pass over each of BATCHES images, a row a batch and network, taking turns.
 
@@ -71,7 +76,7 @@ def passes(runs: Mapping[str, Callable[[Tensor], object]], images: Tensor, watch
     """
     rows = []
     for batch in BATCHES:
-        some = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
+        some = repeated(images, batch)
         timed = race({name: functools.partial(run, some) for name, run in runs.items()}, watch)
         rows += [
             {"batch": batch, "network": name, "median_ms": 1e3 * each.median, "p95_ms": 1e3 * each.p95}

@@ -183,8 +183,8 @@ class Lab:
         home = self.home(spec)
         slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
         key = asked_key(inspection, spec, home.library) if inspection else key_of(spec, home.library)
-        asked, self_asked = (spec, inspection), st.session_state.get("_asked")
-        if self_asked == asked and (found := home.store.get(key)):
+        asked = spec, inspection
+        if st.session_state.get("_asked") == asked and (found := home.store.get(key)):
             return cast(Diagnosis | Finding, found)  # the sweep drew the page anew, nobody asked: it goes on
         st.session_state["_asked"] = asked
         self.pool.attend()

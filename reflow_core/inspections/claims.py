@@ -14,9 +14,10 @@ import pandas as pd
 import torch
 from torch import nn
 
+from reflow_core.anatomy import convolutions
 from reflow_core.calibration import evaluation_inputs
 from reflow_core.channels import coupled, mismatches
-from reflow_core.diagnose import anatomy_of, diagnose, idle, settle
+from reflow_core.diagnose import anatomy_of, diagnose, settle
 from reflow_core.errors import ReflowError
 from reflow_core.finding import Finding
 from reflow_core.inspections import inspections
@@ -64,19 +65,17 @@ class Bench:
         found: Finding = self.source.recall(key, lambda: function(spec, self.source, self.watch))
         return found
 
-    def early(self) -> list[str]:
-        """The first third of the convolutions, by name."""
-        layers = [layer.name for layer in anatomy_of(self.spec, self.source).layers if layer.kind.startswith("Conv")]
-        if not layers:
-            raise ReflowError("this network has no convolution")
-        return layers[: max(1, len(layers) // 3)]
+    def timing(self) -> Finding:
+        """What the hardware makes of 85 % sparsity."""
+        return self.inspection(hardware, sparsity=0.85)
 
     def cut(self, share: float, **changes: Any) -> Diagnosis:
         """The same share of channels cut in every early convolution."""
-        shares = ",".join(f"{name}:{share:g}" for name in self.early())
-        return self.diagnosis(
-            pattern=CHANNEL, allocation="custom", sparsity=0.0, layer_sparsity=shares, update="none", **changes
-        )
+        early = convolutions(anatomy_of(self.spec, self.source).layers)
+        if not early:
+            raise ReflowError("This network has no convolution.")
+        shares = ",".join(f"{name}:{share:g}" for name in early)
+        return self.diagnosis(pattern=CHANNEL, allocation="custom", sparsity=0.0, layer_sparsity=shares, **changes)
 
 
 # (bench) -> whether the claim holds (None: not measurable here), and what was measured, in a sentence.
@@ -119,11 +118,6 @@ def names() -> list[str]:
     return [info.name for info in inspections if info.name.startswith(PREFIX)]
 
 
-def last(found: Diagnosis) -> str:
-    """The repaired arm, or the pruned one where the repair does not apply."""
-    return "repaired" if "repaired" in found.answers else "pruned"
-
-
 @claim("rare", "45 % of the early channels cost 1 point overall but 12 on rare classes, with 25 % it was well")
 def rare(bench: Bench) -> tuple[bool | None, str]:
     """Classes under a long tail, after the repair."""
@@ -131,7 +125,7 @@ def rare(bench: Bench) -> tuple[bool | None, str]:
     (whole, worst, name), (_, mild, _) = (_rarest(found) for found in (much, little))
     told = (
         f"45 %: {points_of(whole)} overall, {points_of(worst)} on the worst of the rarer half, class {name}; "
-        f"25 %: at worst {points_of(mild)} (tail 1:{TAIL:g}, {last(much)})."
+        f"25 %: at worst {points_of(mild)} (tail 1:{TAIL:g}, {much.last})."
     )
     return whole <= 0.02 and worst >= 0.05 and mild < worst, told
 
@@ -140,7 +134,7 @@ def _rarest(found: Diagnosis) -> tuple[float, float, str]:
     """Loss overall, loss of the worst class of the rarer half (of those with LEAST images), and its name."""
     if found.labels is None:
         raise ReflowError("The images have no labels.")
-    dense, now = (found.answers[arm].predicted == found.labels for arm in ("dense", last(found)))
+    dense, now = (found.answers[arm].predicted == found.labels for arm in ("dense", found.last))
     counts = pd.Series(found.labels).value_counts()
     rarer = [label for label in counts.index[len(counts) // 2 :] if counts[label] >= LEAST]
     if not rarer:
@@ -154,10 +148,7 @@ def _rarest(found: Diagnosis) -> tuple[float, float, str]:
 def early_channels(bench: Bench) -> tuple[bool | None, str]:
     """A short fine-tune after the cut."""
     tuned, bare = (bench.cut(0.5, repair=repair) for repair in ("fine-tune", "none"))
-    before, after = (
-        tuned.outcome("dense").score - bare.outcome("pruned").score,
-        tuned.outcome("dense").score - tuned.outcome(last(tuned)).score,
-    )
+    before, after = tuned.dense.score - bare.pruned.score, tuned.dense.score - tuned.outcome(tuned.last).score
     how = tuned.reason or f"a short fine-tune ({tuned.repair_report})"
     told = f"{points_of(before)} lost by the cut, {points_of(after)} still lost after {how}"
     return after >= 0.05, told
@@ -186,7 +177,7 @@ def _tolerated(bench: Bench, layer: str) -> float:
 @claim("zeros", "Unstructured zeros bring no speed in dense kernels", "PyTorch's notes on sparsity")
 def zeros(bench: Bench) -> tuple[bool | None, str]:
     """Zeros beside dense at 85 %, at batch 1, 8 and 64."""
-    speed = bench.inspection(hardware, sparsity=0.85, repair="none", **ungiven(bench)).facts["speed"]["zeros"]
+    speed = bench.timing().facts["speed"]["zeros"]
     told = ", ".join(f"{speed[batch]:.2f}× at batch {batch}" for batch in speed)
     return not faster(speed), f"With 85 % zeros: {told}."
 
@@ -194,7 +185,7 @@ def zeros(bench: Bench) -> tuple[bool | None, str]:
 @claim("cpu-crossover", "Sparse kernels on a CPU pay only above 90 to 95 % sparsity")
 def cpu_crossover(bench: Bench) -> tuple[bool | None, str]:
     """Where CSR begins to be as fast as dense."""
-    cross = bench.inspection(hardware, sparsity=0.85, repair="none", **ungiven(bench)).facts["crossover"]
+    cross = bench.timing().facts["crossover"]
     told = ", ".join(
         f"batch {batch}: " + ("never" if at is None else f"{100 * at:.0f} %") for batch, at in cross.items()
     )
@@ -205,19 +196,18 @@ def cpu_crossover(bench: Bench) -> tuple[bool | None, str]:
 @claim("generic", "Generic sparse formats pay only above 95 to 98 % sparsity", "torchao's notes on sparsity")
 def generic(bench: Bench) -> tuple[bool | None, str]:
     """CSR is such a format: the lowest sparsity at any batch from which it is as fast as dense."""
-    cross = bench.inspection(hardware, sparsity=0.85, repair="none", **ungiven(bench)).facts["crossover"]
+    cross = bench.timing().facts["crossover"]
     found = [at for at in cross.values() if at is not None]
     if not found:
         return True, "The costliest layer as CSR is at no sparsity as fast as dense."
-    return min(
-        found
-    ) >= 0.95, f"At the batch that suits it best, CSR is as fast as dense from {100 * min(found):.0f} %."
+    told = f"At the batch that suits it best, CSR is as fast as dense from {100 * min(found):.0f} %."
+    return min(found) >= 0.95, told
 
 
 @claim("batch", "85 % unstructured is 2.5 times as fast at batch 64 offline, but slower at batch 1 in service")
 def batch(bench: Bench) -> tuple[bool | None, str]:
     """CSR end to end at both batch sizes."""
-    speed = bench.inspection(hardware, sparsity=0.85, repair="none", **ungiven(bench)).facts["speed"]["CSR"]
+    speed = bench.timing().facts["speed"]["CSR"]
     told = f"CSR end to end at 85 %: {speed['64']:.2f}× at batch 64, {speed['1']:.2f}× at batch 1."
     return speed["64"] >= 2 and speed["1"] < 1, told
 
@@ -227,7 +217,7 @@ def two_four(bench: Bench) -> tuple[bool | None, str]:
     """Needs a GPU with sparse tensor cores and eligible layers."""
     if why := sparse_tensor_cores():
         return None, f"2:4 needs sparse tensor cores: {why}."
-    table = bench.inspection(hardware, sparsity=0.85, repair="none", **ungiven(bench)).tables["2:4"]
+    table = bench.timing().tables["2:4"]
     timed = table[table.eligible]
     if timed.empty:
         return None, "No layer of this network can run as 2:4 (see the Hardware page)."
@@ -238,7 +228,7 @@ def two_four(bench: Bench) -> tuple[bool | None, str]:
 @claim("two-four-end", "2:4 end to end gives 1.3 times the speed, and 0.7 to 1.25 times is common")
 def two_four_end(bench: Bench) -> tuple[bool | None, str]:
     """PyTorch has 2:4 kernels for linear layers only, so a network of convolutions has no end to end."""
-    table = bench.inspection(hardware, sparsity=0.85, repair="none", **ungiven(bench)).tables["2:4"]
+    table = bench.timing().tables["2:4"]
     linear = int(table.kind.eq("Linear").sum())
     return None, f"PyTorch runs 2:4 in linear layers only: {linear} of the {len(table)} layers of this network."
 
@@ -337,8 +327,3 @@ def layernorm(bench: Bench) -> tuple[bool | None, str]:
     found: Diagnosis = bench.source.recall(("claim", spec), lambda: diagnose(spec, bench.source, bench.watch))
     told = f"convnext-digits at 90 %: {percent(found.pruned.score)} (dense {percent(found.dense.score)}). "
     return found.repaired is None and found.pruned.score < 0.5, told + str(found.reason)
-
-
-def ungiven(bench: Bench) -> dict[str, Any]:
-    """Nothing else of the spec is changed where no repair is made."""
-    return {name: getattr(Spec(), name) for name in idle(bench.spec.replace(repair="none"), CALIBRATION)}

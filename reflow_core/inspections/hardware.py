@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reflow_core import onnx_file
@@ -22,12 +23,13 @@ from reflow_core.inspections.structured import cut_channels
 from reflow_core.int8 import quantised
 from reflow_core.library import Library
 from reflow_core.machine import fingerprint
-from reflow_core.private import hooked, private_copy
-from reflow_core.pruning import install
+from reflow_core.patterns import n_of_m
+from reflow_core.private import hookable, hooked, private_copy
+from reflow_core.pruning import install, keep_above, ladder, pruned_count
 from reflow_core.registry import Info
-from reflow_core.sparse import csr, eligible, halves, sizes, sparse_tensor_cores, sparsified
+from reflow_core.sparse import columns, csr, eligible, halves, is_product, sizes, sparse_tensor_cores, sparsified
 from reflow_core.spec import CALIBRATION, Spec
-from reflow_core.timing import BATCHES, passes, race
+from reflow_core.timing import BATCHES, passes, race, repeated
 from reflow_core.watch import Watch
 
 KERNEL_S = 0.02  # of timing, a kernel
@@ -50,7 +52,7 @@ NOTICED = 1.1  # a ratio under it may be the noise of a busy machine, and is no 
 )
 def hardware(spec: Spec, source: Library, watch: Watch) -> Finding:
     """Time the network at the spec's sparsity in every form it can take here. Raises ReflowError."""
-    check(spec, inspections["hardware"].info.reads)
+    check(spec, inspections["hardware"].info.reads, never=("repair", "corruption", "evaluation_tail"))
     with memory_told():
         bench = Bench(spec, source, watch)
         bench.open()
@@ -80,8 +82,7 @@ def contenders(bench: Bench, pruned: nn.Module) -> tuple[dict[str, Callable[[Ten
         file = exported(pruned, bench)
         small = quantised(file, bench.pruner.calibration.inputs[:CALIBRATED])
         for name, content in (("onnxruntime", file), ("int8", small)):
-            runner = onnx_file.session(content)
-            runs[name] = lambda images, runner=runner: onnx_file.run(runner, images)  # type: ignore[misc]
+            runs[name] = functools.partial(onnx_file.run, onnx_file.session(content))
     except ReflowError as why:
         notes.append(f"int8 is left out: {why}")
     return runs, notes
@@ -110,54 +111,37 @@ def kernels(bench: Bench, images: Tensor) -> pd.DataFrame:
 
     On its real inputs, the first MOST_COLUMNS positions of them.
     """
+    module, name, arriving = costliest(bench, images)
+    weight = module.get_parameter("weight").detach().flatten(1)
+    ranked = ladder({name: weight.abs()})
+    reads = {batch: columns(module, arriving[:batch])[:, :MOST_COLUMNS].contiguous() for batch in BATCHES}
     rows = []
-    for batch in BATCHES:
-        name, weight, columns = costliest(bench, images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch])
-        columns = columns[:, :MOST_COLUMNS].contiguous()
-        for sparsity in KERNEL_SPARSITIES:
-            bar = weight.abs().flatten().kthvalue(max(1, round(sparsity * weight.numel()))).values
-            pruned = torch.where(weight.abs() > bar, weight, 0)
-            sparse = csr(pruned)
-            timed = race(
-                {"dense": lambda p=pruned, x=columns: p @ x, "CSR": lambda s=sparse, x=columns: s @ x},  # type: ignore[misc]
-                bench.watch,
-                KERNEL_S,
-            )
-            rows.append(
-                {"layer": name, "batch": batch, "sparsity": sparsity}
-                | {"rows": len(weight), "inner": weight.shape[1], "columns": columns.shape[1]}
-                | {"dense_ms": 1e3 * timed["dense"].median, "csr_ms": 1e3 * timed["CSR"].median}
-                | {"speed": timed["dense"].median / timed["CSR"].median}
-            )
+    for (batch, read), sparsity in itertools.product(reads.items(), KERNEL_SPARSITIES):
+        pruned = weight * keep_above({name: weight.abs()}, ranked, pruned_count(weight.numel(), sparsity))[name]
+        kernels = {"dense": pruned, "CSR": csr(pruned)}
+        timed = race(
+            {kind: functools.partial(torch.matmul, each, read) for kind, each in kernels.items()}, bench.watch, KERNEL_S
+        )
+        rows.append(
+            {"layer": name, "batch": batch, "sparsity": sparsity}
+            | {"rows": len(weight), "inner": weight.shape[1], "columns": read.shape[1]}
+            | {"dense_ms": 1e3 * timed["dense"].median, "csr_ms": 1e3 * timed["CSR"].median}
+            | {"speed": timed["dense"].median / timed["CSR"].median}
+        )
     return pd.DataFrame(rows)
 
 
-def costliest(bench: Bench, images: Tensor) -> tuple[str, Tensor, Tensor]:
-    """The layer with most multiply-adds that is one product: its name, weight (out, in·k·k), and input columns."""
-    network = private_copy(bench.network.module)
-    plain = [layer for layer in bench.anatomy.layers if _is_product(network.get_submodule(layer.name))]
+def costliest(bench: Bench, images: Tensor) -> tuple[nn.Module, str, Tensor]:
+    """The layer with most multiply-adds that is one product, its name, and what reaches it from the largest batch."""
+    network = hookable(bench.network.module)
+    plain = [layer for layer in bench.anatomy.layers if is_product(network.get_submodule(layer.name))]
     if not plain:
         raise ReflowError("No layer of this network is one matrix product, so no kernel can be timed alone.")
     best = max(plain, key=lambda layer: layer.multiply_adds)
     read: list[Tensor] = []
     with hooked(network, {best.name: lambda module, arriving: read.append(arriving[0])}), torch.inference_mode():
-        network(images)
-    module = network.get_submodule(best.name)
-    return best.name, module.get_parameter("weight").detach().flatten(1), _columns(module, read[0])
-
-
-def _is_product(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
-
-
-def _columns(module: nn.Module, arriving: Tensor) -> Tensor:
-    """What a layer's weight is multiplied with, (in·k·k, N·L)."""
-    if isinstance(module, nn.Linear):
-        return arriving.flatten(0, -2).T.contiguous()
-    assert isinstance(module, nn.Conv2d)
-    padded = F.pad(arriving, module._reversed_padding_repeated_twice)
-    found = F.unfold(padded, module.kernel_size, module.dilation, stride=module.stride)
-    return found.transpose(0, 1).reshape(found.shape[1], -1).contiguous()
+        network(repeated(images, max(BATCHES)))
+    return network.get_submodule(best.name), best.name, read[0]
 
 
 def crossover(sparsities: Sequence[float], speeds: Sequence[float]) -> float | None:
@@ -183,7 +167,8 @@ def semi_structured(bench: Bench) -> pd.DataFrame:
         why = eligible(module) or sparse_tensor_cores()
         row = {"layer": layer.name, "kind": layer.kind, "eligible": not why, "disabled by": why, "speed": None}
         if not why and isinstance(module, nn.Linear):
-            timed = race(halves(module, max(BATCHES)), bench.watch, KERNEL_S)
+            pruned = module.weight.detach() * n_of_m({layer.name: module.weight.abs()}, "2:4")[layer.name]
+            timed = race(halves(pruned, max(BATCHES)), bench.watch, KERNEL_S)
             row["speed"] = timed["dense"].median / timed["2:4"].median
         rows.append(row)
     return pd.DataFrame(rows)
@@ -217,7 +202,7 @@ def _finding(bench: Bench, pruned: nn.Module, end: pd.DataFrame, kernel: pd.Data
     counted = (
         f"Multiply-adds an image (one product and one sum count as one): {total:,} dense, {left:,} of them not by zero."
     )
-    return Finding(bench.spec, told(bench.spec, facts), tables, facts, (*notes, counted), None, fingerprint())
+    return Finding(bench.spec, told(facts), tables, facts, (*notes, counted), None, fingerprint())
 
 
 def _share(network: nn.Module, name: str) -> float:
@@ -230,7 +215,7 @@ def faster(speed: Mapping[str, float]) -> bool:
     return min(speed.values()) >= NOTICED
 
 
-def told(spec: Spec, facts: Mapping[str, Any]) -> str:
+def told(facts: Mapping[str, Any]) -> str:
     """The verdict in a sentence."""
     speed = facts["speed"]
     zeros = [speed["zeros"]["1"], speed["zeros"]["64"]]

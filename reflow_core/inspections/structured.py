@@ -68,14 +68,14 @@ class Check:
 )
 def structured(spec: Spec, source: Library, watch: Watch) -> Finding:
     """Cut the fraction `sparsity` of the channels that can be cut. Raises ReflowError where none can."""
-    check(spec)
+    check(spec, never=("pattern", "update", "exclude"))
     with memory_told():
         bench = Bench(spec, source, watch)
         bench.open()
         dense = bench.dense()
         cut = cut_channels(bench)
         checks = verified(bench, cut)
-        arms: dict[str, tuple[nn.Module, Observation | None]] = {"dense": (bench.network.module, dense)}
+        arms: dict[str, tuple[nn.Module, Observation]] = {"dense": (bench.network.module, dense)}
         pruned = private_copy(cut.network)
         arms["pruned"] = pruned, _observed(bench, pruned, "pruned")
         reason = repair(bench, cut.network)
@@ -209,18 +209,15 @@ def _finding(
     bench: Bench,
     cut: Cut,
     checked: Sequence[Check],
-    arms: Mapping[str, tuple[nn.Module, Observation | None]],
+    arms: Mapping[str, tuple[nn.Module, Observation]],
     reason: str,
 ) -> Finding:
-    dense_answers = arms["dense"][1]
-    assert dense_answers is not None
     inputs = evaluation_inputs(bench.evaluation, bench.network.info)
     networks = {"dense": bench.network.module, "zeros": zeroed(bench), "structured": cut.network}
     timed = passes(networks, inputs(slice(0, max(BATCHES))), bench.watch)
     rows = []
     for arm, (network, observation) in arms.items():
-        assert observation is not None
-        found = outcome(observation.answers, bench.labels, dense_answers.answers, len(bench.images.classes))
+        found = outcome(observation.answers, bench.labels, arms["dense"][1].answers, len(bench.images.classes))
         low, high = found.ci95 or (None, None)
         rows.append(
             {"arm": arm, "accuracy": found.score, "low": low, "high": high} | cost(network, inputs(slice(0, 1)))
