@@ -13,7 +13,6 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from reflow_core.cli import main
 from reflow_core.models.catalogue import find
 from reflow_core.models.checkpoint import weights_folder
 
@@ -213,8 +212,6 @@ def until(app: AppTest, told: str) -> None:
 
 
 def test_layers_are_ranked_once_they_are_measured() -> None:
-    small = ["--model", "vgg-digits", "--evaluation", "32", "--calibration", "16", "--json"]
-    assert main(["sensitivity", *small]) == 0  # computed by the command line, found in the store by the page
     app = open_app("sensitivity", model="vgg-digits", evaluation_images="32", calibration_images="16")
     until(app, "When one layer alone loses 20 % of its weights")
 

@@ -147,7 +147,7 @@ def test_least_squares_on_the_public_resnet20(
 ) -> None:
     library = Library(EVERYTHING)
     asked = Spec(f"resnet20-cifar10@{cifar_weights}", str(cifar_images), sparsity=sparsity, repair="least-squares",
-                 calibration_images=1024, evaluation_images=600)  # fmt: skip
+                 evaluation_images=600)  # fmt: skip
     repaired = diagnose(asked, library).repaired
     assert repaired is not None and repaired.accuracy is not None and repaired.accuracy >= least
 

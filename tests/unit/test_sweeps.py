@@ -18,9 +18,9 @@ from reflow_core.codec import decode
 from reflow_core.store import Store
 from tests.unit.test_store import until
 
-ARMS = ["--criteria", "magnitude,snip", "--repairs", "none,reflow", "--sparsities", "0.5,0.8", "--seeds", "2"]
+ARMS = ["--criteria", "magnitude,snip", "--repairs", "none,reflow", "--sparsities", "0.5,0.8"]
 SMALL = ["--evaluation", "64", "--calibration", "64"]
-ROWS = 16
+ROWS = 8
 
 
 def start(folder: Path, out: Path, **more: object) -> subprocess.Popen[str]:

@@ -1,0 +1,15 @@
+"""The pages' background work, which elsewhere leaves the machine to people, runs at once: here only tests wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _background_at_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reflow_core.work.lowest_priority", lambda: None)
+        patch.setattr("reflow_core.work.QUIET_S", 0.0)
+        yield
