@@ -7,8 +7,10 @@ True
 """
 
 from reflow_core.diagnose import diagnose
+from reflow_core.finding import Finding
+from reflow_core.inspections import inspect
 from reflow_core.library import Library
 from reflow_core.result import Diagnosis
 from reflow_core.spec import Spec
 
-__all__ = ["Diagnosis", "Library", "Spec", "diagnose"]
+__all__ = ["Diagnosis", "Finding", "Library", "Spec", "diagnose", "inspect"]

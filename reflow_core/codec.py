@@ -1,4 +1,4 @@
-"""A diagnosis as bytes and back: JSON for the words, safetensors for the numbers, nothing that could execute.
+"""Results as bytes and back: JSON for the words, safetensors for the numbers, nothing that could execute.
 
 NumPy's own format is no choice here: reading its headers calls `ast.parse`, which two threads of Python 3.11 must not
 do at once (python/cpython#106905).
@@ -13,19 +13,56 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from reflow_core.finding import Finding, to_json
 from reflow_core.result import Answers, Diagnosis, Layer
 from reflow_core.spec import Spec
 
 Arrays = dict[str, NDArray[Any]]
+MAGIC = b"F"  # before the bytes of a finding; those of a diagnosis begin otherwise
+LARGEST = 1 << 30  # bytes that a result may have when it is unpacked
 _ARRAYS = ("labels", "answers", "layers", "kept")
 
 
-def encode(found: Diagnosis) -> bytes:
-    """Lossless: decode(encode(found)) equals found in every value."""
+def encode(found: Diagnosis | Finding) -> bytes:
+    """A diagnosis lossless in every value, a finding but for the kinds of missing values."""
+    return _encode_diagnosis(found) if isinstance(found, Diagnosis) else _encode_finding(found)
+
+
+def decode(content: bytes) -> Diagnosis | Finding:
+    """What was encoded. Raises ValueError, KeyError, TypeError or ReflowError for other bytes."""
+    if content[:1] == MAGIC:
+        return _decode_finding(_unpacked(content[1:]))
+    return _decode_diagnosis(_unpacked(content))
+
+
+def _unpacked(content: bytes) -> bytes:
+    """At most LARGEST bytes, so that a few bytes from elsewhere cannot fill the memory."""
+    unpacking = zlib.decompressobj()
+    try:
+        found = unpacking.decompress(content, LARGEST)
+    except zlib.error as error:
+        raise ValueError("these bytes hold no result") from error
+    if not unpacking.eof:
+        raise ValueError("this result is cut short or too large")
+    return found
+
+
+def _encode_finding(found: Finding) -> bytes:
+    return MAGIC + zlib.compress(json.dumps(to_json(found), allow_nan=False).encode())
+
+
+def _decode_finding(content: bytes) -> Finding:
+    plain = json.loads(content)
+    tables = {title: pd.DataFrame(table) for title, table in plain["tables"].items()}
+    return Finding(**plain | {"spec": Spec(**plain["spec"]), "tables": tables, "notes": tuple(plain["notes"])})
+
+
+def _encode_diagnosis(found: Diagnosis) -> bytes:
     plain = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name not in _ARRAYS}
     plain |= {"spec": found.spec.to_dict(), "seconds": dict(found.seconds)}
     arrays: Arrays = {"kept": found.kept} if found.labels is None else {"kept": found.kept, "labels": found.labels}
@@ -35,11 +72,10 @@ def encode(found: Diagnosis) -> bytes:
     return zlib.compress(save(arrays), level=1)
 
 
-def decode(content: bytes) -> Diagnosis:
-    """The diagnosis that was encoded. Raises ValueError or KeyError for other bytes."""
+def _decode_diagnosis(content: bytes) -> Diagnosis:
     try:
-        arrays = load(zlib.decompress(content))
-    except (zlib.error, SafetensorError) as error:
+        arrays = load(content)
+    except SafetensorError as error:
         raise ValueError("these bytes hold no diagnosis") from error
     plain = json.loads(arrays["plain"].tobytes())
     answers = {arm: _unpack_answers(arm, row, arrays) for arm, row in plain.pop("answers").items()}

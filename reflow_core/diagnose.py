@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from reflow_core import stats
 from reflow_core.allocations import allocations
@@ -160,8 +160,8 @@ class Bench:
         self.watch("load", 0, 1)
         self.network, self.images = self.source.network(self.spec.model), self.source.images(self.spec)
         self.evaluation = evaluation(self.spec, self.images)
-        example = evaluation_inputs(self.evaluation, self.network.info)(slice(0, 1))
         self.anatomy = anatomy_of(self.spec, self.source)
+        example = self.inputs(slice(0, 1))
         self.pruner = Pruner(self.spec, self.source, self.network, self.images, self.anatomy, example, self.watch)
 
     def dense(self) -> Observation:
@@ -182,11 +182,15 @@ class Bench:
         self.seconds["prune"] = found.seconds
         return found
 
-    def pruned(self, pruned: Pruned) -> tuple[Observation, nn.Module]:
-        """The pruned network's observation, shared by all repairs, and a private copy of the network to repair."""
+    def private(self, pruned: Pruned) -> nn.Module:
+        """A private copy of the network with the pruned weights, where networks run."""
         private = private_copy(self.network.module)
         install(private, pruned.weights)
-        private.to(self.source.device)
+        return private.to(self.source.device)
+
+    def pruned(self, pruned: Pruned) -> tuple[Observation, nn.Module]:
+        """The pruned network's observation, shared by all repairs, and a private copy of the network to repair."""
+        private = self.private(pruned)
         key = ("observed", *self.pruner.key(), *self.evaluation_key())
         found: Observation = self.source.recall(key, lambda: self.observe(private, "pruned"), "selections")
         return found, private
@@ -206,8 +210,11 @@ class Bench:
 
     def observe(self, private: nn.Module, stage: str) -> Observation:
         """Run the evaluation images through a private copy, probing its layers."""
-        inputs = evaluation_inputs(self.evaluation, self.network.info)
-        return observe(private, self.anatomy, inputs, self.labels, len(self.evaluation), self.watch, stage)
+        return observe(private, self.anatomy, self.inputs, self.labels, len(self.evaluation), self.watch, stage)
+
+    def inputs(self, part: slice) -> Tensor:
+        """A part of the evaluation images, normalised: (n, 3, H, W) on the CPU."""
+        return evaluation_inputs(self.evaluation, self.network.info)(part)
 
     @property
     def labels(self) -> NDArray[np.int64] | None:

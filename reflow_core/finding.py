@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +10,6 @@ from typing import Any
 import pandas as pd
 
 from reflow_core.spec import Spec
-
-MAGIC = b"F"  # before the bytes of a finding; those of a diagnosis begin otherwise
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -49,24 +46,3 @@ def to_json(found: Finding) -> dict[str, Any]:
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table's rows; None for what is missing."""
     return [dict(row) for row in json.loads(table.to_json(orient="records"))]
-
-
-def encode(found: Finding) -> bytes:
-    """Lossless but for the kinds of missing values."""
-    return MAGIC + zlib.compress(json.dumps(to_json(found), allow_nan=False).encode())
-
-
-def decode(content: bytes) -> Finding:
-    """The finding that was encoded. Raises ValueError or KeyError for other bytes."""
-    try:
-        plain = json.loads(zlib.decompress(content.removeprefix(MAGIC)))
-    except zlib.error as error:
-        raise ValueError("these bytes hold no finding") from error
-    return Finding(
-        **plain
-        | {
-            "spec": Spec(**plain["spec"]),
-            "tables": {title: pd.DataFrame(table) for title, table in plain["tables"].items()},
-            "notes": tuple(plain["notes"]),
-        }
-    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import threading
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
@@ -37,6 +39,13 @@ def export(network: nn.Module, example: Tensor) -> bytes:
             dynamo=False,
         )
     return file.getvalue()
+
+
+def noted(content: bytes, notes: Mapping[str, str]) -> bytes:
+    """The file with notes in its metadata."""
+    model = onnx.load_model_from_string(content)
+    onnx.helper.set_model_props(model, dict(notes))
+    return bytes(model.SerializeToString())
 
 
 def session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:

@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from reflow_core import codec, finding
+from reflow_core import codec
 from reflow_core.finding import Finding
 from reflow_core.library import Library, cache_folder
 from reflow_core.result import Diagnosis
@@ -111,13 +111,13 @@ class Store:
         if row is None:
             return None
         try:
-            return finding.decode(row[0]) if row[0][:1] == finding.MAGIC else codec.decode(row[0])
+            return codec.decode(row[0])
         except (ValueError, KeyError, TypeError):
             return None
 
     def put(self, key: str, found: Diagnosis | Finding) -> None:
         """Keep what was found, in one transaction; where the disk is full `problem` is set and only this is lost."""
-        content = codec.encode(found) if isinstance(found, Diagnosis) else finding.encode(found)
+        content = codec.encode(found)
         row = (key, found.spec.canonical(), content, time.time())
         try:
             self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", row)

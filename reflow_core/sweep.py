@@ -12,7 +12,7 @@ from reflow_core.errors import ReflowError
 from reflow_core.result import Diagnosis, finite
 from reflow_core.spec import Spec
 from reflow_core.verdict import verdict
-from reflow_core.work import Home, Job, Pool
+from reflow_core.work import Home, Job, Pool, asking
 
 T = TypeVar("T")
 SCRUB = tuple(percent / 100 for percent in range(100))
@@ -131,7 +131,7 @@ class Sweep(Generic[T]):
     def _resume(self) -> None:
         for key, (inspection, spec) in self._asked.items():
             if not (key in self._waiting or key in self.points or key in self.problems):
-                self._waiting[key] = self._pool.submit(spec, True, self._wanted, self._home, inspection)
+                self._waiting[key] = self._pool.submit(asking(spec, inspection), True, self._wanted, self._home)
 
     def _gather(self) -> None:
         for key, job in list(self._waiting.items()):

@@ -16,7 +16,9 @@ from typing import Any
 from reflow_core.access import EVERYTHING
 from reflow_core.diagnose import diagnose
 from reflow_core.errors import Cancelled, ReflowError
+from reflow_core.export import FORMATS, card, rebuild
 from reflow_core.finding import Finding
+from reflow_core.inspections import inspect as make_finding
 from reflow_core.inspections import inspections
 from reflow_core.library import Library
 from reflow_core.machine import cores, fingerprint, lowest_priority, prepare
@@ -43,16 +45,23 @@ def inspect(
     name: str, spec: Spec, library: Library, store: Store, watch: Watch = ignore, again: bool = False
 ) -> Finding:
     """The stored finding of an inspection, else (or `again`) a new one. Raises ReflowError and what `watch` does."""
-    made, key = inspections[name].function, asked_key(name, spec, library)
+    key = asked_key(name, spec, library)
     if again:
         store.forget(key)
-    found: Finding = _once(key, store, lambda beat: made(spec, library, beat), watch)
+    found: Finding = _once(key, store, lambda beat: make_finding(name, spec, library, beat), watch)
     return found
 
 
 def asked_key(name: str, spec: Spec, library: Library) -> str:
     """The store's key of an inspection; what is timed belongs to this machine. Raises ReflowError."""
     return key_of(spec, library, f"{name}|{fingerprint() if inspections[name].info.timed else ''}|")
+
+
+def take(spec: Spec, kind: str, library: Library, store: Store, watch: Watch = ignore) -> bytes:
+    """The network of a spec as a file of a kind of `export.FORMATS`, with its card. Raises ReflowError."""
+    found = answer(spec, library, store, watch)
+    made = rebuild(spec, library, watch)
+    return FORMATS[kind][1](made, card(made, found))
 
 
 def _once(key: str, store: Store, compute: Callable[[Watch], Any], watch: Watch) -> Any:
@@ -153,18 +162,27 @@ class Home:
     store: Store
 
 
+Work = Callable[[Library, Store, Watch], Any]
+
+
+def asking(spec: Spec, inspection: str = "") -> Work:
+    """The work of answering a spec, or of inspecting it where an inspection is named."""
+    return functools.partial(inspect, inspection, spec) if inspection else functools.partial(answer, spec)
+
+
+def taking(spec: Spec, kind: str) -> Work:
+    """The work of making the file of a kind (see `export.FORMATS`) that holds the network of a spec: its bytes."""
+    return functools.partial(take, spec, kind)
+
+
 @dataclass(eq=False)
 class Job:
-    """One spec in the pool. `progress`: (stage, done, total) of the moment. `began`: when, if it has.
+    """One piece of work in the pool. `progress`: (stage, done, total) of the moment. `began`: when, if it has."""
 
-    `inspection`: the name of one, or "" for a diagnosis.
-    """
-
-    spec: Spec
+    work: Work
     background: bool
     wanted: Callable[[], bool]
     home: Home
-    inspection: str = ""
     future: Future[Any] = field(default_factory=Future)
     progress: tuple[str, int, int] = ("load", 0, 1)
     began: float | None = None
@@ -173,13 +191,6 @@ class Job:
     def cancel(self) -> None:
         """Stop at the next batch; the future then raises Cancelled."""
         self.cancelled = True
-
-
-def _solved(job: Job, watch: Watch) -> Diagnosis | Finding:
-    library, store = job.home.library, job.home.store
-    if job.inspection:
-        return inspect(job.inspection, job.spec, library, store, watch)
-    return answer(job.spec, library, store, watch)
 
 
 class _StepAside(Exception):
@@ -208,14 +219,13 @@ class Pool:
 
     def submit(
         self,
-        spec: Spec,
+        work: Work,
         background: bool = False,
         wanted: Callable[[], bool] = lambda: True,
         home: Home | None = None,
-        inspection: str = "",
     ) -> Job:
-        """Queue a spec. `wanted`: asked at every batch; False cancels the job. `home`: another than the pool's."""
-        job = Job(spec, background, wanted, home or self.home, inspection)
+        """Queue some work. `wanted`: asked at every batch; False cancels the job. `home`: another than the pool's."""
+        job = Job(work, background, wanted, home or self.home)
         with self._changed:
             self._people += not background
             self._queues[background].append(job)
@@ -264,7 +274,7 @@ class Pool:
     def _run(self, job: Job) -> None:
         again, job.began = False, time.monotonic()
         try:
-            job.future.set_result(_solved(job, self._watch(job)))
+            job.future.set_result(job.work(job.home.library, job.home.store, self._watch(job)))
         except _StepAside:
             again = True
         except Exception as error:  # whatever happened belongs to whoever asked; the worker lives on
@@ -279,7 +289,7 @@ class Pool:
         def watch(stage: str, done: int, total: int) -> None:
             job.progress = (stage, done, total)
             if self._closed or job.cancelled or not job.wanted():
-                raise Cancelled(job.spec.canonical())
+                raise Cancelled("nobody wants it any more")
             if job.background and self._people_first():
                 raise _StepAside
 

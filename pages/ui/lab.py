@@ -28,7 +28,7 @@ from reflow_core.store import Store, key_of
 from reflow_core.study import Point, point
 from reflow_core.sweep import Sweep, scrub
 from reflow_core.uploads import Uploads, concerns
-from reflow_core.work import Home, Job, Pool, asked_key
+from reflow_core.work import Home, Job, Pool, asked_key, asking
 
 POLL_S = 0.1
 SOON_S = 1.0  # what is done so soon needs no progress bar
@@ -194,7 +194,7 @@ class Lab:
 
     def _wait(self, spec: Spec, home: Home, slot: DeltaGenerator, inspection: str) -> Diagnosis | Finding:
         expected, asked, shown = self.preflight(spec).seconds, time.monotonic(), None
-        job = self.pool.submit(spec, home=home, inspection=inspection)
+        job = self.pool.submit(asking(spec, inspection), home=home)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt

@@ -15,39 +15,40 @@ from reflow_core.data.corruptions import corruptions
 from reflow_core.library import Library
 from reflow_core.machine import devices
 from reflow_core.repairs import repairs
+from reflow_core.snippets import flag
 from reflow_core.spec import DEFAULTS, QUANTISE_ORDERS, Spec, parted
 from reflow_core.store import Store
 from reflow_core.updates import updates
 
 OPTIONS = {
-    "model": ("--model", "a network's name, or ARCHITECTURE@FILE for other weights; 'models' lists them"),
-    "data": ("--data", "an image set's name, a folder with train/CLASS/*.png and test/CLASS/*.png, or an .npz file"),
-    "criterion": ("--criterion", f"how weights are scored: {', '.join(criteria.names())}"),
-    "update": ("--update", f"what the weights that are left do about it: {', '.join(updates.names())}"),
-    "allocation": ("--allocation", f"how the sparsity is spread over the layers: {', '.join(allocations.names())}"),
-    "pattern": ("--pattern", "unstructured, whole output channels (channel), or N:M, which fixes the sparsity"),
-    "sparsity": ("--sparsity", "fraction of the weights removed, 0 to 0.99"),
-    "layer_sparsity": ("--layer-sparsity", "for --allocation custom, as conv1:0.5,linear:0.9"),
-    "exclude": ("--exclude", "layers kept dense: none, first, classifier, both"),
-    "repair": ("--repair", f"what is done about it: {', '.join(repairs.names())}"),
-    "statistics": ("--statistics", "REFLOW's estimate: population, pooled, batch_mean, ema"),
-    "calibration_images": ("--calibration", "training images to calibrate on"),
-    "calibration_view": ("--calibration-view", "train (augmented as in training) or eval"),
-    "calibration_batch": ("--calibration-batch", "images a batch for pooled, batch_mean and ema"),
-    "calibration_skew": ("--calibration-skew", "share of the calibration images taken from one class, 0 to 1"),
-    "evaluation_images": ("--evaluation", "images to evaluate on"),
-    "evaluation_tail": ("--evaluation-tail", "how many times rarer the last class is made than the first"),
-    "corruption": ("--corruption", "of the evaluation images, NAME:SEVERITY: " + ", ".join(corruptions.names())),
-    "quantise_order": ("--quantise-order", f"for quantize: {', '.join(QUANTISE_ORDERS)}"),
-    "seed": ("--seed", "draws the images, the augmentation and random scores"),
+    "model": "a network's name, or ARCHITECTURE@FILE for other weights; 'models' lists them",
+    "data": "an image set's name, a folder with train/CLASS/*.png and test/CLASS/*.png, or an .npz file",
+    "criterion": f"how weights are scored: {', '.join(criteria.names())}",
+    "update": f"what the weights that are left do about it: {', '.join(updates.names())}",
+    "allocation": f"how the sparsity is spread over the layers: {', '.join(allocations.names())}",
+    "pattern": "unstructured, whole output channels (channel), or N:M, which fixes the sparsity",
+    "sparsity": "fraction of the weights removed, 0 to 0.99",
+    "layer_sparsity": "for --allocation custom, as conv1:0.5,linear:0.9",
+    "exclude": "layers kept dense: none, first, classifier, both",
+    "repair": f"what is done about it: {', '.join(repairs.names())}",
+    "statistics": "REFLOW's estimate: population, pooled, batch_mean, ema",
+    "calibration_images": "training images to calibrate on",
+    "calibration_view": "train (augmented as in training) or eval",
+    "calibration_batch": "images a batch for pooled, batch_mean and ema",
+    "calibration_skew": "share of the calibration images taken from one class, 0 to 1",
+    "evaluation_images": "images to evaluate on",
+    "evaluation_tail": "how many times rarer the last class is made than the first",
+    "corruption": "of the evaluation images, NAME:SEVERITY: " + ", ".join(corruptions.names()),
+    "quantise_order": f"for quantize: {', '.join(QUANTISE_ORDERS)}",
+    "seed": "draws the images, the augmentation and random scores",
 }
 
 
 def add_spec(command: argparse.ArgumentParser, names: Sequence[str]) -> None:
     """Give a command the options of these fields of the spec, and where it computes."""
     for name in names:
-        flag, text = OPTIONS[name]
-        command.add_argument(flag, dest=name, default=DEFAULTS[name], help=f"{text} (default: {DEFAULTS[name]})")
+        text = f"{OPTIONS[name]} (default: {DEFAULTS[name]})"
+        command.add_argument(flag(name), dest=name, default=DEFAULTS[name], help=text)
     command.add_argument("--device", choices=devices(), default=devices()[0], help="(default: %(default)s)")
     command.add_argument("--checkpoint", type=Path, help="a state dict to load into the named model")
 

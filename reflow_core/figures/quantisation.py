@@ -44,7 +44,7 @@ def losses(found: Finding) -> Chart:
         "xaxis": {"title": {"text": "points of accuracy lost"}, "rangemode": "tozero"},
         "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
     }
-    return Chart(go.Figure({"data": [trace], "layout": layout}), found.answer, found.tables["Arms"])
+    return Chart(go.Figure({"data": [trace], "layout": layout}), found.answer, found.tables["Losses"])
 
 
 def errors(table: pd.DataFrame) -> Chart:

@@ -8,10 +8,15 @@ from reflow_core.finding import Finding
 from reflow_core.library import Library
 from reflow_core.registry import Registry, import_siblings
 from reflow_core.spec import Spec
-from reflow_core.watch import Watch
+from reflow_core.watch import Watch, ignore
 
 # (spec, source, watch) -> what was found; as `diagnose` does, it resolves names with `source`, calls `watch` at every
 # batch and layer, and raises ReflowError for what cannot be inspected. One flagged `timed` measures this machine.
 Inspection = Callable[[Spec, Library, Watch], Finding]
 inspections: Registry[Inspection] = Registry("inspection")
 import_siblings(__name__, list(__path__))
+
+
+def inspect(name: str, spec: Spec, source: Library, watch: Watch = ignore) -> Finding:
+    """The finding of the inspection called `name`. Raises ReflowError."""
+    return inspections[name].function(spec, source, watch)

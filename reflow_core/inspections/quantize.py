@@ -130,7 +130,7 @@ def _finding(bench: Bench, files: dict[tuple[str, str], bytes], reason: str | No
     notes = [f"No repair: {reason}"] if reason else []
     if not fast_int8():
         notes.append("This processor has no VNNI: weights take 7 bits, and int8 may not be faster.")
-    tables = {"Arms": table, "Latency": timed, "Layers": errors}
+    tables = {"Losses": table, "Latency": timed, "Errors": errors}
     return Finding(bench.spec, told(facts), tables, facts, tuple(notes), None, fingerprint())
 
 

@@ -77,14 +77,14 @@ def test_the_error_of_a_layer_is_what_comparing_with_torch_gives() -> None:
 
 def test_losses_add_up_and_the_repair_stands_between() -> None:
     found = inspections["quantize"].function(SPEC, Library(), ignore)
-    arms = found.tables["Arms"].set_index(["arm", "precision"])
+    arms = found.tables["Losses"].set_index(["arm", "precision"])
     loss = found.facts["loss"]
     dense = arms.accuracy["dense", "float32"]
     assert loss["pruned_int8"] == pytest.approx(dense - arms.accuracy["pruned", "int8"])
     assert found.facts["sum"] == pytest.approx(loss["pruned_float32"] + loss["dense_int8"])
     assert loss["repaired_int8"] < 0.2 < loss["pruned_int8"]
     assert found.facts["size"] < 0.5
-    assert len(found.tables["Layers"]) == 20
+    assert len(found.tables["Errors"]) == 20
     assert found.machine
 
 

@@ -22,7 +22,7 @@ from reflow_core.result import to_json
 from reflow_core.store import LEASE_S, Store
 from reflow_core.sweep import Sweep, along, coarse_first, pack
 from reflow_core.watch import Watch, ignore
-from reflow_core.work import Pool, answer
+from reflow_core.work import Pool, answer, asking
 
 SMALL = Spec(evaluation_images=64, calibration_images=32)
 
@@ -119,8 +119,8 @@ def test_a_full_disk_is_said_and_the_result_is_not_lost(tmp_path: Path, library:
 
 def test_people_go_before_the_background_and_cancelling_works(tmp_path: Path, library: Library) -> None:
     pool = Pool(library, Store(tmp_path), workers=1)
-    behind = [pool.submit(SMALL.replace(seed=seed), background=True) for seed in range(8)]
-    person = pool.submit(SMALL.replace(seed=100))
+    behind = [pool.submit(asking(SMALL.replace(seed=seed)), background=True) for seed in range(8)]
+    person = pool.submit(asking(SMALL.replace(seed=100)))
     assert person.future.result(60).pruned.n == 64
     assert not all(job.future.done() for job in behind)
     behind[-1].cancel()
@@ -128,7 +128,7 @@ def test_people_go_before_the_background_and_cancelling_works(tmp_path: Path, li
         behind[-1].future.result(60)
     assert all(job.future.result(60) for job in behind[:-1])
     with pytest.raises(ReflowError, match="did you mean"):
-        pool.submit(SMALL.replace(criterion="magnitud")).future.result(60)
+        pool.submit(asking(SMALL.replace(criterion="magnitud"))).future.result(60)
     pool.close()
 
 

@@ -8,8 +8,9 @@ from torch import nn
 
 from reflow_core import Library, Spec
 from reflow_core.channels import Cutter, Group, coupled, difference, every_other, mismatches, silence, widths
+from reflow_core.codec import decode, encode
 from reflow_core.errors import Cancelled, ReflowError
-from reflow_core.finding import decode, encode, to_json
+from reflow_core.finding import to_json
 from reflow_core.inspections import inspections
 from reflow_core.inspections.claims import narrowed
 from reflow_core.inspections.structured import Cut, checks, importance

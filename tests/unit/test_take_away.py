@@ -1,0 +1,165 @@
+"""What one takes away: the report and its way back, the network in a file, code that gives the same numbers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+
+from reflow_core import Diagnosis, Library, Spec, diagnose, inspect, onnx_file
+from reflow_core.access import EVERYTHING
+from reflow_core.cli import main
+from reflow_core.codec import MAGIC
+from reflow_core.errors import ReflowError
+from reflow_core.export import FORMATS, ONNX_WITHIN, Made, as_onnx, card, rebuild
+from reflow_core.finding import Finding
+from reflow_core.report import of_diagnosis, of_finding, read_again, reopened, tables_of, written
+from reflow_core.snippets import command, diagnosing, inspecting
+from tests.e2e.browser import ROOT
+
+SMALL = {"evaluation_images": 128, "calibration_images": 64}
+
+
+@pytest.fixture(scope="module")
+def found(library: Library) -> Diagnosis:
+    return diagnose(Spec(**SMALL), library)  # type: ignore[arg-type]
+
+
+def test_a_report_opens_again_as_what_was_written(found: Diagnosis, library: Library, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(written(of_diagnosis(found, library.identity(found.spec))))
+    again = reopened(file)
+    assert isinstance(again, Diagnosis)
+    assert again.spec == found.spec and again.outcomes() == found.outcomes()
+    for title, table in tables_of(found).items():
+        pd.testing.assert_frame_equal(table, tables_of(again)[title])
+
+
+def test_a_report_is_one_file_that_needs_nothing_else(found: Diagnosis, library: Library) -> None:
+    text = written(of_diagnosis(found, library.identity(found.spec)))
+    own = text.replace(text[text.index("<script>") : text.rindex("<script>")], "")  # without plotly's library
+    assert "src=" not in own and "href=" not in own and "http" not in own
+    assert library.identity(found.spec) in text and torch.__version__ in text
+    assert text.count('class="plot"') == 5 and f"{100 * found.pruned.accuracy:.1f} %" in text  # type: ignore[operator]
+
+
+def test_words_of_others_cannot_become_code_in_a_report(library: Library) -> None:
+    hostile = '"><script>alert(1)</script>'
+    finding = Finding(Spec(), hostile, {hostile: pd.DataFrame({hostile: [hostile]})}, notes=(hostile,))
+    text = written(of_finding(finding, hostile, hostile, {hostile: hostile}))
+    assert hostile not in text and "<script>alert" not in text
+    again = read_again(text, "report")
+    assert isinstance(again, Finding) and again.answer == hostile
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"nonsense",
+        MAGIC + b"nonsense",
+        MAGIC + zlib.compress(b"{}"),
+        MAGIC + zlib.compress(b'{"spec": {"sparsity": 7}, "tables": {}, "notes": []}'),
+        MAGIC + zlib.compress(bytes(1 << 20)),
+        zlib.compress(b"\xff" * 64),
+    ],
+)
+def test_a_file_that_is_no_report_is_named(content: bytes) -> None:
+    payload = base64.b64encode(content).decode()
+    with pytest.raises(ReflowError, match=r"'x\.html'"):
+        read_again(f'<script type="application/x-reflow-lab" id="result">{payload}</script>', "x.html")
+
+
+def test_a_result_that_unpacks_to_more_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reflow_core.codec.LARGEST", 1 << 16)
+    bomb = base64.b64encode(MAGIC + zlib.compress(bytes(1 << 20))).decode()
+    with pytest.raises(ReflowError, match="too large"):
+        read_again(f'<script type="application/x-reflow-lab" id="result">{bomb}</script>', "x.html")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "state-dict"])
+def test_the_taken_network_gives_the_same_answers_when_it_is_loaded(
+    found: Diagnosis, kind: str, tmp_path: Path
+) -> None:
+    file = tmp_path / f"taken{FORMATS[kind][0]}"
+    assert main(["export", "--evaluation", "128", "--calibration", "64", "--format", kind, "--out", str(file)]) == 0
+    spec = Spec(f"resnet20-digits@{file}", "digits", sparsity=0, repair="none", evaluation_images=128)
+    again = diagnose(spec, Library(EVERYTHING))
+    np.testing.assert_array_equal(again.answers["dense"].predicted, found.answers["repaired"].predicted)
+    np.testing.assert_allclose(again.answers["dense"].confidence, found.answers["repaired"].confidence, atol=1e-6)
+    if kind == "safetensors":
+        with safe_open(file, "pt") as opened:
+            about = json.loads(opened.metadata()["card"])
+            zeros = sum(int((opened.get_tensor(name) == 0).sum()) for name in opened.keys() if name.endswith("weight"))
+        assert about["accuracy"]["repaired"] == found.repaired.accuracy  # type: ignore[union-attr]
+        assert about["spec"] == found.spec.to_dict() and about["versions"]["torch"] == torch.__version__
+        assert zeros >= round(0.8 * found.weights)
+
+
+@pytest.mark.parametrize(
+    "model", ["resnet20-digits", "mobilenet-digits", "resnext-digits", "vgg-digits", "convnext-digits"]
+)
+def test_the_onnx_file_has_no_batchnorm_and_answers_as_torch(model: str, library: Library, found: Diagnosis) -> None:
+    made = rebuild(Spec(model, repair="none", sparsity=0.5, evaluation_images=64), library)
+    content = as_onnx(made, card(made, found))
+    graph = onnx.load_model_from_string(content)
+    assert "BatchNormalization" not in {node.op_type for node in graph.graph.node}
+    with torch.inference_mode():
+        wanted = made.module(made.images).numpy()
+    np.testing.assert_allclose(onnx_file.run(onnx_file.session(content), made.images), wanted, atol=1e-4, rtol=1e-4)
+    assert json.loads({each.key: each.value for each in graph.metadata_props}["card"])["architecture"] == model
+
+
+def test_an_onnx_file_that_answers_otherwise_is_not_given_away(
+    library: Library, found: Diagnosis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = rebuild(found.spec, library)
+    export = onnx_file.export
+
+    def other(network: torch.nn.Module, example: torch.Tensor) -> bytes:
+        wrong: Made = rebuild(found.spec.replace(sparsity=0.5), library)
+        return export(wrong.module, example)
+
+    monkeypatch.setattr("reflow_core.export.onnx_file.export", other)
+    with pytest.raises(ReflowError, match="answers differently from torch") as said:
+        as_onnx(made, {})
+    assert float(str(said.value).split("by ")[1].split(";")[0]) > ONNX_WITHIN
+
+
+def test_the_copied_python_and_the_copied_command_give_the_same_numbers(found: Diagnosis, tmp_path: Path) -> None:
+    environment = os.environ | {"REFLOW_CACHE": str(tmp_path)}
+    run = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "check": True, "timeout": 120}
+    printed = subprocess.run([sys.executable, "-c", diagnosing(found.spec)], **run).stdout  # type: ignore[call-overload]
+    lines = dict(line.split() for line in printed.splitlines())
+    assert {arm: float(value) for arm, value in lines.items()} == {
+        arm: summary.accuracy for arm, summary in found.outcomes().items()
+    }
+    words = shlex.split(command("diagnose", found.spec))
+    assert words[0] == "python"
+    told = json.loads(subprocess.run([sys.executable, *words[1:]], **run).stdout)  # type: ignore[call-overload]
+    assert {arm: told[arm]["accuracy"] for arm in lines} == {arm: float(value) for arm, value in lines.items()}
+
+
+def test_the_copied_python_of_an_inspection_says_the_same(
+    quick_timing: None, capsys: pytest.CaptureFixture[str], library: Library, tmp_path: Path
+) -> None:
+    spec = Spec("vgg-digits", sparsity=0.5, **SMALL)  # type: ignore[arg-type]
+    exec(inspecting("claim:projection", spec), {})
+    assert capsys.readouterr().out.strip() == inspect("claim:projection", spec, library).answer
+    file = tmp_path / "report.html"
+    small = ["--model", "vgg-digits", "--evaluation", "64", "--calibration", "32"]
+    assert main(["report", *small, "--inspection", "structured", "--sparsity", "0.5", "--out", str(file)]) == 0
+    again = reopened(file)
+    assert isinstance(again, Finding) and again.passed and 'class="plot"' in file.read_text()
