@@ -143,7 +143,9 @@ def written(report: Report) -> str:
         tables="".join(_table(title, table) for title, table in report.tables.items()),
         spec=_rows({name: str(value) for name, value in report.spec.to_dict().items()}),
         made=_rows(made_with(report.content)),
-        code="".join(f"<h3>{name}</h3><pre>{html.escape(text)}</pre>" for name, text in report.code.items()),
+        code="".join(
+            f"<h3>{html.escape(name)}</h3><pre>{html.escape(text)}</pre>" for name, text in report.code.items()
+        ),
         plotly=_plotly() if report.charts else "",
         payload="" if report.found is None else base64.b64encode(codec.encode(report.found)).decode(),
     )

@@ -27,6 +27,7 @@ from reflow_core.export import FORMATS, ONNX_WITHIN, Made, as_onnx, card, rebuil
 from reflow_core.finding import Finding
 from reflow_core.report import of_diagnosis, of_finding, read_again, reopened, tables_of, written
 from reflow_core.snippets import command, diagnosing, inspecting
+from reflow_core.verdict import percent
 from tests.e2e.browser import ROOT
 
 SMALL = {"evaluation_images": 128, "calibration_images": 64}
@@ -52,7 +53,7 @@ def test_a_report_is_one_file_that_needs_nothing_else(found: Diagnosis, library:
     own = text.replace(text[text.index("<script>") : text.rindex("<script>")], "")  # without plotly's library
     assert "src=" not in own and "href=" not in own and "http" not in own
     assert library.identity(found.spec) in text and torch.__version__ in text
-    assert text.count('class="plot"') == 5 and f"{100 * found.pruned.accuracy:.1f} %" in text  # type: ignore[operator]
+    assert text.count('class="plot"') == 5 and percent(found.pruned.accuracy) in text
 
 
 def test_words_of_others_cannot_become_code_in_a_report(library: Library) -> None:
@@ -102,7 +103,8 @@ def test_the_taken_network_gives_the_same_answers_when_it_is_loaded(
     if kind == "safetensors":
         with safe_open(file, "pt") as opened:
             about = json.loads(opened.metadata()["card"])
-            zeros = sum(int((opened.get_tensor(name) == 0).sum()) for name in opened.keys() if name.endswith("weight"))
+            weights = [name for name in opened.keys() if name.endswith("weight")]  # noqa: SIM118  # it is no dict
+            zeros = sum(int((opened.get_tensor(name) == 0).sum()) for name in weights)
         assert about["accuracy"]["repaired"] == found.repaired.accuracy  # type: ignore[union-attr]
         assert about["spec"] == found.spec.to_dict() and about["versions"]["torch"] == torch.__version__
         assert zeros >= round(0.8 * found.weights)
