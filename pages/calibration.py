@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import shell
+from pages.ui import shell, take_away
 from pages.ui.controls import controls
 from pages.ui.lab import lab
 from pages.ui.panels import chart, table
@@ -13,6 +13,7 @@ from pages.ui.study import follow
 from reflow_core.diagnose import idle, settle
 from reflow_core.figures.studies import saturating
 from reflow_core.repairs import repairs
+from reflow_core.snippets import comparing
 from reflow_core.spec import CALIBRATION, Spec
 from reflow_core.study import Point, doubling, outcomes
 from reflow_core.sweep import Sweep
@@ -68,6 +69,7 @@ specs = [
     for count in doubling(min(most, 4096))
     for variant in variants
 ]
+wanted = list(dict.fromkeys(specs))
 
 
 def draw(study: Sweep[Point]) -> None:
@@ -79,6 +81,7 @@ def draw(study: Sweep[Point]) -> None:
     drawn = saturating(repaired, field)
     chart(drawn, "saturating")
     table("Show data: calibration", repaired, "calibration-data")
+    take_away.of_study("calibration", base, {"Python": comparing(wanted)})
 
 
-follow(list(dict.fromkeys(specs)), draw)
+follow(wanted, draw)

@@ -14,6 +14,7 @@ from pages.ui.study import watch
 from reflow_core.figures.claims import tally
 from reflow_core.finding import Finding
 from reflow_core.inspections.claims import names
+from reflow_core.snippets import claiming
 from reflow_core.spec import CALIBRATION
 from reflow_core.study import claimed
 from reflow_core.sweep import Sweep
@@ -42,7 +43,7 @@ def draw(sweep: Sweep[Finding]) -> None:
             st.markdown(f"{MARKS[row.verdict]} **{row.claim}**: {row.verdict}.")
             st.markdown(row.measured)
             st.caption(f"Source: {row.source}.")
-    take_away(found, "claims")
+    take_away(found, "claims", python=claiming(spec, names()))
 
 
 watch(tests, "claims", draw, "claims")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import demo, panels, shell
+from pages.ui import demo, panels, shell, take_away
 from pages.ui.controls import controls
 from pages.ui.stage import diagnosed, sentence, stage
 from reflow_core.verdict import THRESHOLDS
@@ -20,7 +20,7 @@ panels.repaired(found)
 panels.layers(found, layer)
 with sentence():
     panels.strip(found)
-panels.take_away(found)
+take_away.diagnosis(found)
 st.caption(f"**How the verdict is made.** {THRESHOLDS}")
 for name, reason in found.unmeasured:
     st.caption(f"Not measured: {name}, {reason}.")

@@ -10,6 +10,7 @@ from pages.ui.findings import inspected, take_away
 from pages.ui.panels import chart
 from pages.ui.stage import need
 from reflow_core.figures import hardware as pictures
+from reflow_core.snippets import inspecting
 from reflow_core.spec import CALIBRATION
 
 shell.frame(__file__)
@@ -18,15 +19,12 @@ need(spec)
 found = inspected("hardware", spec)
 left, right = st.columns(2, gap="medium")
 with left:
-    st.subheader("End to end", anchor=False)
-    chart(pictures.speeds(found.tables["End to end"], found.answer), "speeds")
+    chart(pictures.speeds(found.tables["End to end"], found.answer), "speeds", "End to end")
 with right:
-    st.subheader("One kernel alone", anchor=False)
-    chart(pictures.crossing(found.tables["Kernel"]), "crossing")
-st.subheader("In a file", anchor=False)
-chart(pictures.bytes_of(found.tables["Size"]), "bytes")
+    chart(pictures.crossing(found.tables["Kernel"]), "crossing", "One kernel alone")
+chart(pictures.bytes_of(found.tables["Size"]), "bytes", "In a file")
 st.subheader("2:4 on sparse tensor cores", anchor=False)
 table = found.tables["2:4"]
 st.caption(f"{int(table.eligible.sum())} of {len(table)} layers could run as 2:4 here.")
 st.dataframe(table, hide_index=True, height=240)
-take_away(found, "hardware")
+take_away(found, "hardware", python=inspecting("hardware", spec))

@@ -15,6 +15,7 @@ from reflow_core.diagnose import idle, settle
 from reflow_core.figures import quantisation as pictures
 from reflow_core.figures.structured import latency
 from reflow_core.finding import Finding
+from reflow_core.snippets import inspecting
 from reflow_core.spec import QUANTISE_ORDERS
 from reflow_core.study import LIMITS, Point, largest
 from reflow_core.sweep import Sweep
@@ -36,11 +37,9 @@ order = st.segmented_control(
 spec = base.replace(quantise_order=order)
 found = inspected("quantize", spec)
 chart(pictures.losses(found), "losses")
-st.subheader("Where the error is", anchor=False)
-chart(pictures.errors(found.tables["Errors"]), "sqnr")
-st.subheader("How fast it is", anchor=False)
-chart(latency(found.tables["Latency"]), "int8-speed")
-take_away(found, "quantize")
+chart(pictures.errors(found.tables["Errors"]), "sqnr", "Where the error is")
+chart(latency(found.tables["Latency"]), "int8-speed", "How fast it is")
+take_away(found, "quantize", python=inspecting("quantize", spec))
 st.subheader("At the edge, and beyond", anchor=False)
 if "sparsity" in idle(base):
     st.caption(f"The pattern {base.pattern} has but one sparsity.")

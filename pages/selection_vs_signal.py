@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.ui import shell
+from pages.ui import shell, take_away
 from pages.ui.controls import controls
 from pages.ui.panels import chart, table
 from pages.ui.stage import need
 from pages.ui.study import OFFERED, choose_arms, follow
 from reflow_core.figures.studies import matrix, overlap, price, signal, split_message
+from reflow_core.snippets import comparing
 from reflow_core.study import Point, arms, outcomes, selection, split
 from reflow_core.sweep import Sweep
 
@@ -32,14 +33,13 @@ def draw(study: Sweep[Point]) -> None:
     _shares(listed)
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("What is left of the signal", anchor=False)
-        chart(signal(found), "signal")
+        chart(signal(found), "signal", "What is left of the signal")
     with right:
-        st.subheader("What it costs", anchor=False)
-        chart(price(listed), "price")
-    st.subheader("Do they keep the same weights?", anchor=False)
-    chart(overlap({selection(spec.to_dict()): each for spec, each in study.points.items()}), "overlap")
+        chart(price(listed), "price", "What it costs")
+    kept = overlap({selection(spec.to_dict()): each for spec, each in study.points.items()})
+    chart(kept, "overlap", "Do they keep the same weights?")
     table("Show data: arms", found, "matrix-data")
+    take_away.of_study("selection-vs-signal", base, {"Python": comparing(chosen)})
 
 
 def _shares(found: pd.DataFrame) -> None:

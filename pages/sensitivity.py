@@ -14,6 +14,7 @@ from pages.ui.study import follow, open_on_collapse
 from reflow_core import sensitivity
 from reflow_core.figures import sensitivity as pictures
 from reflow_core.patterns import CHANNEL, UNSTRUCTURED
+from reflow_core.snippets import ranking
 from reflow_core.study import Point
 from reflow_core.sweep import Sweep
 
@@ -68,9 +69,8 @@ def draw(study: Sweep[Point]) -> None:
     answer(told)
     shown = arm if found.loss_repaired.notna().any() else "pruned"
     chart(pictures.heatmap(found, shown), "sensitivity-heat")
-    st.subheader("Early layers against late ones", anchor=False)
-    chart(pictures.depths(found, share), "sensitivity-depth")
-    take_away(told, "sensitivity", {"curve": True, "share": share})
+    chart(pictures.depths(found, share), "sensitivity-depth", "Early layers against late ones")
+    take_away(told, "sensitivity", {"curve": True, "share": share}, ranking(base, share))
 
 
 profiled = follow(sensitivity.alone(base, layers, first), draw, "profile")

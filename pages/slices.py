@@ -13,6 +13,7 @@ from pages.ui.stage import diagnosed, sentence
 from pages.ui.study import follow
 from reflow_core import slices
 from reflow_core.figures import slices as pictures
+from reflow_core.snippets import Value, slicing
 from reflow_core.study import Point
 from reflow_core.sweep import Sweep
 
@@ -69,11 +70,12 @@ by = st.segmented_control(
     key="by",
 )
 chart(pictures.beside(parts, by, told.answer), "slices")
-st.subheader("What is taken for what", anchor=False)
 matrices = pictures.confused({arm: slices.confusion(found, arm) for arm in found.answers}, found.classes)
-chart(matrices, "confusion")
+chart(matrices, "confusion", "What is taken for what")
 table("Show data: confusion", matrices.table, "confusion-data")
-take_away(told, "slices", {"max-drop": drop / 100, "slice-drop": slice_drop / 100, "least": int(least)})
+gate = drop / 100, slice_drop / 100, int(least), floors
+judged: dict[str, Value] = dict(zip(("max-drop", "slice-drop", "least", "floors"), gate, strict=True))
+take_away(told, "slices", judged, slicing(spec, *gate))
 st.subheader("Under corruption", anchor=False)
 
 

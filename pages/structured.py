@@ -14,6 +14,7 @@ from pages.ui.study import follow
 from reflow_core.diagnose import settle
 from reflow_core.figures import structured as pictures
 from reflow_core.patterns import UNSTRUCTURED
+from reflow_core.snippets import inspecting
 from reflow_core.study import Point
 from reflow_core.sweep import Sweep
 
@@ -56,9 +57,8 @@ chart(pictures.widths(found.tables["Widths"]), "widths")
 st.subheader("What goes together", anchor=False)
 st.caption("A channel can only go from all layers of its group at once.")
 st.dataframe(found.tables["Groups"], hide_index=True, height=240)
-st.subheader("How fast it is", anchor=False)
-chart(pictures.latency(found.tables["Latency"]), "latency")
-take_away(found, "structured")
+chart(pictures.latency(found.tables["Latency"]), "latency", "How fast it is")
+take_away(found, "structured", python=inspecting("structured", spec))
 st.subheader("At equal size, at equal time", anchor=False)
 cuts = lab().inspect("structured", [settle(spec, sparsity=fraction) for fraction in FRACTIONS])
 loose = [settle(base, pattern=UNSTRUCTURED, sparsity=round(1 - (1 - fraction) ** 2, 3)) for fraction in FRACTIONS]

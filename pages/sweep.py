@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import shell
+from pages.ui import shell, take_away
 from pages.ui.controls import controls
-from pages.ui.panels import table
+from pages.ui.panels import camera, table
 from pages.ui.stage import need
 from pages.ui.study import ARM, OFFERED, choose_arms, follow, open_on_collapse
 from reflow_core.figures.studies import curves
+from reflow_core.snippets import command, comparing
 from reflow_core.study import GRID, Point, arms, outcomes, selection
 from reflow_core.sweep import Sweep, coarse_first
 
@@ -21,7 +22,9 @@ shell.frame(__file__)
 base = controls(without=ARM, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
 need(base)
 st.subheader("Every sparsity, every arm", anchor=False)
-chosen = arms(base, *choose_arms(["magnitude", "snip"], ["none"], ["none", "reflow"]))
+listed = choose_arms(["magnitude", "snip"], ["none"], ["none", "reflow"])
+chosen = arms(base, *listed)
+specs = [each.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for each in chosen]
 
 
 def draw(study: Sweep[Point]) -> None:
@@ -56,19 +59,24 @@ def draw(study: Sweep[Point]) -> None:
     found = outcomes(study.points.values())
     shown = found[found.repair.isin([each.repair for each in chosen])]
     drawn = curves(shown, cells, side, measure, gain=view == GAIN)
+    shown().charts["Accuracy against sparsity"] = drawn
     event = st.plotly_chart(
         drawn.figure,
         key="sweep-chart",
         alt=drawn.message,
         on_select="rerun",
         selection_mode="points",
-        config={"displaylogo": False},
+        config=camera("sweep"),
     )
     picked = [mark["customdata"] for mark in event["selection"]["points"] if mark.get("customdata")]
     if picked:
         open_on_collapse(spec.replace(sparsity=picked[0][0]), picked[0][1])
     st.caption(f"{drawn.message} Bands: 95 % Wilson intervals. Click a cell to open it on the Collapse page.")
     table("Show data: arms", drawn.table, "sweep-data")
+    several = {name: ",".join(values) for name, values in zip(OFFERED, listed, strict=True)}
+    several |= {"sparsities": ",".join(f"{at:g}" for at in GRID), "out": "sweep.csv"}
+    code = {"Command line": command("sweep", base, several, ""), "Python": comparing(specs)}
+    take_away.of_study("sweep", base, code)
 
 
-follow([each.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for each in chosen], draw)
+follow(specs, draw)

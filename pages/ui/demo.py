@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.ui.portraits import portraits
 from pages.ui.stage import diagnosed, stage
 from reflow_core.models.catalogue import find
 from reflow_core.spec import Spec
@@ -15,11 +16,13 @@ def on() -> bool:
 
 
 def show(spec: Spec) -> None:
-    """The scope alone, large."""
+    """The signal view alone, large."""
     presets = presets_of(spec.model)
     asked = st.query_params.get("preset", "")
     number = int(asked) if asked in {str(place + 1) for place in range(len(presets))} else 0
-    stage(diagnosed(spec), presets, number)
+    found = diagnosed(spec)
+    seen = portraits(spec)
+    stage(found, seen.view(presets, number), seen.around)
     st.caption("Keys 1 to 4: presets. Arrow keys: sparsity. Esc: back to the whole page.")
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Mapping
 
 import pandas as pd
 import streamlit as st
 
+from pages.ui import take_away as take
 from pages.ui.lab import lab
-from pages.ui.panels import options_of, table
+from pages.ui.panels import SHOW, table
 from pages.ui.stage import agree, sentence
-from reflow_core.finding import Finding, to_json
+from reflow_core.finding import Finding
+from reflow_core.snippets import Value, command
 from reflow_core.spec import Spec
 
 
@@ -44,30 +44,12 @@ def checks(table: pd.DataFrame) -> None:
         st.markdown(f"{mark} **{row.what}**: {row.told}")
 
 
-def take_away(found: Finding, command: str, also: Mapping[str, object] | None = None) -> None:
-    """Tables with their CSV, the whole as JSON, the command that gives the same, the link to this view.
+def take_away(found: Finding, name: str, also: Mapping[str, Value] | None = None, python: str = "") -> None:
+    """Its tables; then what there is to take away.
 
-    `command`: the command line's name for it; `also`: its own options by name.
+    `name`: the command's; `also`: the command's own options by name; `python`: code that gives the same answer.
     """
     for title, frame in found.tables.items():
-        table(f"Show data: {title.lower()}", frame, f"{command}-{title.lower().replace(' ', '-')}")
-    box = st.expander(
-        "Take it away", key=f"take-{command}-{'-'.join(also or {})}", on_change="rerun", icon=":material/output:"
-    )
-    if not box.open:
-        return
-    own = [
-        f"--{name} {shlex.quote(str(value))}" if value is not True else f"--{name}"
-        for name, value in (also or {}).items()
-    ]
-    box.write("The same from the command line:")
-    box.code(" ".join([f"python -m reflow_core {command} --json", *options_of(found.spec), *own]), language="bash")
-    box.write("This very view:")
-    box.code(link(), language=None)
-    box.download_button("JSON", json.dumps(to_json(found), indent=1), f"{command}.json", on_click="ignore")
-
-
-def link() -> str:
-    """The address of the page as it is."""
-    given = "&".join(f"{name}={value}" for name in st.query_params for value in st.query_params.get_all(name))
-    return f"{st.context.url}?{given}" if given else str(st.context.url)
+        table(f"{SHOW}{title.lower()}", frame, f"{name}-{title.lower().replace(' ', '-')}")
+    code = {"Command line": command(name, found.spec, also)} | ({"Python": python} if python else {})
+    take.of_finding(found, "-".join([name, *(also or {})]) if not python else name, code)

@@ -28,7 +28,7 @@ from reflow_core.store import Store, key_of
 from reflow_core.study import Point, point
 from reflow_core.sweep import Sweep, scrub
 from reflow_core.uploads import Uploads, concerns
-from reflow_core.work import Home, Job, Pool, asked_key, asking
+from reflow_core.work import Home, Job, Pool, Work, asked_key, asking, taking
 
 POLL_S = 0.1
 SOON_S = 1.0  # what is done so soon needs no progress bar
@@ -188,13 +188,17 @@ class Lab:
             return cast(Diagnosis | Finding, found)  # the sweep drew the page anew, nobody asked: it goes on
         st.session_state["_asked"] = asked
         self.pool.attend()
-        found = home.store.get(key) or self._wait(spec, home, slot, inspection)
+        found = home.store.get(key) or self._wait(asking(spec, inspection), spec, home, slot)
         self.pool.attend()
         return cast(Diagnosis | Finding, found)
 
-    def _wait(self, spec: Spec, home: Home, slot: DeltaGenerator, inspection: str) -> Diagnosis | Finding:
+    def take(self, spec: Spec, kind: str) -> bytes:
+        """The network of a spec as a file of a kind; shows progress meanwhile. Raises ReflowError."""
+        return cast(bytes, self._wait(taking(spec, kind), spec, self.home(spec), st.empty()))
+
+    def _wait(self, work: Work, spec: Spec, home: Home, slot: DeltaGenerator) -> Any:
         expected, asked, shown = self.preflight(spec).seconds, time.monotonic(), None
-        job = self.pool.submit(asking(spec, inspection), home=home)
+        job = self.pool.submit(work, home=home)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
@@ -202,7 +206,7 @@ class Lab:
                     shown = now
                     slot.progress(*shown)
                 wait([job.future], timeout=POLL_S)
-            return cast(Diagnosis | Finding, job.future.result())
+            return job.future.result()
         finally:
             job.cancel()
             slot.empty()

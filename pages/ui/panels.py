@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import html
-import json
-import shlex
+import io
 
 import pandas as pd
 import streamlit as st
 
 from pages.ui.lab import lab
+from pages.ui.shown import shown
 from reflow_core.calibration import evaluation
 from reflow_core.figures import Chart
 from reflow_core.figures.layers import SIMILARITIES, channels, knowledge
 from reflow_core.repairs import repairs
-from reflow_core.result import Diagnosis, layer_json, to_json
-from reflow_core.spec import Spec
+from reflow_core.result import Diagnosis
 
 STRIP = 14
+SHOW = "Show data: "  # before a table's name
+PICTURES = ("png", "svg")
+PICTURE = "picture"
 STRIP_CSS = """
 <style>
 .strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); gap: 10px; }
@@ -30,18 +32,41 @@ STRIP_CSS = """
 """
 
 
-def chart(drawn: Chart, key: str) -> None:
-    """A figure with its message in words."""
-    st.plotly_chart(drawn.figure, key=key, alt=drawn.message, config={"displaylogo": False})
+def chart(drawn: Chart, key: str, title: str = "") -> None:
+    """A figure under its heading, with its message in words."""
+    if title:
+        st.subheader(title, anchor=False)
+    shown().charts[title or key.replace("-", " ").capitalize()] = drawn
+    st.plotly_chart(drawn.figure, key=key, alt=drawn.message, config=camera(key))
     st.caption(drawn.message)
+
+
+def camera(name: str) -> dict[str, object]:
+    """Plotly's own settings: what the camera above a figure saves."""
+    kind = st.session_state.get(PICTURE, PICTURES[0])
+    return {"displaylogo": False, "toImageButtonOptions": {"format": kind, "filename": name, "scale": 2}}
 
 
 def table(label: str, frame: pd.DataFrame, key: str) -> None:
     """The data of a panel, sent only once it is opened."""
+    shown().tables[label.removeprefix(SHOW).capitalize()] = frame
     box = st.expander(label, key=key, on_change="rerun", icon=":material/table:")
     if box.open:
         box.dataframe(frame, hide_index=True, width="stretch")
-        box.download_button("CSV", frame.to_csv(index=False), f"{key}.csv", "text/csv", on_click="ignore")
+        row = box.container(horizontal=True)
+        for kind, mime in (("csv", "text/csv"), ("parquet", "application/vnd.apache.parquet")):
+            name, content = ("CSV" if kind == "csv" else "Parquet"), tabular(frame, kind)
+            row.download_button(name, content, f"{key}.{kind}", mime, on_click="ignore", key=f"{key}-{kind}")
+
+
+def tabular(frame: pd.DataFrame, kind: str) -> bytes:
+    """A table as csv or parquet."""
+    if kind == "csv":
+        return str(frame.to_csv(index=False)).encode()
+    mixed = [name for name in frame if frame[name].map(type).nunique() > 1 and frame[name].dtype == object]
+    file = io.BytesIO()
+    frame.astype(dict.fromkeys(mixed, str)).rename(columns=str).to_parquet(file, index=False)
+    return file.getvalue()
 
 
 def repaired(found: Diagnosis) -> None:
@@ -120,30 +145,3 @@ def _cell(found: Diagnosis, number: int, png: bytes) -> str:
     alt = "image without label" if truth is None else f"a picture of class {html.escape(found.classes[truth])}"
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return f'<figure><img alt="{alt}" src="{source}">{"".join(lines)}</figure>'
-
-
-def take_away(found: Diagnosis) -> None:
-    """The same result elsewhere: the command line, JSON, the tables of the scope."""
-    box = st.expander("Take it away", key="take", on_change="rerun", icon=":material/output:")
-    if not box.open:
-        return
-    box.write("The same numbers from the command line:")
-    box.code(" ".join(["python -m reflow_core diagnose --json", *options_of(found.spec)]), language="bash")
-    box.download_button("JSON", json.dumps(to_json(found), indent=1), "diagnosis.json", on_click="ignore")
-    counts = {arm: found.outcome(arm).histogram for arm in found.answers}
-    box.dataframe(pd.DataFrame({"class": found.classes, **counts}), hide_index=True)
-    box.dataframe(pd.json_normalize([layer_json(layer) for layer in found.layers]), hide_index=True)
-
-
-def options_of(spec: Spec) -> list[str]:
-    """A spec as the command line's options."""
-    return [
-        f"--{OPTION_NAMES.get(name, name.replace('_', '-'))} {shlex.quote(str(value))}"
-        for name, value in spec.differences().items()
-    ]
-
-
-OPTION_NAMES = {
-    "calibration_images": "calibration",
-    "evaluation_images": "evaluation",
-}

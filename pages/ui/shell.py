@@ -7,10 +7,12 @@ from pathlib import Path
 import streamlit as st
 from streamlit.navigation.page import Page
 
+from pages.ui.shown import begin
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT = "collapse"
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "See": ("collapse", "story", "sweep"),
+    "See": ("collapse", "signal", "story", "sweep"),
     "Compare": ("selection_vs_signal", "calibration"),
     "Before release": ("sensitivity", "slices", "structured", "quantisation", "hardware", "claims"),
     "More": (),  # every other file in pages/
@@ -49,6 +51,7 @@ def enter() -> None:
 
 def frame(file: str) -> None:
     """First call of every page. A cold deep link runs the page without app.py; this goes back through the entrance."""
+    begin()
     if ENTERED not in st.session_state:
         _navigation()
         parameters = {name: st.query_params.get_all(name) for name in st.query_params}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from pages.ui.browse import browsing
 from pages.ui.controls import unknown_in_link
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
-from pages.ui.scope import scope
+from pages.ui.scope import View, scope
 from reflow_core.diagnose import idle
 from reflow_core.errors import ReflowError
 from reflow_core.library import download, missing, size_of
@@ -106,17 +106,21 @@ def minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def stage(found: Diagnosis, presets: Sequence[Mapping[str, Any]] = (), preset: int = 0) -> str | None:
-    """Draw the scope with the sweep around it; returns the layer that every panel shows."""
+def stage(found: Diagnosis, view: View = View(), also: Sweep[Any] | None = None) -> str | None:  # noqa: B008
+    """Draw the scope with the sweep around it; returns the layer that every panel shows.
+
+    `also`: another sweep whose points the view draws.
+    """
     layer = chosen_layer(found)
     if "sparsity" in idle(found.spec):
-        scope(found, [], layer)
+        scope(found, [], layer, view)
         return layer
     sweep = lab().scrub(found.spec, at_once=sum(found.seconds.values()) < SHORT_S)
     sweep.look()
-    scope(found, list(sweep.points.values()), layer, presets, preset)
-    st.session_state["_drawn"] = len(sweep.points)
-    st.fragment(progress, run_every=1.0 if sweep.running else None)(sweep)
+    scope(found, list(sweep.points.values()), layer, view)
+    st.session_state["_drawn"] = drawn(sweep, also)
+    running = sweep.running or (also is not None and also.running)
+    st.fragment(progress, run_every=1.0 if running else None)(sweep, also)
     return layer
 
 
@@ -130,10 +134,17 @@ def chosen_layer(found: Diagnosis) -> str | None:
     return wanted if wanted in names else verdict(found).layer
 
 
-def progress(sweep: Sweep[dict[str, Any]]) -> None:
+def drawn(sweep: Sweep[Any], also: Sweep[Any] | None) -> int:
+    """How many points there are to draw."""
+    return len(sweep.points) + (0 if also is None else len(also.points))
+
+
+def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None) -> None:
     """The sweep's progress, and what one can do about it."""
     sweep.look()
-    fresh = len(sweep.points) - st.session_state.get("_drawn", 0)
+    if also is not None:
+        also.look()
+    fresh = drawn(sweep, also) - st.session_state.get("_drawn", 0)
     if not browsing() and (fresh >= REDRAW_EVERY or (fresh and not sweep.running)):
         st.rerun()
     complete = "All 100 sparsities are computed: drag the slider, every panel follows without the server."

@@ -12,16 +12,18 @@ const percent = (share) => (share == null ? "–" : `${(100 * share).toFixed(1)}
 const number = (value) => (value == null ? "–" : value >= 0.01 ? value.toPrecision(2) : value.toExponential(1));
 const same = (a, b) => Math.abs(a - b) < 1e-6;
 
-export default function (component) {
+// The component's entry: one view an element, kept while the page runs again. Which view is said by who puts the files
+// together (see __init__.py).
+const mount = (View) => (component) => {
   const { data, parentElement, setStateValue, setTriggerValue } = component;
   let view = views.get(parentElement);
   if (!view) {
-    view = new Scope(parentElement.querySelector(".scope"));
+    view = new View(parentElement.querySelector(".scope"));
     views.set(parentElement, view);
   }
   view.update(data, setStateValue, setTriggerValue);
   return () => { view.close(); views.delete(parentElement); };
-}
+};
 
 class Scope {
   constructor(root) {
@@ -32,15 +34,19 @@ class Scope {
     this.frames = 0; // how many times the panels were drawn, for the frame-rate test
     this.slider.oninput = () => { this.dragging = true; this.preset = 0; this.draw(); };
     this.slider.onchange = () => this.release();
-    const plot = this.find(".ratios .plot");
-    plot.onclick = (event) => this.choose(this.layerAt(event, plot));
-    plot.onmousemove = (event) => this.hover(this.layerAt(event, plot));
-    plot.onmouseleave = () => this.hover(null);
-    plot.onkeydown = (event) => this.step(event);
+    this.listen(this.find(".layers"));
     this.keys = (event) => this.key(event);
     document.addEventListener("keydown", this.keys);
     this.watcher = new ResizeObserver(() => this.data && this.draw());
     this.watcher.observe(root);
+  }
+
+  // Layers are chosen by click or arrow keys on the panel that shows them in order.
+  listen(plot) {
+    plot.onclick = (event) => this.choose(this.layerAt(event, plot));
+    plot.onmousemove = (event) => this.hover(this.layerAt(event, plot));
+    plot.onmouseleave = () => this.hover(null);
+    plot.onkeydown = (event) => this.step(event);
   }
 
   close() { this.watcher.disconnect(); document.removeEventListener("keydown", this.keys); }
@@ -57,7 +63,7 @@ class Scope {
     this.root.classList.toggle("fixed", data.fixed);
     this.slider.disabled = data.fixed;
     this.slider.setAttribute("aria-label", "Sparsity in percent");
-    this.find(".ratios .plot").setAttribute("aria-valuemax", data.layers.length);
+    this.find(".layers").setAttribute("aria-valuemax", data.layers.length);
     this.presetButtons();
     this.draw();
   }
@@ -94,6 +100,10 @@ class Scope {
     if (!point) return;
     this.verdict(point);
     this.cards(point);
+    this.panels(point);
+  }
+
+  panels(point) {
     this.ratios(point);
     this.answers(point);
   }

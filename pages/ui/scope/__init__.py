@@ -1,8 +1,9 @@
-"""The signal scope as a Streamlit component: one slider, and every panel that follows it."""
+"""The signal scope as a Streamlit component: one slider, and every panel that follows it without the server."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,44 @@ from reflow_core.sweep import pack
 
 HERE = Path(__file__).parent
 KEY = "scope"
+# What each view shows below the cards, and the class in the scripts that draws it.
+VIEWS = {"Scope": ("panels.html", ["scope.js"]), "Signal": ("signal.html", ["scope.js", "signal.js"])}
+
+
+@dataclass(frozen=True)
+class View:
+    """How a diagnosis is drawn. `name`: one of VIEWS. `more`: what that view draws besides. `still`: the slider rests.
+
+    `presets`: of the demo mode, none elsewhere; `preset`: the number of the one chosen, 0 for none.
+    """
+
+    name: str = "Scope"
+    more: Mapping[str, Any] = field(default_factory=dict)
+    still: bool = False
+    presets: Sequence[Mapping[str, Any]] = ()
+    preset: int = 0
 
 
 @st.cache_resource
-def _component() -> Callable[..., Any]:
-    html, css, js = ((HERE / f"scope.{kind}").read_text() for kind in ("html", "css", "js"))
-    return st.components.v2.component("reflow_scope", html=html, css=css, js=js)
+def _component(view: str) -> Callable[..., Any]:
+    panels, scripts = VIEWS[view]
+    html = (HERE / "scope.html").read_text().replace("<!--panels-->", (HERE / panels).read_text())
+    js = "\n".join([*((HERE / name).read_text() for name in scripts), f"export default mount({view});"])
+    return st.components.v2.component(f"reflow_{view.lower()}", html=html, css=(HERE / "scope.css").read_text(), js=js)
 
 
-def scope(
-    found: Diagnosis,
-    points: Sequence[Mapping[str, Any]],
-    layer: str | None,
-    presets: Sequence[Mapping[str, Any]] = (),
-    preset: int = 0,
-) -> None:
+def scope(found: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str | None, view: View = View()) -> None:
     """Draw a diagnosis and the sweep around it. A released slider and a clicked layer go into the page's controls.
 
     Where a pattern fixes the sparsity, the slider stands still at the one reached.
     """
-    fixed = "sparsity" in idle(found.spec)
-    value = round(found.sparsity, 4) if fixed else found.spec.sparsity
-    _component()(
+    idles = "sparsity" in idle(found.spec)
+    value = round(found.sparsity, 4) if idles else found.spec.sparsity
+    _component(view.name)(
         key=KEY,
         data={
             "value": value,
-            "fixed": fixed,
+            "fixed": idles or view.still,
             "exact": pack(found) | {"sparsity": value},
             "points": list(points),
             "layers": [row.name for row in found.layers],
@@ -50,14 +63,17 @@ def scope(
             "n": len(found.answers["dense"].predicted),
             "probed": found.probed,
             "repair": repairs[found.spec.repair].info.title if found.repaired else "Repaired",
+            "repaired": found.repaired is not None,
             "reason": found.reason or "",
-            "demo": bool(presets),
-            "presets": list(presets),
-            "preset": preset,
+            "demo": bool(view.presets),
+            "presets": list(view.presets),
+            "preset": view.preset,
+            **view.more,
         },
         on_sparsity_change=lambda: _adopt("sparsity"),
         on_layer_change=lambda: _adopt("layer"),
-        on_preset_change=lambda: _recall(presets),
+        on_image_change=lambda: _adopt("image"),
+        on_preset_change=lambda: _recall(view.presets),
         on_leave_change=lambda: st.query_params.pop("demo", None),
     )
 

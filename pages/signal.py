@@ -1,0 +1,22 @@
+"""Signal: see it die and come back, layer by layer, in real feature maps and in the features before the answer."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import shell, take_away
+from pages.ui.controls import controls
+from pages.ui.panels import table
+from pages.ui.portraits import portraits
+from pages.ui.stage import diagnosed, stage
+
+shell.frame(__file__)
+spec = controls()
+found = diagnosed(spec)
+seen = portraits(spec)
+stage(found, seen.view(), seen.around)
+st.number_input(
+    "Image", 1, seen.pictured, 1, help="Whose feature maps are shown.", key="image", bind="query-params", width=160
+)
+table("Show data: map of features", seen.here.tables["Map of features"], "features-data")
+take_away.diagnosis(found)

@@ -1,0 +1,80 @@
+"""The signal view: portraits of the network at many sparsities, for the scope to draw while the slider moves."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from pages.ui.lab import lab
+from pages.ui.scope import View
+from pages.ui.stage import sentence
+from reflow_core.calibration import evaluation
+from reflow_core.diagnose import idle
+from reflow_core.finding import Finding
+from reflow_core.inspections.portrait import image_maps
+from reflow_core.spec import Spec
+from reflow_core.sweep import Sweep, coarse_first
+
+GRID = tuple(round(0.05 * step, 2) for step in range(20))
+
+
+@dataclass(frozen=True)
+class Portraits:
+    """The portrait of a spec and those around it, as far as they are computed; `pictured`: images to choose from."""
+
+    here: Finding
+    around: Sweep[Finding] | None
+    images: tuple[bytes, ...]
+
+    @property
+    def pictured(self) -> int:
+        """How many images there are to choose from."""
+        return int(self.here.facts["pictured"])
+
+    @property
+    def image(self) -> int:
+        """The number of the image chosen, from 1; of the control, else of the link."""
+        asked = str(st.session_state.get("image", st.query_params.get("image", "1")))
+        return min(max(int(asked), 1), self.pictured) if asked.isdigit() else 1
+
+    def view(self, presets: Sequence[dict[str, Any]] = (), preset: int = 0) -> View:
+        """All that the scope draws."""
+        done = self.around.points.values() if self.around else ()
+        portraits = {each.spec: each for each in (*done, self.here)}
+        facts = self.here.facts
+        more = {
+            "portraits": [packed(each, self.image - 1) for each in portraits.values()],
+            "sides": facts["sides"],
+            "groups": facts["groups"],
+            "images": [base64.b64encode(image).decode() for image in self.images],
+            "labels": [facts["classes"][group] for group in facts["groups"][: self.pictured]],
+            "image": self.image,
+        }
+        return View("Signal", more, presets=presets, preset=preset)
+
+
+def portraits(spec: Spec) -> Portraits:
+    """The portrait of a spec, and those around it begun in the background; stops the page with a sentence."""
+    with sentence():
+        here = lab().inspection("portrait", spec)
+        images = evaluation(spec, lab().home(spec).library.images(spec))
+    pictured = int(here.facts["pictured"])
+    around = None
+    if "sparsity" not in idle(spec):
+        around = lab().inspect("portrait", [spec.replace(sparsity=at) for at in coarse_first(GRID)])
+        around.look()
+    return Portraits(here, around, tuple(images.png(number) for number in range(pictured)))
+
+
+def packed(found: Finding, image: int) -> dict[str, Any]:
+    """One portrait as the scope draws it: the maps of one image, all points."""
+    return {
+        "sparsity": found.spec.sparsity,
+        "maps": {arm: base64.b64encode(maps).decode() for arm, maps in image_maps(found, image).items()},
+        "points": found.facts["points"],
+        "answer": found.answer,
+    }

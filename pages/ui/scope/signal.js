@@ -1,0 +1,229 @@
+// The signal, drawn: the layers as a stream that narrows and darkens as the variance falls, with real feature maps in
+// it, and the penultimate features as points. What is shown eases towards what is computed, frame by frame.
+const EASE = 0.25; // share of the way that is left, covered in one frame
+const NEAR = 0.004; // so close is there
+const ROW = 112, TOP = 18, LANE = 84; // pixels of an arm's row in the stream, of its first line, of the widest stream
+const FEW = 22; // most layers that show their feature map
+const PLAIN = { dense: "#8a8a8a", pruned: "#d55e00", repaired: "#0072b2" };
+const GROUPS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8a100", "#56b4e9", "#8c564b", "#7f7f7f", "#6a3d9a", "#e69f00"];
+const SHAPES = [
+  (c, x, y, r) => { c.moveTo(x + r, y); c.arc(x, y, r, 0, 7); },
+  (c, x, y, r) => c.rect(x - r, y - r, 2 * r, 2 * r),
+  (c, x, y, r) => { c.moveTo(x, y - 1.3 * r); c.lineTo(x + 1.2 * r, y + r); c.lineTo(x - 1.2 * r, y + r); c.closePath(); },
+  (c, x, y, r) => { c.moveTo(x, y - 1.4 * r); c.lineTo(x + 1.4 * r, y); c.lineTo(x, y + 1.4 * r); c.lineTo(x - 1.4 * r, y); c.closePath(); },
+  (c, x, y, r) => { c.moveTo(x, y + 1.3 * r); c.lineTo(x + 1.2 * r, y - r); c.lineTo(x - 1.2 * r, y - r); c.closePath(); },
+];
+const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+
+class Signal extends Scope {
+  constructor(root) {
+    super(root);
+    this.now = new Map(); // what is on the screen: numbers by name
+    this.goal = new Map(); // what it eases towards
+    this.tile = Object.assign(document.createElement("canvas"), { width: 16, height: 16 });
+    this.pixels = new Map(); // one picture a size, written anew for every feature map
+    this.painted = 0;
+    this.find(".choice").onclick = (event) => {
+      const button = event.target.closest("button");
+      if (button) this.send("image", Number(button.dataset.image));
+    };
+  }
+
+  close() { super.close(); cancelAnimationFrame(this.frame); }
+
+  update(data, send, fire) {
+    this.portraits = (data.portraits ?? []).map((one) => ({ ...one, maps: Object.fromEntries(Object.entries(one.maps).map(([arm, text]) => [arm, bytes(text)])) }));
+    this.members = new Map([...new Set(data.groups)].map((group) => [group, [...data.groups.keys()].filter((k) => data.groups[k] === group)]));
+    super.update(data, send, fire);
+    const buttons = data.images.map((source, k) => `<button type="button" data-image="${k + 1}" aria-pressed="${k + 1 === data.image}" aria-label="Image ${k + 1}, class ${clean(data.labels[k])}"><img alt="" src="data:image/png;base64,${source}"></button>`).join("");
+    const choice = this.find(".choice");
+    if (choice.dataset.made !== buttons) { choice.innerHTML = buttons; choice.dataset.made = buttons; }
+  }
+
+  get arms() { return this.preset === 3 ? ARMS.slice(0, 2) : ARMS; }
+
+  // The portrait computed nearest to the slider.
+  portrait() {
+    return this.portraits.reduce((best, one) => (best && Math.abs(best.sparsity - this.value) <= Math.abs(one.sparsity - this.value) ? best : one), null);
+  }
+
+  panels(point) {
+    const seen = this.portrait();
+    for (const arm of this.arms)
+      this.data.layers.forEach((_, k) => this.aim(`${arm}${k}`, [arm === "dense" ? 1 : point.ratio[arm]?.[k] ?? 0]));
+    for (const arm of Object.keys(seen?.points ?? {})) this.aim(`points ${arm}`, seen.points[arm].flat());
+    for (const arm of Object.keys(seen?.maps ?? {})) this.aim(`maps ${arm}`, seen.maps[arm]);
+    this.words(point, seen);
+    this.frame ||= requestAnimationFrame(() => this.paint()); // once a frame, however often the slider reports
+  }
+
+  aim(name, values) {
+    this.goal.set(name, values);
+    if (this.now.get(name)?.length !== values.length) this.now.set(name, Float32Array.from(values));
+  }
+
+  // One step of the way; true while there is some left.
+  ease() {
+    let left = false;
+    for (const [name, goal] of this.goal) {
+      const now = this.now.get(name), scale = name.startsWith("maps") ? 255 : 1;
+      for (let k = 0; k < goal.length; k++) {
+        const way = goal[k] - now[k];
+        if (way === 0) continue;
+        if (still.matches || Math.abs(way) < NEAR * scale) now[k] = goal[k];
+        else { now[k] += EASE * way; left = true; }
+      }
+    }
+    return left;
+  }
+
+  paint() {
+    const left = this.ease();
+    this.stream();
+    this.features();
+    this.painted += 1;
+    this.root.dataset.painted = this.painted; // for the frame-rate test
+    this.frame = left ? requestAnimationFrame(() => this.paint()) : 0;
+  }
+
+  // A canvas as wide as its place, sharp on any screen; its drawing context.
+  open(canvas, height) {
+    const width = canvas.parentElement.clientWidth - (canvas.parentElement.matches("figure") ? 28 : 0) || 600, ratio = devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
+      Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+    }
+    const context = canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    return [context, width];
+  }
+
+  ink() { return getComputedStyle(this.root).color; }
+
+  stream() {
+    const arms = this.arms.filter((arm) => arm !== "repaired" || this.data.repaired);
+    const [context, width] = this.open(this.find(".stream canvas"), arms.length * ROW + 4);
+    const count = this.data.layers.length, ink = this.ink(), x = (k) => ((k + 0.5) / count) * width;
+    const chosen = this.data.layers.indexOf(this.data.layer);
+    if (chosen >= 0) { context.globalAlpha = 0.1; context.fillStyle = ink; context.fillRect(x(chosen) - width / count / 2, 0, width / count, arms.length * ROW); context.globalAlpha = 1; }
+    arms.forEach((arm, row) => {
+      const middle = row * ROW + TOP + LANE / 2;
+      const values = this.data.layers.map((_, k) => Math.max(0, this.now.get(`${arm}${k}`)?.[0] ?? 0));
+      context.fillStyle = ink;
+      context.font = `600 12px ${getComputedStyle(this.root).fontFamily}`;
+      context.fillText({ dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[arm], 0, row * ROW + 12);
+      this.ribbon(context, arm, values, x, width, middle);
+      this.maps(context, arm, x, width, middle);
+    });
+  }
+
+  ribbon(context, arm, values, x, width, middle) {
+    const half = (v) => Math.max(0.75, Math.min(1.25, Math.sqrt(v)) * (LANE / 2.5));
+    const gradient = context.createLinearGradient(0, 0, width, 0);
+    values.forEach((v, k) => {
+      const bright = Math.max(0.08, Math.min(1, 1 + Math.log10(Math.max(v, 1e-4)) / 3));
+      gradient.addColorStop((k + 0.5) / values.length, PLAIN[arm] + Math.round(225 * bright).toString(16).padStart(2, "0"));
+    });
+    const at = [[0, values[0]], ...values.map((v, k) => [x(k), v]), [width, values.at(-1)]].map(([px, v]) => [px, half(v)]);
+    context.beginPath();
+    for (const side of [-1, 1]) {
+      const points = side < 0 ? at : [...at].reverse();
+      points.forEach(([px, h], k) => {
+        if (k === 0) { side < 0 ? context.moveTo(px, middle - h) : context.lineTo(px, middle + h); return; }
+        const [before, was] = points[k - 1], between = (before + px) / 2; // a smooth line through the layers' widths
+        context.bezierCurveTo(between, middle + side * was, between, middle + side * h, px, middle + side * h);
+      });
+    }
+    context.closePath();
+    context.fillStyle = gradient;
+    context.fill();
+  }
+
+  maps(context, arm, x, room, middle) {
+    const levels = this.now.get(`maps ${arm}`), sides = this.data.sides;
+    if (!levels || !sides) return;
+    const step = room / sides.length;
+    const every = Math.max(Math.ceil(sides.length / FEW), Math.ceil(20 / step));
+    const size = Math.min(48, step * every * 0.78);
+    const tile = this.tile.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    let from = 0;
+    sides.forEach(([height, width], k) => {
+      const start = from;
+      from += height * width;
+      if (k % every) return;
+      tile.putImageData(this.picture(levels, start, width, height), 0, 0);
+      const left = Math.max(0, Math.min(room - size, x(k) - size / 2));
+      context.drawImage(this.tile, 0, 0, width, height, left, middle - size / 2, size, size);
+      context.strokeStyle = PLAIN[arm];
+      context.strokeRect(left, middle - size / 2, size, size);
+    });
+  }
+
+  picture(levels, start, width, height) {
+    const size = `${width} ${height}`;
+    if (!this.pixels.has(size)) {
+      const picture = new ImageData(width, height);
+      this.pixels.set(size, [picture, new Uint32Array(picture.data.buffer)]);
+    }
+    const [picture, words] = this.pixels.get(size);
+    for (let p = 0; p < words.length; p++) words[p] = 0xff000000 | (Math.round(levels[start + p]) * 0x010101);
+    return picture;
+  }
+
+  features() {
+    const arms = this.arms.filter((arm) => this.now.get(`points ${arm}`)?.length);
+    const narrow = this.root.clientWidth < 620, height = narrow ? 24 + this.root.clientWidth / 3.4 : 300;
+    const [context, width] = this.open(this.find(".features canvas"), height);
+    const each = width / Math.max(arms.length, 1), size = Math.min(each, height - 20), reach = 3.2, ink = this.ink();
+    arms.forEach((arm, place) => {
+      const points = this.now.get(`points ${arm}`), left = place * each + (each - size) / 2, unit = size / 2 / reach;
+      const radius = narrow ? 1.8 : 3;
+      context.fillStyle = ink;
+      context.font = `600 12px ${getComputedStyle(this.root).fontFamily}`;
+      context.textAlign = "center";
+      context.fillText({ dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[arm], left + size / 2, 12);
+      context.textAlign = "start";
+      context.globalAlpha = 0.25;
+      context.strokeStyle = ink;
+      context.strokeRect(left, 18, size, size);
+      context.globalAlpha = 0.8;
+      for (const [group, members] of this.members) {
+        const shape = SHAPES[(group + Math.floor(group / GROUPS.length)) % SHAPES.length];
+        context.beginPath(); // one path a class: filling is what costs
+        for (const k of members)
+          shape(context, left + size / 2 + unit * Math.max(-reach, Math.min(reach, points[2 * k])), 18 + size / 2 - unit * Math.max(-reach, Math.min(reach, points[2 * k + 1])), radius);
+        context.fillStyle = GROUPS[group % GROUPS.length];
+        context.fill();
+      }
+      context.globalAlpha = 1;
+    });
+  }
+
+  // The same in words, for who cannot see it, and which layer is looked at.
+  words(point, seen) {
+    const told = seen ? `${seen.answer} At ${Math.round(100 * seen.sparsity)} % sparsity.` : "Being computed.";
+    this.find(".features canvas").setAttribute("aria-label", told);
+    this.find(".features .note").textContent = told;
+    const worst = point.ratio.pruned.filter((v) => v != null), box = this.find(".layers");
+    box.setAttribute("aria-valuenow", this.data.layers.indexOf(this.data.layer) + 1);
+    box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${number(worst[0])} in the first layer to ${number(worst.at(-1))} in the last`);
+    this.hover(this.hovered ?? null);
+  }
+
+  hover(index) {
+    this.hovered = index;
+    const [point] = this.point();
+    if (!point) return;
+    const shown = index ?? this.data.layers.indexOf(this.data.layer), name = this.data.layers[shown], seen = this.portrait();
+    const maps = seen ? `Feature maps: the dense network's strongest channel, at ${Math.round(100 * seen.sparsity)} % sparsity; grey is its mean, black and white are 3 dense deviations away.` : "Feature maps are being computed.";
+    this.find(".stream .note").textContent = name === undefined ? maps : `${name} (${shown + 1} of ${this.data.layers.length}): pruned ${number(point.ratio.pruned[shown])}, ${this.data.repair} ${number(point.ratio.repaired[shown])} of dense's variance. ${maps}`;
+  }
+
+  layerAt(event, plot) {
+    const box = plot.getBoundingClientRect(), index = Math.floor(((event.clientX - box.left) / box.width) * this.data.layers.length);
+    return index >= 0 && index < this.data.layers.length ? index : null;
+  }
+}

@@ -1,0 +1,175 @@
+"""Take away: the same result elsewhere, as a report, tables, a network's file, code and link, in one box."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.ui.lab import lab
+from pages.ui.panels import PICTURE, PICTURES, tabular
+from pages.ui.shown import taken
+from reflow_core import finding, report, result
+from reflow_core.errors import ReflowError
+from reflow_core.export import FORMATS
+from reflow_core.finding import Finding
+from reflow_core.report import Report
+from reflow_core.result import Diagnosis
+from reflow_core.snippets import command, diagnosing
+from reflow_core.spec import Spec
+
+MADE = "_made"
+NETWORK_HELP = (
+    "Pruned and repaired as shown. safetensors: with its card inside. onnx: BatchNorm folded, checked against torch. "
+    "state-dict: for torch.load. card: what it is, how good, from what."
+)
+
+
+@dataclass(frozen=True)
+class Goods:
+    """What there is to take: the report, the plain values, the code by language, and the tables."""
+
+    name: str
+    report: Callable[[], Report]
+    plain: Callable[[], dict[str, Any]]
+    code: Mapping[str, str]
+    tables: Callable[[], Mapping[str, pd.DataFrame]]
+
+
+def diagnosis(found: Diagnosis) -> None:
+    """Of a diagnosis; the network itself too."""
+    taken()  # its report draws its own figures
+    goods = Goods(
+        "diagnosis",
+        lambda: report.of_diagnosis(found, content),
+        lambda: result.to_json(found),
+        {"Command line": command("diagnose", found.spec), "Python": diagnosing(found.spec)},
+        lambda: report.tables_of(found),
+    )
+    content = _content(found.spec)
+    if box := _box(goods):
+        _network(box, found.spec)
+
+
+def of_finding(found: Finding, name: str, code: Mapping[str, str]) -> None:
+    """Of a finding, with the figures that the page has shown for it."""
+    shown, content, title = taken(), _content(found.spec), name.replace("-", " ").capitalize()
+    _box(
+        Goods(
+            name,
+            lambda: report.of_finding(found, title, content, code, shown.charts),
+            lambda: finding.to_json(found),
+            code,
+            lambda: found.tables,
+        )
+    )
+
+
+def of_study(name: str, spec: Spec, code: Mapping[str, str]) -> None:
+    """Of a page that compares: what it has shown."""
+    shown, content, title = taken(), _content(spec), name.replace("-", " ").capitalize()
+    answer = next((chart.message for chart in shown.charts.values()), "Nothing is measured yet.")
+    _box(
+        Goods(
+            name,
+            lambda: Report(title, answer, spec, content, shown.charts, shown.tables, code=code),
+            lambda: {"spec": spec.to_dict(), "tables": {key: finding.rows(one) for key, one in shown.tables.items()}},
+            code,
+            lambda: shown.tables,
+        )
+    )
+
+
+def _content(spec: Spec) -> str:
+    """Hashes of network and images."""
+    return lab().home(spec).library.identity(spec)
+
+
+def _box(goods: Goods) -> DeltaGenerator | None:
+    """The box, if it is open: downloads, code, link."""
+    box = st.expander("Take it away", key=f"take-{goods.name}", on_change="rerun", icon=":material/output:")
+    if not box.open:
+        return None
+    row = box.container(horizontal=True, vertical_alignment="bottom")
+    row.download_button(
+        "Report",
+        lambda: report.written(goods.report()),
+        f"{goods.name}.html",
+        "text/html",
+        on_click="ignore",
+        icon=":material/article:",
+        help="One HTML file: verdict, figures, tables, spec, versions. Opens offline, prints, and opens again here on "
+        "the Report page.",
+        key=f"report-{goods.name}",
+    )
+    row.download_button(
+        "JSON",
+        lambda: json.dumps(goods.plain(), indent=1),
+        f"{goods.name}.json",
+        "application/json",
+        on_click="ignore",
+        icon=":material/data_object:",
+        key=f"json-{goods.name}",
+    )
+    for kind in ("CSV", "Parquet"):
+        row.download_button(
+            f"Tables ({kind})",
+            lambda kind=kind: zipped(goods.tables(), kind.lower()),  # type: ignore[misc]
+            f"{goods.name}-{kind.lower()}.zip",
+            "application/zip",
+            on_click="ignore",
+            icon=":material/table:",
+            key=f"{kind}-{goods.name}",
+        )
+    for language, text in goods.code.items():
+        box.caption(f"The same numbers: {language}")
+        box.code(text, language="python" if language == "Python" else "bash")
+    box.caption("This very view")
+    box.code(link(), language=None)
+    box.segmented_control(
+        "The camera on a figure saves",
+        PICTURES,
+        default=PICTURES[0],
+        required=True,
+        key=f"{PICTURE}-{goods.name}",
+        on_change=lambda: st.session_state.update({PICTURE: st.session_state[f"{PICTURE}-{goods.name}"]}),
+    )
+    return box
+
+
+def zipped(tables: Mapping[str, pd.DataFrame], kind: str) -> bytes:
+    """Every table as a file of a kind, csv or parquet, in one zip file."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for title, table in tables.items():
+            archive.writestr(f"{title.lower().replace(' ', '-')}.{kind}", tabular(table, kind))
+    return file.getvalue()
+
+
+def _network(box: DeltaGenerator, spec: Spec) -> None:
+    """The pruned and repaired network as a file, made on a click."""
+    row = box.container(horizontal=True, vertical_alignment="bottom")
+    kind = row.selectbox("The network as", list(FORMATS), help=NETWORK_HELP, key="network-kind", width=220)
+    if row.button("Make the file", icon=":material/deployed_code:"):
+        try:
+            st.session_state[MADE] = spec, kind, lab().take(spec, kind)
+        except ReflowError as error:
+            box.error(str(error), icon=":material/error:")
+    of, made, content = st.session_state.get(MADE, (None, "", b""))
+    if (of, made) == (spec, kind):
+        name = f"{spec.model.split('@')[0].replace('/', '-')}{FORMATS[kind][0]}"
+        size = f"{len(content) / 1e6:.1f} MB" if len(content) >= 1e5 else f"{len(content) / 1e3:.1f} kB"
+        row.download_button(f"Save {name} ({size})", content, name, on_click="ignore", type="primary")
+
+
+def link() -> str:
+    """The address of the page as it is."""
+    given = "&".join(f"{name}={value}" for name in st.query_params for value in st.query_params.get_all(name))
+    return f"{st.context.url}?{given}" if given else str(st.context.url)

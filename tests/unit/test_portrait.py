@@ -1,0 +1,104 @@
+"""The portrait of the signal: feature maps against hooks of our own, the plane against PCA, the answer in numbers."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from reflow_core import Finding, Library, Spec, inspect
+from reflow_core.calibration import evaluation, evaluation_inputs
+from reflow_core.diagnose import anatomy_of
+from reflow_core.export import rebuild
+from reflow_core.inspections.portrait import PICTURED, SPREAD, image_maps, mapped, planar, plane, shrunk, strongest
+from reflow_core.private import hooked, private_copy
+
+SPEC = Spec(sparsity=0.9, evaluation_images=64, calibration_images=64)
+
+
+@pytest.fixture(scope="module")
+def found(library: Library) -> Finding:
+    return inspect("portrait", SPEC, library)
+
+
+def outputs(network: torch.nn.Module, name: str, inputs: Tensor) -> Tensor:
+    """What leaves one module, by a hook of our own."""
+    kept: list[Tensor] = []
+    with torch.inference_mode(), hooked(network, {}, {name: lambda m, a, output: kept.append(output.clone())}):
+        network(inputs)
+    return kept[0]
+
+
+@pytest.mark.parametrize(("arm", "repair"), [("pruned", "none"), ("repaired", "reflow")])
+@pytest.mark.parametrize("place", [0, 9, 18])
+def test_feature_maps_are_what_leaves_the_layer(
+    found: Finding, library: Library, arm: str, repair: str, place: int
+) -> None:
+    name = found.facts["layers"][place]
+    images = evaluation(SPEC, library.images(SPEC))
+    inputs = evaluation_inputs(images, library.network(SPEC.model).info)(slice(0, PICTURED))
+    dense = outputs(private_copy(library.network(SPEC.model).module), name, inputs)
+    channel = found.facts["channels"][place]
+    assert dense.var((0, 2, 3), correction=0).argmax() == channel
+    made = rebuild(SPEC if repair == "reflow" else SPEC.replace(repair="none", calibration_images=512), library)
+    values = outputs(made.module, name, inputs)[:, channel]
+    levels = 128 + 127 * (values - values.mean()) / (SPREAD * dense[:, channel].std(correction=0))
+    height, width = found.facts["sides"][place]
+    for image in (0, PICTURED - 1):
+        start = sum(h * w for h, w in found.facts["sides"][:place])
+        kept = np.frombuffer(image_maps(found, image)[arm], np.uint8)[start : start + height * width]
+        np.testing.assert_allclose(kept, levels[image].clamp(1, 255).flatten(), atol=0.51)
+
+
+def test_the_signal_dies_and_comes_back(found: Finding) -> None:
+    """At 90 % the pruned images lie in one point, the repaired ones apart again; the last feature maps are flat."""
+    spread = {arm: np.std(points, axis=0).mean() for arm, points in found.facts["points"].items()}
+    assert spread["pruned"] < 0.2 * spread["dense"] and spread["repaired"] > 0.5 * spread["dense"]
+    height, width = found.facts["sides"][-1]
+    last = {arm: np.frombuffer(base64.b64decode(maps), np.uint8)[-PICTURED * height * width :]
+            for arm, maps in found.facts["maps"].items()}  # fmt: skip
+    assert last["pruned"].std() < 0.4 * last["dense"].std() < last["repaired"].std()
+    assert found.answer.startswith("In the plane of the dense network's features the images spread")
+    assert len(found.tables["Map of features"]) == 3 * 64
+
+
+def test_the_plane_is_pca_of_the_class_means() -> None:
+    generator = np.random.default_rng(0)
+    groups = np.arange(90) % 6
+    features = generator.normal(size=(90, 12)) + 3 * generator.normal(size=(6, 12))[groups]
+    centre, axes = plane(features, groups)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(2), atol=1e-12)
+    means = np.stack([features[groups == group].mean(0) for group in range(6)])
+    expected = PCA(2).fit(means).components_  # groups of one size: the mean of the means is the mean
+    np.testing.assert_allclose(np.abs(np.sum(axes.T * expected, 1)), 1, atol=1e-9)
+    both = mapped({"dense": features, "pruned": np.full_like(features, np.nan)}, groups)
+    np.testing.assert_allclose(both["dense"].std(), 1)
+    assert not both["pruned"].any()
+    half = mapped({"dense": features, "pruned": 0.5 * (features - centre) + centre}, groups)
+    np.testing.assert_allclose(half["pruned"], 0.5 * both["dense"])
+
+
+def test_any_layer_becomes_a_picture() -> None:
+    assert planar(torch.zeros(2, 5, 4, 4)).shape == (2, 5, 4, 4)
+    tokens = torch.arange(17.0).expand(2, 5, 17)
+    assert planar(tokens)[0, 0].flatten().tolist() == list(range(1, 17)), "the class token is left out"
+    assert planar(torch.zeros(2, 5, 7)).shape == (2, 5, 1, 7)
+    assert planar(torch.zeros(2, 5, 1)).shape == (2, 5, 1, 1)
+    large = torch.randn(2, 3, 32, 48)
+    assert shrunk(large).shape == (2, 3, 16, 16)
+    torch.testing.assert_close(shrunk(large)[0, 0, 0, 0], large[0, 0, :2, :3].mean())
+    assert shrunk(torch.zeros(2, 3, 8, 6)).shape == (2, 3, 8, 6)
+    assert strongest(torch.stack([torch.zeros(2, 3, 3), torch.randn(2, 3, 3)], 1)) == 1
+
+
+@pytest.mark.parametrize("model", ["mobilenet-digits", "vgg-digits", "convnext-digits"])
+def test_every_kind_of_network_has_a_portrait(model: str, library: Library) -> None:
+    seen = inspect("portrait", Spec(model, sparsity=0.5, evaluation_images=32, calibration_images=32), library)
+    sites = anatomy_of(Spec(model), library).sites
+    assert seen.facts["layers"] == [site.name for site in sites]
+    assert set(seen.facts["maps"]) == {"dense", "pruned"} | ({"repaired"} if "convnext" not in model else set())
+    assert all(len(points) == 32 for points in seen.facts["points"].values())
