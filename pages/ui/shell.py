@@ -32,6 +32,11 @@ STILL_CSS = """
   .stProgress *, .stExpander * { transition: none !important; }
 </style>
 """
+HIDDEN_CSS = """
+<style>
+  [data-testid="stSidebarUserContent"] { display: none; }
+</style>
+"""
 DEMO_CSS = """
 <style>
   [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none; }
@@ -46,6 +51,8 @@ def enter() -> None:
     st.logo(ROOT / "assets" / "logo.svg", size="large")
     st.session_state[ENTERED] = True
     st.html(STILL_CSS + (DEMO_CSS if st.query_params.get("demo") == "1" else CSS))
+    if st.session_state.get("hide", st.query_params.get("hide") == "true"):
+        st.html(HIDDEN_CSS)  # a teacher's link to the lesson
     _navigation().run()
 
 

@@ -1,122 +1,211 @@
-"""The story's five steps: where each sets the controls, and what it says about the diagnosis found there."""
+"""The lesson on the page: one step at a time, its controls set, its prediction asked for before anything is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
+import pandas as pd
 import streamlit as st
 
-from reflow_core.models.catalogue import find
-from reflow_core.result import Diagnosis
-from reflow_core.spec import DEFAULTS
-from reflow_core.verdict import percent, weak_layer
+from pages.ui.lab import lab
+from pages.ui.panels import table
+from pages.ui.portraits import portraits
+from pages.ui.stage import agree, need, sentence, stage
+from pages.ui.take_away import link
+from pages.ui.terms import explained
+from reflow_core.lesson import STEPS, Question, Seen, Step, down_at, see, spec_of
+from reflow_core.lesson.handout import handout
+from reflow_core.spec import DEFAULTS, Spec
 
 AT = "_story_at"
-
-
-@dataclass(frozen=True)
-class Step:
-    """`sparsity` and `repair` are set when the step is entered; `text` is a pure function of what is found there."""
-
-    title: str
-    sparsity: Callable[[float], float]
-    repair: str
-    text: Callable[[Diagnosis], str]
-
-
-def _works(found: Diagnosis) -> str:
-    return (
-        f"This is a real network, trained on real images. Nothing is pruned yet: it answers "
-        f"{percent(found.dense.accuracy)} of {found.dense.n} held-out images correctly; its answers are spread over "
-        f"{found.dense.effective_classes:.1f} of {len(found.classes)} classes. Each dot below is a layer; "
-        "a ratio of 1 means that as much signal passes as in the dense network."
-    )
-
-
-def _slack(found: Diagnosis) -> str:
-    return (
-        f"Half of all weights are gone, {found.sparsity * found.weights:,.0f} of {found.weights:,}, the smallest ones "
-        f"first. The accuracy is {percent(found.pruned.accuracy)}. Most weights were not needed. "
-        "But look at the last layers: their variance has begun to fall."
-    )
-
-
-def _fades(found: Diagnosis) -> str:
-    weak = weak_layer(found)
-    where = "" if weak is None else f" At {weak.name} only {weak.variance_ratio('pruned'):.2g} of the variance is left."
-    return (
-        "Every pruned layer passes on a little less variance than it should, and the next layer starts from less: "
-        f"the loss multiplies through the depth.{where} BatchNorm still divides by the deviation that it stored during "
-        f"training, which is now far too large. The accuracy is down to {percent(found.pruned.accuracy)}."
-    )
-
-
-def _collapses(found: Diagnosis) -> str:
-    told = "" if found.pruned.separability is None else (
-        f" And yet a simple nearest-mean rule on its last features would still tell "
-        f"{percent(found.pruned.separability)} of the images apart: the knowledge is there, the signal is too faint."
-    )  # fmt: skip
-    return (
-        f"{100 * found.pruned.top_share:.0f} % of all images get the same answer, "
-        f"“{found.classes[found.pruned.top_class]}”. "
-        f"The network no longer looks at its input: signal collapse.{told}"
-    )
-
-
-def _rescued(found: Diagnosis) -> str:
-    if found.repaired is None:
-        return f"On this network REFLOW does not apply. {found.reason}"
-    return (
-        f"REFLOW shows the pruned network {found.spec.calibration_images} training images and stores the means and "
-        f"variances that its BatchNorm layers see *now*. No weight is touched, no label is used. "
-        f"The accuracy goes from {percent(found.pruned.accuracy)} to {percent(found.repaired.accuracy)}; "
-        f"dense had {percent(found.dense.accuracy)}. Drag the slider to find where even that fails."
-    )
-
-
-STEPS = (
-    Step("A network that works", lambda down: 0.0, "none", _works),
-    Step("Half the weights are gone", lambda down: 0.5, "none", _slack),
-    Step("The signal fades, layer by layer", lambda down: down - 0.05, "none", _fades),
-    Step("Collapse: one answer for everything", lambda down: down, "none", _collapses),
-    Step("REFLOW brings it back", lambda down: down, "reflow", _rescued),
-)
-NUMBERS = tuple(str(number + 1) for number in range(len(STEPS)))
+GUESS = "guess"
+NUMBERS = tuple(str(number) for number in range(1, len(STEPS) + 1))
+PAGES = ("sensitivity", "slices", "quantisation", "hardware", "claims")  # where the last step leads
 
 
 def current() -> int:
-    """The step of the link, 1 to 5."""
-    asked = st.query_params.get("step", "1")
+    """The step of the control, else of the link, from 1."""
+    asked = str(st.session_state.get("step") or st.query_params.get("step", "1"))
     return int(asked) if asked in NUMBERS else 1
 
 
-def set_controls(step: int) -> None:
+def set_controls(number: int) -> None:
     """Entering a step sets the real controls; afterwards they are the person's."""
-    if st.session_state.get(AT) == step:
+    if st.session_state.get(AT) == number:
         return
     first = AT not in st.session_state
-    st.session_state[AT] = step
-    if first and {"sparsity", "repair"} & set(st.query_params):
+    st.session_state[AT] = number
+    changes = STEPS[number - 1].changes(down_at(_model()))
+    if first and set(changes) & set(st.query_params):
         return  # a copied link opens the view it was copied from
-    model = st.session_state.get("model") or st.query_params.get("model") or str(DEFAULTS["model"])
-    down = find(model).collapse_at
-    st.session_state["sparsity"] = round(STEPS[step - 1].sparsity(down), 2)
-    st.session_state["repair"] = STEPS[step - 1].repair
+    st.session_state.update(changes)
 
 
-def tell(step: int, found: Diagnosis) -> None:
-    """Title, text and the way on."""
-    st.caption(f"Step {step} of {len(STEPS)}")
-    st.header(STEPS[step - 1].title, anchor=False)
-    st.markdown(STEPS[step - 1].text(found))
-    back, forth, _ = st.columns([1, 1, 3])
-    back.button("Back", on_click=_go, args=(step - 1,), disabled=step == 1, key="back", width="stretch")
-    last = step == len(STEPS)
-    forth.button("Next", on_click=_go, args=(step + 1,), disabled=last, key="next", type="primary", width="stretch")
-    if last:
-        st.page_link("pages/collapse.py", label="Explore it yourself on the Collapse page", icon=":material/explore:")
+def _model() -> str:
+    return str(st.session_state.get("model") or st.query_params.get("model") or DEFAULTS["model"])
 
 
-def _go(step: int) -> None:
-    st.query_params["step"] = str(step)
+def lesson(number: int, spec: Spec) -> None:
+    """One step: where one is, what it is about, the prediction; once made, what is seen."""
+    step = STEPS[number - 1]
+    _progress(number)
+    st.header(f"{number}. {step.title}", anchor=False)
+    need(spec)
+    guess = _guess(step)
+    with sentence():
+        agree([spec])
+        seen = see(step, spec, lab().diagnose, lab().inspection, revealed=guess is not None)
+    explained(step.opening(seen))
+    if guess is None:
+        _ask(number, step.question)
+    else:
+        _reveal(number, step, seen, guess)
+    _formula(step)
+    _teacher(step, seen if guess is not None else None)
+    if number == len(STEPS):
+        _ways()
+
+
+def _progress(number: int) -> None:
+    row = st.container(horizontal=True, vertical_alignment="center")
+    row.button("Back", on_click=_go, args=(number - 1,), disabled=number == 1, key="back")
+    row.segmented_control(
+        "Step",
+        NUMBERS,
+        default="1",
+        required=True,
+        key="step",
+        bind="query-params",
+        on_change=_forget,
+        label_visibility="collapsed",
+    )
+    row.button("Next", on_click=_go, args=(number + 1,), disabled=number == len(STEPS), key="next")
+    st.progress(number / len(STEPS), f"Step {number} of {len(STEPS)}")
+
+
+def _guess(step: Step) -> float | None:
+    """The prediction that the link holds, if there is one."""
+    try:
+        guess = float(st.query_params[GUESS])
+    except (KeyError, ValueError):
+        return None
+    return min(max(guess, step.question.low), step.question.high)
+
+
+def _ask(number: int, asked: Question) -> None:
+    """The prediction, before anything is shown."""
+    with st.form(f"predict-{number}"):
+        low, high, start, each_step = (float(each) for each in (asked.low, asked.high, asked.start, asked.step))
+        written = f"%g {asked.unit.replace('%', '%%')}"
+        value = st.slider(f"**Predict.** {asked.asks}", low, high, start, each_step, format=written)
+        if st.form_submit_button("Show what happens", type="primary", icon=":material/visibility:"):
+            st.query_params[GUESS] = f"{value:g}"
+            st.rerun()
+
+
+def _reveal(number: int, step: Step, seen: Seen, guess: float) -> None:
+    """The prediction beside the truth, what it means, and the network itself."""
+    st.info(step.question.judged(guess, seen), icon=":material/psychology:")
+    explained(step.reveal(seen))
+    if seen.finding is not None and step.table:
+        _tables(step, seen)
+    _others(seen)
+    if step.view == "Signal":
+        shown = portraits(seen.found.spec)
+        stage(seen.found, shown.view(), shown.around)
+    else:
+        stage(seen.found)
+    with st.expander("An exercise", icon=":material/edit:", key=f"exercise-{number}"):
+        st.write(step.exercise)
+        if st.toggle("Show the answer", key=f"answer-{number}"):
+            explained(step.answer(seen))
+    st.button("Predict again", on_click=_forget, icon=":material/replay:", type="tertiary")
+
+
+def _tables(step: Step, seen: Seen) -> None:
+    assert seen.finding is not None
+    st.dataframe(seen.finding.tables[step.table].round(3), hide_index=True, height=210)
+    for title, frame in seen.finding.tables.items():
+        if title != step.table:
+            table(f"Show data: {title.lower()}", frame, f"lesson-{title.lower()}")
+
+
+def _others(seen: Seen) -> None:
+    """The further networks of a step, beside the one that the scope shows."""
+    if not seen.others:
+        return
+    rows = {"this view": seen.found, **seen.others}
+    st.dataframe(
+        pd.DataFrame(
+            [
+                {
+                    "network": name,
+                    "pruned (%)": 100 * one.pruned.score,
+                    "repaired (%)": None if one.repaired is None else 100 * one.repaired.score,
+                    "last variance ratio": one.layers[-1].variance_ratio(one.last) if one.layers else None,
+                }
+                for name, one in rows.items()
+            ]
+        ).round(3),
+        hide_index=True,
+    )
+
+
+def _formula(step: Step) -> None:
+    with st.expander("The formula", icon=":material/function:", key=f"formula-{step.title}"):
+        st.latex(step.formula.latex)
+        st.write(step.formula.words)
+        st.caption(f"Source: {step.formula.source}")
+
+
+def _teacher(step: Step, seen: Seen | None) -> None:
+    """What a teacher needs: notes, a link without controls, the handout."""
+    box = st.expander("For the teacher", icon=":material/school:", key="teacher", on_change="rerun")
+    if not box.open:
+        return
+    with box:
+        st.write(step.notes)
+        if seen is not None:
+            st.caption(f"The exercise: {step.exercise}")
+            explained(step.answer(seen))
+        st.toggle(
+            "Hide the controls",
+            help="The sidebar keeps only the pages. The link below then opens the lesson so.",
+            key="hide",
+            bind="query-params",
+        )
+        st.caption("The link to share")
+        st.code(link(), language=None)
+        _handouts()
+
+
+def _handouts() -> None:
+    """The lesson on paper, computed on a click."""
+    left, right = st.columns(2)
+    for place, teacher, label in ((left, False, "Handout"), (right, True, "Handout with answers and notes")):
+        if place.button(f"Make the {label.lower()}", icon=":material/print:", width="stretch", key=f"make-{teacher}"):
+            base = Spec(model=_model())
+            with sentence():
+                need(base)
+                seen = [see(each, spec_of(each, base), lab().diagnose, lab().inspection) for each in STEPS]
+            st.session_state["_handout"] = teacher, handout(seen, teacher)
+        made = st.session_state.get("_handout")
+        if made is not None and made[0] == teacher:
+            place.download_button(
+                f"Save the {label.lower()} (HTML, prints)", made[1], "lesson.html", "text/html", on_click="ignore",
+                type="primary", width="stretch",
+            )  # fmt: skip
+
+
+def _ways() -> None:
+    """Where the lesson leads."""
+    for page in PAGES:
+        st.page_link(f"pages/{page}.py", label=page.capitalize(), icon=":material/arrow_forward:")
+    st.page_link("pages/collapse.py", label="Explore it yourself on the Collapse page", icon=":material/explore:")
+
+
+def _go(number: int) -> None:
+    st.session_state["step"] = str(number)
+    _forget()
+
+
+def _forget() -> None:
+    st.query_params.pop(GUESS, None)
