@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.ui import shell, take_away
 from pages.ui.controls import controls
-from pages.ui.panels import table
+from pages.ui.panels import choose_layer, table
 from pages.ui.portraits import portraits
 from pages.ui.stage import diagnosed, stage
 
@@ -14,9 +14,11 @@ shell.frame(__file__)
 spec = controls()
 found = diagnosed(spec)
 seen = portraits(spec)
-stage(found, seen.view(), seen.around)
-st.number_input(
-    "Image", 1, seen.pictured, 1, help="Whose feature maps are shown.", key="image", bind="query-params", width=160
-)
+layer = stage(found, seen.view(), seen.around)
+left, right = st.columns([1, 3], vertical_alignment="bottom")
+with left:
+    st.number_input("Image", 1, seen.pictured, help="Whose feature maps are shown.", key="image", bind="query-params")
+with right:
+    choose_layer(found, layer)
 table("Show data: map of features", seen.here.tables["Map of features"], "features-data")
 take_away.diagnosis(found)

@@ -105,19 +105,23 @@ def layers(found: Diagnosis, layer: str | None) -> None:
     with right:
         st.subheader("One layer, channel by channel", anchor=False)
         st.caption("The layer chosen here or by a click on the scope is marked in every panel. auto: where it breaks.")
-        names = [row.name for row in found.layers]
-        st.selectbox(
-            "Layer",
-            ["auto", *names],
-            help=f"auto: where the signal first fails, here {layer}.",
-            key="layer",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
+        choose_layer(found, layer)
         if layer is not None:
-            detail = channels(found, found.layers[names.index(layer)])
+            detail = channels(found, next(row for row in found.layers if row.name == layer))
             chart(detail, "channels")
             table("Show data: channels", detail.table, "channels-data")
+
+
+def choose_layer(found: Diagnosis, layer: str | None) -> None:
+    """The native twin of a click on a layer; `layer`: the one that "auto" means."""
+    st.selectbox(
+        "Layer",
+        ["auto", *(row.name for row in found.layers)],
+        help=f"auto: where the signal first fails, here {layer}.",
+        key="layer",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
 
 
 def strip(found: Diagnosis) -> None:

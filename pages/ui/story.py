@@ -59,7 +59,7 @@ def lesson(number: int, spec: Spec) -> None:
     else:
         _reveal(number, step, seen, guess)
     _formula(step)
-    _teacher(step, seen if guess is not None else None)
+    _teacher(step, spec, seen if guess is not None else None)
     if number == len(STEPS):
         _ways()
 
@@ -156,7 +156,7 @@ def _formula(step: Step) -> None:
         st.caption(f"Source: {step.formula.source}")
 
 
-def _teacher(step: Step, seen: Seen | None) -> None:
+def _teacher(step: Step, spec: Spec, seen: Seen | None) -> None:
     """What a teacher needs: notes, a link without controls, the handout."""
     box = st.expander("For the teacher", icon=":material/school:", key="teacher", on_change="rerun")
     if not box.open:
@@ -174,18 +174,16 @@ def _teacher(step: Step, seen: Seen | None) -> None:
         )
         st.caption("The link to share")
         st.code(link(), language=None)
-        _handouts()
+        _handouts(spec)
 
 
-def _handouts() -> None:
+def _handouts(spec: Spec) -> None:
     """The lesson on paper, computed on a click."""
     left, right = st.columns(2)
     for place, teacher, label in ((left, False, "Handout"), (right, True, "Handout with answers and notes")):
         if place.button(f"Make the {label.lower()}", icon=":material/print:", width="stretch", key=f"make-{teacher}"):
-            base = Spec(model=_model())
             with sentence():
-                need(base)
-                seen = [see(each, spec_of(each, base), lab().diagnose, lab().inspection) for each in STEPS]
+                seen = [see(each, spec_of(each, spec), lab().diagnose, lab().inspection) for each in STEPS]
             st.session_state["_handout"] = teacher, handout(seen, teacher)
         made = st.session_state.get("_handout")
         if made is not None and made[0] == teacher:

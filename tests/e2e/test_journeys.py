@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 from reflow_core.data.digits import digits
 from tests.e2e.browser import ROOT
 
-PAGES = ["Collapse", "Story", "Sweep", "Selection vs signal", "Calibration"]
-PAGES += ["Sensitivity", "Slices", "Structured", "Quantisation", "Hardware", "Claims"]
+PAGES = ["Collapse", "Signal", "Story", "Sweep", "Selection vs signal", "Calibration"]
+PAGES += ["Sensitivity", "Slices", "Structured", "Quantisation", "Hardware", "Claims", "Report"]
 SMALL = "evaluation_images=64&calibration_images=32"
 SLIDER = ".scope input[type=range]"
 
@@ -37,8 +37,8 @@ def wait_for_query(page: Page, **wanted: str) -> None:
 
 def test_cold_deep_link_to_the_story_opens_it_inside_the_shell(page: Page, address: str) -> None:
     """First of all tests: this server has not run app.py yet."""
-    open_page(page, f"{address}/story?step=4")
-    expect(page.get_by_role("heading", name="Collapse: one answer for everything")).to_be_visible()
+    open_page(page, f"{address}/story?step=4&guess=50")
+    expect(page.get_by_role("heading", name="4. Collapse: one answer for everything")).to_be_visible()
     expect(page.get_by_test_id("stSidebarNavLink")).to_have_text(PAGES)
     assert query(page)["step"] == "4"
 
@@ -115,25 +115,6 @@ def test_demo_presets_follow_the_keys_and_escape_leaves(page: Page, address: str
         wait_for_query(page, preset=key)
     page.keyboard.press("Escape")
     expect(page.get_by_test_id("stSidebar")).to_be_visible()
-
-
-def test_the_story_sets_the_real_controls_step_by_step(page: Page, address: str) -> None:
-    open_page(page, f"{address}/story")
-    for step, (percent, heading) in enumerate(
-        (
-            ("50 %", "Half the weights are gone"),
-            ("75 %", "The signal fades"),
-            ("80 %", "Collapse: one"),
-            ("80 %", "REFLOW brings"),
-        ),
-        2,
-    ):
-        page.get_by_role("button", name="Next").click()
-        expect(page.get_by_role("heading", name=re.compile(f"^{heading}"))).to_be_visible()
-        expect(page.locator(".scope .percent")).to_have_text(percent)
-        wait_for_query(page, step=str(step))
-    expect(page.locator(".scope .status")).to_have_text("rescued")
-    expect(page.get_by_role("button", name="Next")).to_be_disabled()
 
 
 def test_nonsense_in_the_link_is_named_and_the_page_still_works(page: Page, address: str) -> None:

@@ -1,0 +1,196 @@
+"""Teach it, demo it, take it away: the lesson, the drawn signal, the report, the network in a file."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from reflow_core.lesson import STEPS
+from reflow_core.models.catalogue import find
+from tests.e2e.test_journeys import SLIDER, SMALL, open_page, query, wait_for_query
+
+TINY = "evaluation_images=32&calibration_images=16"  # so that a whole sweep is computed within a test
+AT_REST = """(scope) => new Promise((done) => {
+  const now = () => scope.dataset.painted;
+  const look = (painted) => setTimeout(() => (now() === painted ? done() : look(now())), 200);
+  look(now());
+})"""
+SAID = re.compile(r"you said ([\d.]+) .+, it is ([\d.]+) ")
+
+
+def test_the_lesson_from_the_first_step_to_the_last(page: Page, address: str) -> None:
+    down = find("vgg-digits").collapse_at
+    page.goto(f"{address}/story?{SMALL}&model=vgg-digits")
+    for number, step in enumerate(STEPS, 1):
+        expect(page.get_by_role("heading", name=f"{number}. {step.title}")).to_be_visible(timeout=60_000)
+        expect(page.locator(".told").first).to_be_visible()
+        expect(page.locator(".scope")).to_have_count(0)  # nothing is shown before the prediction
+        page.get_by_role("button", name="Show what happens").click()
+        said = page.get_by_test_id("stAlert").filter(has_text="you said")
+        expect(said).to_be_visible(timeout=60_000)
+        expect(page.locator(".scope .badge")).to_have_text("exact", timeout=60_000)
+        found = SAID.search(said.inner_text())
+        assert found and float(query(page)["guess"]) == float(found[1])
+        if number == 4:
+            note = page.locator(".answers .plot")
+            expect(note).to_have_attribute("aria-label", re.compile("pruned: .* effective classes"))
+        assert number == 1 or query(page)["step"] == str(number)
+        assert page.locator(".scope .percent").inner_text() == f"{100 * step.changes(down)['sparsity']:g} %"  # type: ignore[operator]
+        if number < len(STEPS):
+            page.get_by_role("button", name="Next").click()
+    expect(page.get_by_role("button", name="Next")).to_be_disabled()
+    expect(page.get_by_role("link", name="Explore it yourself on the Collapse page")).to_be_visible()
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_a_word_explains_itself_to_mouse_and_keyboard(page: Page, address: str) -> None:
+    page.goto(f"{address}/story?{SMALL}")
+    word = page.locator(".term").first
+    meaning = word.locator("span")
+    expect(meaning).to_be_hidden()
+    word.focus()
+    expect(meaning).to_be_visible()
+
+
+def test_a_teacher_hides_the_controls_shares_the_link_and_prints(
+    page: Page, address: str, chromium: Browser, tmp_path: Path
+) -> None:
+    page.goto(f"{address}/story?{SMALL}&step=2&guess=40&model=vgg-digits")
+    page.get_by_text("For the teacher").click()
+    page.get_by_text("Hide the controls").click()
+    wait_for_query(page, hide="true")
+    expect(page.get_by_test_id("stSidebarUserContent")).to_be_hidden()
+    fresh = chromium.new_context().new_page()
+    fresh.goto(page.url)
+    expect(fresh.get_by_role("heading", name="2. Half the weights are gone")).to_be_visible(timeout=45_000)
+    expect(fresh.get_by_text("you said 40 %")).to_be_visible(timeout=45_000)
+    expect(fresh.get_by_test_id("stSidebarUserContent")).to_be_hidden()
+    fresh.context.close()
+    page.get_by_role("button", name="Make the handout with answers").click()
+    with page.expect_download(timeout=90_000) as waiting:
+        page.get_by_role("button", name="Save the handout with answers").click(timeout=90_000)
+    text = Path(waiting.value.path()).read_text()
+    assert "Answers and notes" in text and text.count("<math") == len(STEPS)
+
+
+def test_the_signal_follows_the_slider_and_the_image_without_the_server(page: Page, address: str) -> None:
+    open_page(page, f"{address}/signal?{TINY}")
+    expect(page.get_by_text("All 100 sparsities are computed")).to_be_visible(timeout=120_000)
+    slider, scope = page.locator(SLIDER), page.locator(".scope")
+    box = slider.bounding_box()
+    assert box is not None
+    y, seen, told = box["y"] + box["height"] / 2, set(), set()
+    page.mouse.move(box["x"] + 0.3 * box["width"], y)
+    page.mouse.down()
+    for step in range(30):
+        page.mouse.move(box["x"] + (0.3 + 0.02 * step) * box["width"], y)
+        seen.add(scope.get_attribute("data-shown"))
+        told.add(page.locator(".features .note").inner_text())
+    assert len(seen) >= 28 and len(told) >= 10, "the picture did not follow the drag"
+    assert "sparsity" not in query(page)
+    page.mouse.up()
+    expect(page.locator(".scope .badge")).to_have_text("exact")
+    page.get_by_role("button", name=re.compile("^Image 3")).click()
+    wait_for_query(page, image="3")
+    expect(page.get_by_role("button", name=re.compile("^Image 3"))).to_have_attribute("aria-pressed", "true")
+    page.locator(".stream .layers").focus()
+    page.keyboard.press("Home")
+    wait_for_query(page, layer="bn1")
+
+
+def test_reduced_motion_is_respected(chromium: Browser, address: str) -> None:
+    """Without motion one frame shows what otherwise takes many."""
+    painted = {}
+    for motion in ("reduce", "no-preference"):
+        context = chromium.new_context(reduced_motion=motion)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.set_default_timeout(45_000)
+        open_page(page, f"{address}/signal?{TINY}&sparsity=0.3")
+        expect(page.get_by_text("All 100 sparsities are computed")).to_be_visible(timeout=120_000)
+        scope = page.locator(".scope")
+        scope.evaluate(AT_REST)
+        before = int(scope.get_attribute("data-painted") or 0)
+        page.locator(SLIDER).evaluate("(slider) => { slider.value = 90; slider.dispatchEvent(new Event('input')); }")
+        scope.evaluate(AT_REST)
+        painted[motion] = int(scope.get_attribute("data-painted") or 0) - before
+        context.close()
+    assert painted["reduce"] <= 3 < painted["no-preference"]
+
+
+def test_the_report_opens_offline_draws_saves_pictures_and_opens_again(
+    page: Page, address: str, chromium: Browser, tmp_path: Path
+) -> None:
+    open_page(page, f"{address}/?{SMALL}&sparsity=0.85")
+    cards = page.locator(".card .big").all_inner_texts()
+    page.get_by_text("Take it away").click()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Report").click()
+    file = tmp_path / "report.html"
+    waiting.value.save_as(file)
+    offline = chromium.new_context(offline=True, accept_downloads=True).new_page()
+    offline.goto(file.as_uri())
+    offline.wait_for_selector("html[data-drawn=yes]")
+    expect(offline.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    assert [text.replace("\u202f", " ") for text in offline.locator(".number strong").all_inner_texts()] == [
+        text.replace("\u202f", " ") for text in cards
+    ]
+    for kind, magic in (("PNG", b"\x89PNG"), ("SVG", b"<svg")):
+        with offline.expect_download() as picture:
+            offline.get_by_role("button", name=kind).nth(1).click()
+        assert Path(picture.value.path()).read_bytes().startswith(magic)
+    offline.context.close()
+    page.goto(f"{address}/report")
+    page.locator("[data-testid=stMain] input[type=file]").set_input_files(file)
+    expect(page.locator(".card .big").first).to_be_visible()
+    assert page.locator(".card .big").all_inner_texts() == cards
+    page.get_by_role("button", name="Set the controls to this spec").click()
+    wait_for_query(page, sparsity="0.85")
+    expect(page.locator(".scope .badge")).to_have_text("exact")
+
+
+def test_a_file_that_is_no_report_is_refused_in_a_sentence(page: Page, address: str, tmp_path: Path) -> None:
+    (tmp_path / "other.html").write_text("<html><script>alert(1)</script></html>")
+    page.goto(f"{address}/report")
+    page.locator("[data-testid=stMain] input[type=file]").set_input_files(tmp_path / "other.html")
+    expect(page.get_by_test_id("stAlert").filter(has_text="'other.html' is no report of the lab")).to_be_visible()
+
+
+def test_tables_and_network_are_taken_away_and_the_network_comes_back(page: Page, address: str, tmp_path: Path) -> None:
+    open_page(page, f"{address}/?{SMALL}")
+    repaired = page.locator(".card .big").nth(2).inner_text()
+    page.get_by_text("Take it away").click()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Tables (Parquet)").click()
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        arms = pd.read_parquet(archive.open("arms.parquet"))
+        assert set(archive.namelist()) >= {"layers.parquet", "images.parquet", "answers-by-class.parquet"}
+    assert f"{100 * arms.set_index('arm').accuracy['repaired']:.1f}" == repaired.split()[0]
+    page.get_by_role("button", name="Make the file").click()
+    with page.expect_download() as made:
+        page.get_by_role("button", name="Save resnet20-digits.safetensors").click()
+    taken = tmp_path / "taken.safetensors"
+    made.value.save_as(taken)
+    open_page(page, f"{address}/?{SMALL}&sparsity=0&repair=none")
+    page.get_by_text("Bring your own").click()
+    page.locator("[data-testid=stFileUploader] input[type=file]").first.set_input_files(taken)
+    expect(page.locator(".scope .card").first).to_contain_text(repaired)
+    expect(page.locator(".scope .headline")).to_contain_text("0 % of the weights removed")
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_the_camera_on_a_figure_saves_what_was_chosen(page: Page, address: str, kind: str) -> None:
+    open_page(page, f"{address}/?{SMALL}")
+    page.get_by_text("Take it away").click()
+    if kind == "svg":
+        page.get_by_role("radio", name="svg").click()
+        expect(page.get_by_role("radio", name="svg")).to_be_checked()
+    figure = page.locator(".js-plotly-plot").first
+    figure.hover()
+    with page.expect_download() as waiting:
+        figure.locator('[data-title^="Download plot"]').click()
+    assert waiting.value.suggested_filename.endswith(kind)
