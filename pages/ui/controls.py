@@ -10,6 +10,7 @@ import streamlit as st
 
 from pages.ui.browse import HANDED_OVER, browse_button
 from pages.ui.lab import lab
+from pages.ui.pins import pin_button
 from reflow_core.allocations import allocations
 from reflow_core.criteria import criteria
 from reflow_core.data.corruptions import CLEAN, SEVERITIES, corruptions
@@ -75,6 +76,8 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     except ReflowError as error:  # only free text can be wrong here
         st.error(str(error), icon=":material/error:")
         st.stop()
+    with st.sidebar:
+        pin_button(spec)
     for problem in opened.still_true(spec):
         said.warning(problem, icon=":material/link_off:")
     return spec

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT = "collapse"
 SECTIONS: dict[str, tuple[str, ...]] = {
     "See": ("collapse", "signal", "story", "sweep"),
-    "Compare": ("selection_vs_signal", "calibration"),
+    "Compare": ("compare", "selection_vs_signal", "calibration"),
     "Before release": ("sensitivity", "slices", "structured", "quantisation", "hardware", "claims"),
     "More": (),  # every other file in pages/
 }
@@ -75,7 +75,7 @@ def _navigation() -> Page:
         ]
         for section, names in SECTIONS.items()
     }
-    return st.navigation({section: listed for section, listed in pages.items() if listed})
+    return st.navigation({section: listed for section, listed in pages.items() if listed}, expanded=True)
 
 
 def _path(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +34,10 @@ def figure(
     shapes: Sequence[Mapping[str, Any]],
 ) -> go.Figure:
     """One scatter trace an arm. The key is a line of text: a legend that measures itself costs half of a redraw."""
-    key = "    ".join(f'<span style="color:{COLOURS[arm]}">{GLYPHS[arm]}</span> {arm}' for arm in arms)
     layout = {
         "height": HEIGHT,
         "margin": {"l": 60, "r": 8, "t": 34, "b": 46, "autoexpand": False},
-        "title": {"text": key, "font": {"size": 13}, "x": 0, "xref": "paper", "y": 0.98, "yanchor": "top"},
+        "title": key(arms),
         "showlegend": False,
         "hovermode": "closest",
         "uirevision": "keep",
@@ -47,6 +46,12 @@ def figure(
         "shapes": list(shapes),
     }
     return go.Figure({"data": [{"type": "scatter", **trace} for trace in traces], "layout": layout})
+
+
+def key(arms: Iterable[str]) -> dict[str, Any]:
+    """The colours and marks of the arms as a figure's title."""
+    text = "    ".join(f'<span style="color:{COLOURS[arm]}">{GLYPHS[arm]}</span> {arm}' for arm in arms)
+    return {"text": text, "font": {"size": 13}, "x": 0, "xref": "paper", "y": 0.98, "yanchor": "top"}
 
 
 def axis(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reflow_core.figures import COLOURS, DASHES, HEIGHT, MARKERS, RATIO_RANGE, Chart
+from reflow_core.figures import COLOURS, DASHES, HEIGHT, MARKERS, RATIO_RANGE, Chart, key
 from reflow_core.result import ARMS, Diagnosis
 from reflow_core.verdict import percent
 
@@ -91,7 +91,7 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
     drawn.add_hline(1, line={"width": 1, "color": "#888"})
     drawn.update_yaxes(type="log", range=[np.log10(low), np.log10(high) + 0.05], dtick=1, exponentformat="power")
     drawn.update_yaxes(title_text="Σ Var / Σ Var of dense", row=1, col=1)
-    drawn.update_xaxes(title_text=f"layer, first to last  ({_key(views)}; ▼: off the axis)")
+    drawn.update_xaxes(title_text="layer, first to last (▼: off the axis)")
     table = pd.DataFrame(rows, columns=["view", "arm", "layer", "ratio"])
     return Chart(drawn, _ratio_message(table), table)
 
@@ -128,7 +128,7 @@ def answered(views: Views) -> Chart:
         drawn.add_hline(even, line={"width": 1, "color": "#888", "dash": "dot"}, row=1, col=place)
     drawn.update_yaxes(range=[0, 105])
     drawn.update_yaxes(title_text="share of answers (%)", row=1, col=1)
-    drawn.update_xaxes(type="category", title_text=f"predicted class  ({_key(views)})")
+    drawn.update_xaxes(type="category", title_text="predicted class")
     told = "; ".join(f"{name + ': ' if name else ''}{_spread(found)}" for name, found in views.items())
     return Chart(drawn, f"Most frequent answer, {told}.", pd.DataFrame(rows))
 
@@ -140,18 +140,11 @@ def _spread(found: Diagnosis) -> str:
     )
 
 
-def _key(views: Views) -> str:
-    there = [arm for arm in ARMS if any(arm in found.answers for found in views.values())]
-    return ", ".join(f"{arm} {INKS[arm]}" for arm in there)
-
-
-INKS = {"dense": "grey", "pruned": "orange", "repaired": "blue"}
-
-
 def _beside(views: Views) -> go.Figure:
     """One plot a view in a row, all on the same vertical axis."""
     titles = [name for name in views if name]
     drawn = make_subplots(1, len(views), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=titles or None)
+    there = [arm for arm in ARMS if any(arm in found.answers for found in views.values())]
     layout: dict[str, Any] = {"height": HEIGHT, "showlegend": False, "hovermode": "closest", "uirevision": "keep"}
-    drawn.update_layout(margin={"l": 60, "r": 8, "t": 34, "b": 46}, **layout)
+    drawn.update_layout(title=key(there), margin={"l": 60, "r": 8, "t": 60 if titles else 34, "b": 46}, **layout)
     return drawn

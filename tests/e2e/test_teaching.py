@@ -194,3 +194,25 @@ def test_the_camera_on_a_figure_saves_what_was_chosen(page: Page, address: str, 
     with page.expect_download() as waiting:
         figure.locator('[data-title^="Download plot"]').click()
     assert waiting.value.suggested_filename.endswith(kind)
+
+
+def test_a_view_is_pinned_compared_swapped_and_shared(page: Page, address: str, chromium: Browser) -> None:
+    open_page(page, f"{address}/?{SMALL}&repair=none")
+    page.get_by_role("button", name="Pin this view as A").click()
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_text("A and B are the same view")).to_be_visible()
+    sparsity = page.get_by_role("spinbutton", name="Sparsity (fraction)")
+    sparsity.fill("0.5")
+    sparsity.press("Enter")
+    expect(page.get_by_role("heading", name=re.compile(r"^B is .* points better than A"))).to_be_visible()
+    expect(page.get_by_role("heading", name=re.compile("sparsity 0.8 → 0.5"))).to_be_visible()
+    wait_for_query(page, sparsity="0.5")
+    expect(page.locator(".js-plotly-plot")).to_have_count(3)
+    fresh = chromium.new_context().new_page()
+    fresh.goto(page.url)
+    expect(fresh.get_by_role("heading", name=re.compile("sparsity 0.8 → 0.5"))).to_be_visible(timeout=45_000)
+    fresh.context.close()
+    page.get_by_role("button", name="Swap A and B").click()
+    expect(page.get_by_role("heading", name=re.compile(r"^B is .* worse than A.*sparsity 0.5 → 0.8"))).to_be_visible()
+    page.get_by_role("button", name="Unpin").click()
+    expect(page.get_by_text("Nothing is pinned yet")).to_be_visible()

@@ -1,0 +1,61 @@
+"""Compare: a pinned view beside the present one, on shared axes, with what differs in spec and numbers."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import shell, take_away
+from pages.ui.browse import HANDED_OVER
+from pages.ui.controls import controls
+from pages.ui.findings import answer
+from pages.ui.panels import chart, table
+from pages.ui.pins import pin, pinned, unpin
+from pages.ui.stage import diagnosed
+from reflow_core.comparison import compared
+from reflow_core.figures.collapse import accuracies, answered, ratios
+from reflow_core.snippets import comparing
+from reflow_core.spec import Spec
+
+EMPTY = (
+    "Nothing is pinned yet. **Pin** the view that you see now, here or on any page, as A. Then change anything in the "
+    "sidebar, the sparsity, the criterion, the repair, the network: what you see is B, and both stand side by side."
+)
+
+
+def swap(a: Spec, b: Spec) -> None:
+    """A becomes the present view, the present view becomes A."""
+    pin(b)
+    st.session_state[HANDED_OVER] = a.to_dict()
+
+
+shell.frame(__file__)
+b_spec = controls()
+a_spec, problems = pinned()
+for problem in problems:
+    st.warning(problem, icon=":material/link_off:")
+st.header("Two views, side by side", anchor=False)
+if a_spec is None:
+    st.info(EMPTY, icon=":material/compare:")
+    st.button("Pin the present view as A", type="primary", on_click=pin, args=(b_spec,), icon=":material/push_pin:")
+    st.stop()
+a, b = diagnosed(a_spec), diagnosed(b_spec)
+found = compared(a, b)
+answer(found)
+row = st.container(horizontal=True)
+row.button("Swap A and B", on_click=swap, args=(a_spec, b_spec), icon=":material/swap_horiz:")
+row.button("Pin B as A", on_click=pin, args=(b_spec,), icon=":material/push_pin:")
+row.button("Unpin", on_click=unpin, icon=":material/close:")
+left, right = st.columns([2, 3])
+with left:
+    st.subheader("What differs", anchor=False)
+    st.dataframe(found.tables["What differs"], hide_index=True)
+with right:
+    st.subheader("Numbers", anchor=False)
+    st.dataframe(found.tables["Numbers"].round(3), hide_index=True)
+views = {"A": a, "B": b}
+chart(accuracies(views), "compare-accuracy", "Accuracy")
+chart(ratios(views), "compare-ratios", "Layer-wise variance ratio")
+chart(answered(views), "compare-answers", "The collapse plot")
+for title, frame in found.tables.items():
+    table(f"Show data: {title.lower()}", frame, f"compare-{title.lower().replace(' ', '-')}")
+take_away.of_finding(found, "compare", {"Python": comparing([a_spec, b_spec])})

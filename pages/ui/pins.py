@@ -1,0 +1,48 @@
+"""The pinned view, A: kept for the visit and in the link, as the text of what differs from the defaults."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlencode
+
+import streamlit as st
+
+from reflow_core.spec import Spec, read
+
+PINNED = "_pinned"
+NAME = "a"  # of the link's parameter
+
+
+def pin(spec: Spec) -> None:
+    """Make a view A from now on."""
+    st.session_state[PINNED] = spec
+
+
+def pin_button(spec: Spec) -> None:
+    """In the sidebar of every page with controls."""
+    st.button(
+        "Pin this view as A",
+        on_click=pin,
+        args=(spec,),
+        icon=":material/push_pin:",
+        width="stretch",
+        help="Then change anything: the Compare page shows both side by side.",
+        key="pin",
+    )
+
+
+def unpin() -> None:
+    """Forget A."""
+    st.session_state.pop(PINNED, None)
+    st.query_params.pop(NAME, None)
+
+
+def pinned() -> tuple[Spec | None, list[str]]:
+    """A, of this visit or else of the link, and what in the link was set aside; the link is made to hold it."""
+    spec: Spec | None = st.session_state.get(PINNED)
+    problems: list[str] = []
+    if spec is None and NAME in st.query_params:
+        spec, problems = read(dict(parse_qsl(st.query_params[NAME])))
+        st.session_state[PINNED] = spec
+    if spec is not None:
+        st.query_params[NAME] = urlencode({"model": spec.model} | spec.differences())
+    return spec, problems
