@@ -7,6 +7,7 @@ import streamlit as st
 from pages.ui import shell, take_away
 from pages.ui.controls import controls
 from pages.ui.panels import camera, table
+from pages.ui.shown import shown
 from pages.ui.stage import need
 from pages.ui.study import ARM, OFFERED, choose_arms, follow, open_on_collapse
 from reflow_core.figures.studies import curves
@@ -57,8 +58,8 @@ def draw(study: Sweep[Point]) -> None:
     cells = [each for at, each in study.points.items() if at.replace(sparsity=spec.sparsity) == spec]
     side = "pruned" if spec.repair == "none" else "repaired"
     found = outcomes(study.points.values())
-    shown = found[found.repair.isin([each.repair for each in chosen])]
-    drawn = curves(shown, cells, side, measure, gain=view == GAIN)
+    listing = found[found.repair.isin([each.repair for each in chosen])]
+    drawn = curves(listing, cells, side, measure, gain=view == GAIN)
     shown().charts["Accuracy against sparsity"] = drawn
     event = st.plotly_chart(
         drawn.figure,

@@ -58,7 +58,9 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     said = st.container()
     if (opened := st.session_state.get(OPENED)) is None:
         opened = st.session_state[OPENED] = Opened(link_problems(own or {}))
-    with st.sidebar:
+    st.sidebar.divider()
+    side = st.sidebar.container(key="controls")
+    with side:
         chosen = _network() | _pruning(without)
         if "repair" in without:
             chosen |= _calibration(without, ("statistics", "calibration_batch"))
@@ -76,7 +78,7 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     except ReflowError as error:  # only free text can be wrong here
         st.error(str(error), icon=":material/error:")
         st.stop()
-    with st.sidebar:
+    with side:
         pin_button(spec)
     for problem in opened.still_true(spec):
         said.warning(problem, icon=":material/link_off:")

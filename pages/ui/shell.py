@@ -17,6 +17,22 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Before release": ("sensitivity", "slices", "structured", "quantisation", "hardware", "claims"),
     "More": (),  # every other file in pages/
 }
+ICONS = {
+    "collapse": ":material/monitor_heart:",
+    "signal": ":material/water:",
+    "story": ":material/menu_book:",
+    "sweep": ":material/show_chart:",
+    "compare": ":material/compare:",
+    "selection_vs_signal": ":material/grid_on:",
+    "calibration": ":material/tune:",
+    "sensitivity": ":material/equalizer:",
+    "slices": ":material/pie_chart:",
+    "structured": ":material/content_cut:",
+    "quantisation": ":material/memory:",
+    "hardware": ":material/speed:",
+    "claims": ":material/fact_check:",
+    "about": ":material/info:",
+}
 NAMED = {name for names in SECTIONS.values() for name in names}
 ENTERED = "_entered"
 CSS = """
@@ -30,11 +46,17 @@ STILL_CSS = """
 <style>
   [data-stale] { transition: opacity 0s linear 0.6s !important; }
   .stProgress *, .stExpander * { transition: none !important; }
+  [data-testid^="stBaseButton-primary"] p { color: light-dark(#FFFFFF, #06202F); }
+  [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
+    color: light-dark(#56606B, #A9B4BF); opacity: 1; }
+  [data-testid="stMultiSelect"] span[title] { color: light-dark(#FFFFFF, #06202F); }
+  .st-key-pages [data-testid="stPageLink"] a { padding: 0 0.5rem; min-height: 1.65rem; line-height: 1.5; }
+  .st-key-pages [data-testid="stCaptionContainer"] { padding: 0.35rem 0 0; margin: 0; }
 </style>
 """
 HIDDEN_CSS = """
 <style>
-  [data-testid="stSidebarUserContent"] { display: none; }
+  .st-key-controls { display: none; }
 </style>
 """
 DEMO_CSS = """
@@ -66,16 +88,29 @@ def frame(file: str) -> None:
 
 
 def _navigation() -> Page:
+    """Every file in pages/, listed in the sidebar by section. (Streamlit's own list is no list to a screen reader.)"""
     files = sorted(file.stem for file in (ROOT / "pages").glob("*.py") if not file.stem.startswith("_"))
-    pages = {
-        section: [
-            st.Page(_path(name), title=name.replace("_", " ").capitalize(), default=name == DEFAULT)
-            for name in sorted(files, key=lambda name: (names.index(name) if name in names else len(names), name))
-            if name in names or (not names and name not in NAMED)
-        ]
+    listed = {
+        section: sorted(
+            (name for name in files if name in names or (not names and name not in NAMED)),
+            key=lambda name: (names.index(name) if name in names else len(names), name),
+        )
         for section, names in SECTIONS.items()
     }
-    return st.navigation({section: listed for section, listed in pages.items() if listed}, expanded=True)
+    pages = {name: st.Page(_path(name), title=title(name), default=name == DEFAULT) for name in files}
+    running = st.navigation(list(pages.values()), position="hidden")
+    with st.sidebar.container(key="pages", gap=None):
+        for section, names in listed.items():
+            if names:
+                st.caption(section)
+            for name in names:
+                st.page_link(pages[name], icon=ICONS.get(name, ":material/article:"))
+    return running
+
+
+def title(name: str) -> str:
+    """A page's title, from its file's name."""
+    return name.replace("_", " ").capitalize()
 
 
 def _path(name: str) -> str:

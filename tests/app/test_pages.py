@@ -140,7 +140,7 @@ def test_choosing_nothing_asks_for_something() -> None:
         ("sweep", "measure", "cca"),
         ("selection_vs_signal", "repairs", "reflw"),
         ("calibration", "compare", "views"),
-        ("story", "step", "9"),
+        ("story", "step", "99"),
         ("sensitivity", "prune", "wieghts"),
         ("structured", "spread", "erk"),
         ("quantisation", "quantise_order", "int8"),

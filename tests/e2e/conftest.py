@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e import browser as real
 
@@ -27,20 +26,20 @@ def chromium() -> Iterator[Browser]:
         yield opened
 
 
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+@pytest.fixture(scope="session")
+def visitor(chromium: Browser) -> Iterator[BrowserContext]:
+    """One browser profile for all tests: what Streamlit's pages are made of is loaded and compiled once."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
     context.set_default_timeout(45_000)
-    opened = context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(visitor: BrowserContext) -> Iterator[Page]:
+    opened = visitor.new_page()
     opened.errors = []  # type: ignore[attr-defined]
     opened.on("pageerror", lambda error: opened.errors.append(str(error)))  # type: ignore[attr-defined]
     yield opened
     assert opened.errors == []  # type: ignore[attr-defined]
-    context.close()
-
-
-@pytest.fixture(scope="session")
-def screenshots() -> Path:
-    folder = real.ROOT / "test-artifacts"
-    folder.mkdir(exist_ok=True)
-    return folder
+    opened.close()

@@ -1,0 +1,40 @@
+"""About: what is measured and how, where every method is from, and what this cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.ui import shell
+from reflow_core.allocations import allocations
+from reflow_core.criteria import criteria
+from reflow_core.data.corruptions import corruptions
+from reflow_core.export import versions
+from reflow_core.registry import Registry
+from reflow_core.repairs import repairs
+from reflow_core.store import source_hash
+from reflow_core.updates import updates
+
+METHODS: Iterable[Registry[Any]] = (criteria, updates, allocations, repairs, corruptions)
+
+shell.frame(__file__)
+st.title("Reflow Lab", anchor=False)
+st.markdown((shell.ROOT / "assets" / "about.md").read_text())
+st.header("Every method and its source", anchor=False)
+st.dataframe(
+    pd.DataFrame(
+        [
+            {"kind": registry.kind, "name": info.name, "what it does": info.summary, "source": info.paper or "–"}
+            for registry in METHODS
+            for info in registry
+        ]
+    ),
+    hide_index=True,
+    height=420,
+)
+st.header("Versions", anchor=False)
+made = versions() | {"streamlit": st.__version__, "reflow_core": source_hash()[:12]}
+st.caption(", ".join(f"{name} {version}" for name, version in made.items()))
