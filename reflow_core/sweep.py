@@ -111,6 +111,11 @@ class Sweep(Generic[T]):
         self.look()
 
     @property
+    def stopped(self) -> bool:
+        """Whether it rests until `go_on`."""
+        return self._stopped
+
+    @property
     def done(self) -> int:
         """How many specs have a point or a problem."""
         return len(self.points) + len(self.problems)

@@ -48,13 +48,25 @@ STAGES = {
 }
 
 
-def granted(arguments: Sequence[str]) -> Access:
-    """What the person who started the server opened: `streamlit run app.py -- --data-root FOLDER --allow-code`."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--allow-code", action="store_true")
-    options, _ = parser.parse_known_args(arguments)
-    return Access(options.data_root, options.allow_code)
+@dataclass(frozen=True)
+class Started:
+    """How the server was started: `streamlit run app.py -- --data-root FOLDER --allow-code --on-demand`.
+
+    `access`: what was opened. `on_demand`: sweeps around a view begin when asked for, not by themselves.
+    """
+
+    access: Access
+    on_demand: bool
+
+    @classmethod
+    def read(cls, arguments: Sequence[str]) -> Started:
+        """From the words behind the script's name; words of others are ignored."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--data-root", type=Path)
+        parser.add_argument("--allow-code", action="store_true")
+        parser.add_argument("--on-demand", action="store_true")
+        options, _ = parser.parse_known_args(arguments)
+        return cls(Access(options.data_root, options.allow_code), options.on_demand)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +97,15 @@ class Visit:
 
 @dataclass(frozen=True)
 class Lab:
-    """What every page asks. `homes`: where all that is nobody's own is at home, by device, the fastest first."""
+    """What every page asks. `homes`: where all that is nobody's own is at home, by device, the fastest first.
+
+    `on_demand`: sweeps around a view begin when asked for.
+    """
 
     homes: Mapping[str, Home]
     pool: Pool
     sweeps: Memo
+    on_demand: bool = False
 
     @property
     def device(self) -> str:
@@ -116,7 +132,7 @@ class Lab:
 
         def made() -> Sweep[dict[str, Any]]:
             sweep = scrub(base, self.pool, home)
-            if not at_once:
+            if self.on_demand or not at_once:
                 sweep.stop()
             return sweep
 
@@ -231,9 +247,10 @@ def _visit(_shared: Library, device: str) -> Visit:
 @st.cache_resource(show_spinner="Opening the lab …")
 def lab() -> Lab:
     """Opened once a server."""
-    access, store = granted(sys.argv[1:]), Store()
+    started, store = Started.read(sys.argv[1:]), Store()
+    access = started.access
     library = Library(access)
     libraries = {name: library if name == "cpu" else Library(access, shared=library, device=name) for name in devices()}
     keep_for_good()
     homes = {name: Home(each, store) for name, each in libraries.items()}
-    return Lab(homes, Pool(library, store), Memo(size=32))
+    return Lab(homes, Pool(library, store), Memo(size=32), started.on_demand)

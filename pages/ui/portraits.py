@@ -66,7 +66,6 @@ def portraits(spec: Spec) -> Portraits:
     around = None
     if "sparsity" not in idle(spec):
         around = lab().inspect("portrait", [spec.replace(sparsity=at) for at in coarse_first(GRID)])
-        around.look()
     return Portraits(here, around, tuple(images.png(number) for number in range(pictured)))
 
 

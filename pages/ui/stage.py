@@ -116,7 +116,7 @@ def stage(found: Diagnosis, view: View = View(), also: Sweep[Any] | None = None)
         scope(found, [], layer, view)
         return layer
     sweep = lab().scrub(found.spec, at_once=sum(found.seconds.values()) < SHORT_S)
-    sweep.look()
+    follow(sweep, also)
     scope(found, list(sweep.points.values()), layer, view)
     st.session_state["_drawn"] = drawn(sweep, also)
     running = sweep.running or (also is not None and also.running)
@@ -134,6 +134,15 @@ def chosen_layer(found: Diagnosis) -> str | None:
     return wanted if wanted in names else verdict(found).layer
 
 
+def follow(sweep: Sweep[Any], also: Sweep[Any] | None) -> None:
+    """Gather what is done of both; `also` rests and goes on with the sweep, and comes before it."""
+    if also is not None and sweep.stopped:
+        also.stop()
+    elif also is not None:
+        also.go_on()
+    sweep.look()
+
+
 def drawn(sweep: Sweep[Any], also: Sweep[Any] | None) -> int:
     """How many points there are to draw."""
     return len(sweep.points) + (0 if also is None else len(also.points))
@@ -141,9 +150,7 @@ def drawn(sweep: Sweep[Any], also: Sweep[Any] | None) -> int:
 
 def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None) -> None:
     """The sweep's progress, and what one can do about it."""
-    sweep.look()
-    if also is not None:
-        also.look()
+    follow(sweep, also)
     fresh = drawn(sweep, also) - st.session_state.get("_drawn", 0)
     if not browsing() and (fresh >= REDRAW_EVERY or (fresh and not sweep.running)):
         st.rerun()

@@ -14,7 +14,8 @@ expect.set_options(timeout=45_000)
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with real.server(tmp_path_factory.mktemp("cache")) as running:
+    """Sweeps begin when a test asks for one: what nobody waits for would only take the processor from the others."""
+    with real.server(tmp_path_factory.mktemp("cache"), arguments=["--on-demand"]) as running:
         yield running
 
 

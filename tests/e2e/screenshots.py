@@ -17,7 +17,9 @@ SHOTS = (
     ("collapse-dark", "/", "dark", 1280, 1080),
     ("sweep", "/sweep", "light", 1280, 1080),
     ("selection", "/selection_vs_signal", "light", 1280, 1080),
-    ("story", "/story?step=4", "light", 1280, 980),
+    ("signal", "/signal?sparsity=0.9", "light", 1280, 1320),
+    ("compare", "/compare?a=repair%3Dreflow&sparsity=0.9&repair=least-squares", "light", 1280, 1080),
+    ("story", "/story?step=4&guess=30", "light", 1280, 1180),
     ("demo", "/?demo=1&preset=4", "dark", 1280, 1150),
     ("phone", "/", "light", 390, 844),
     (
@@ -39,13 +41,13 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
     page = context.new_page()
     page.goto(address + path)
     done = re.compile(r"^All \d+ (sparsities|diagnoses) are computed")
-    if name == "hardware":
+    if name in ("hardware", "compare"):
         page.wait_for_selector("[data-testid=stMain] h4", timeout=60_000)
     else:
         expect(page.get_by_text(done).first).to_be_attached(timeout=400_000)
-    if path.startswith(("/?", "/story")) or path == "/":
+    if path.startswith(("/?", "/story", "/signal")) or path == "/":
         page.wait_for_selector(".scope .card")
-    if "story" not in path and "demo" not in path:
+    if not any(word in path for word in ("story", "demo", "signal")):
         page.wait_for_selector(".js-plotly-plot .xtick text")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")

@@ -22,6 +22,7 @@ import socket
 import time
 import zipfile
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -44,6 +45,12 @@ MODEL = "resnet20-digits"
 LIMIT_MB = 2
 PATIENCE_S = 60
 WEIGHTS = (SHIPPED / f"{MODEL}.safetensors").read_bytes()
+
+
+def in_a_loop_of_its_own(work: Coroutine[Any, Any, None]) -> None:
+    """Playwright's loop runs in this thread."""
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(asyncio.run, work).result()
 
 
 class Hostile:
@@ -147,7 +154,7 @@ def visit(address: str, what: Callable[[Visitor], Coroutine[Any, Any, None]], qu
             await visitor.leave()
         return visitor
 
-    return asyncio.run(go())
+    return in_a_loop_of_its_own(go())
 
 
 async def nothing(visitor: Visitor) -> None: ...
@@ -182,7 +189,7 @@ def foreign_sites_are_refused(address: str) -> None:
             raise AssertionError("a foreign page reached the websocket")
 
     with pytest.raises(InvalidStatus, match="403"):
-        asyncio.run(from_elsewhere())
+        in_a_loop_of_its_own(from_elsewhere())
     answer = requests.get(f"{address}/_stcore/health", headers={"Origin": "http://evil.example"}, timeout=PATIENCE_S)
     assert answer.headers.get("Access-Control-Allow-Origin") not in ("*", "http://evil.example")
     outside = socket.getaddrinfo(socket.gethostname(), urlsplit(address).port, socket.AF_INET, socket.SOCK_STREAM)

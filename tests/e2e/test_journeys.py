@@ -25,6 +25,15 @@ def open_page(page: Page, url: str) -> None:
     expect(page.locator(".scope .card .big").first).to_be_visible()
 
 
+def whole_sweep(page: Page) -> None:
+    """Ask for the sweep around the view, and wait for it."""
+    begin, complete = page.get_by_role("button", name="Go on"), page.get_by_text("All 100 sparsities are computed")
+    expect(begin.or_(complete)).to_be_visible()
+    if begin.count():
+        begin.click()
+    expect(complete).to_be_visible(timeout=120_000)
+
+
 def query(page: Page) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
 
@@ -85,7 +94,7 @@ def test_clicking_a_layer_drives_every_panel_and_the_link(page: Page, address: s
 def test_scrubbing_draws_every_panel_while_dragging_without_the_server(page: Page, address: str) -> None:
     """On a small evaluation set, so that the whole sweep is computed within the test."""
     open_page(page, f"{address}/?evaluation_images=32&calibration_images=16")
-    expect(page.get_by_text("All 100 sparsities are computed")).to_be_visible(timeout=90_000)
+    whole_sweep(page)
     slider, scope = page.locator(SLIDER), page.locator(".scope")
     box = slider.bounding_box()
     assert box is not None

@@ -7,12 +7,11 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from reflow_core.lesson import STEPS
 from reflow_core.models.catalogue import find
-from tests.e2e.test_journeys import SLIDER, SMALL, open_page, query, wait_for_query
+from tests.e2e.test_journeys import SLIDER, SMALL, open_page, query, wait_for_query, whole_sweep
 
 TINY = "evaluation_images=32&calibration_images=16"  # so that a whole sweep is computed within a test
 AT_REST = """(scope) => new Promise((done) => {
@@ -64,12 +63,12 @@ def test_a_teacher_hides_the_controls_shares_the_link_and_prints(
     page.get_by_text("For the teacher").click()
     page.get_by_text("Hide the controls").click()
     wait_for_query(page, hide="true")
-    expect(page.get_by_test_id("stSidebarUserContent")).to_be_hidden()
+    expect(page.locator(".st-key-controls")).to_be_hidden()
     fresh = chromium.new_context().new_page()
     fresh.goto(page.url)
     expect(fresh.get_by_role("heading", name="2. Half the weights are gone")).to_be_visible(timeout=45_000)
     expect(fresh.get_by_text("you said 40 %")).to_be_visible(timeout=45_000)
-    expect(fresh.get_by_test_id("stSidebarUserContent")).to_be_hidden()
+    expect(fresh.locator(".st-key-controls")).to_be_hidden()
     fresh.context.close()
     page.get_by_role("button", name="Make the handout with answers").click()
     with page.expect_download(timeout=90_000) as waiting:
@@ -80,7 +79,7 @@ def test_a_teacher_hides_the_controls_shares_the_link_and_prints(
 
 def test_the_signal_follows_the_slider_and_the_image_without_the_server(page: Page, address: str) -> None:
     open_page(page, f"{address}/signal?{TINY}")
-    expect(page.get_by_text("All 100 sparsities are computed")).to_be_visible(timeout=120_000)
+    whole_sweep(page)
     slider, scope = page.locator(SLIDER), page.locator(".scope")
     box = slider.bounding_box()
     assert box is not None
@@ -111,7 +110,7 @@ def test_reduced_motion_is_respected(chromium: Browser, address: str) -> None:
         page = context.new_page()
         page.set_default_timeout(45_000)
         open_page(page, f"{address}/signal?{TINY}&sparsity=0.3")
-        expect(page.get_by_text("All 100 sparsities are computed")).to_be_visible(timeout=120_000)
+        whole_sweep(page)
         scope = page.locator(".scope")
         scope.evaluate(AT_REST)
         before = int(scope.get_attribute("data-painted") or 0)
@@ -182,18 +181,18 @@ def test_tables_and_network_are_taken_away_and_the_network_comes_back(page: Page
     expect(page.locator(".scope .headline")).to_contain_text("0 % of the weights removed")
 
 
-@pytest.mark.parametrize("kind", ["svg", "png"])
-def test_the_camera_on_a_figure_saves_what_was_chosen(page: Page, address: str, kind: str) -> None:
+def test_the_camera_on_a_figure_saves_what_was_chosen(page: Page, address: str) -> None:
     open_page(page, f"{address}/?{SMALL}")
     page.get_by_text("Take it away").click()
-    if kind == "svg":
-        page.get_by_role("radio", name="svg").click()
-        expect(page.get_by_role("radio", name="svg")).to_be_checked()
-    figure = page.locator(".js-plotly-plot").first
-    figure.hover()
-    with page.expect_download() as waiting:
-        figure.locator('[data-title^="Download plot"]').click()
-    assert waiting.value.suggested_filename.endswith(kind)
+    for kind in ("png", "svg"):
+        page.get_by_role("radio", name=kind).click()
+        expect(page.get_by_role("radio", name=kind)).to_be_checked()
+        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        figure = page.locator(".js-plotly-plot").first
+        figure.hover()
+        with page.expect_download() as waiting:
+            figure.locator('[data-title^="Download plot"]').click()
+        assert waiting.value.suggested_filename.endswith(kind)
 
 
 def test_a_view_is_pinned_compared_swapped_and_shared(page: Page, address: str, chromium: Browser) -> None:
