@@ -119,8 +119,8 @@ def stage(found: Diagnosis, view: View = View(), also: Sweep[Any] | None = None)
     follow(sweep, also)
     scope(found, list(sweep.points.values()), layer, view)
     st.session_state["_drawn"] = drawn(sweep, also)
-    running = sweep.running or (also is not None and also.running)
-    st.fragment(progress, run_every=1.0 if running else None)(sweep, also)
+    polling = running(sweep, also)
+    st.fragment(progress, run_every=1.0 if polling else None)(sweep, also, polling)
     return layer
 
 
@@ -148,11 +148,16 @@ def drawn(sweep: Sweep[Any], also: Sweep[Any] | None) -> int:
     return len(sweep.points) + (0 if also is None else len(also.points))
 
 
-def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None) -> None:
-    """The sweep's progress, and what one can do about it."""
+def running(sweep: Sweep[Any], also: Sweep[Any] | None) -> bool:
+    """Whether points of either are still to come."""
+    return sweep.running or (also is not None and also.running)
+
+
+def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None, polling: bool) -> None:
+    """The sweep's progress, and what one can do about it; `polling`: whether this is drawn again and again."""
     follow(sweep, also)
     fresh = drawn(sweep, also) - st.session_state.get("_drawn", 0)
-    if not browsing() and (fresh >= REDRAW_EVERY or (fresh and not sweep.running)):
+    if not browsing() and (fresh >= REDRAW_EVERY or polling != running(sweep, also)):
         st.rerun()
     complete = "All 100 sparsities are computed: drag the slider, every panel follows without the server."
     progress_row(sweep, "sparsities", complete)

@@ -96,7 +96,7 @@ def _view(
     also: Sweep[Any] | None,
     polling: bool,
 ) -> None:
-    if polling and not _running(study, also) and not browsing():
+    if polling != _running(study, also) and not browsing():
         st.rerun()
     study.look()
     kept = f"All {study.total} {what} are computed; they are kept, so this view opens at once next time."

@@ -47,10 +47,10 @@ PATIENCE_S = 60
 WEIGHTS = (SHIPPED / f"{MODEL}.safetensors").read_bytes()
 
 
-def in_a_loop_of_its_own(work: Coroutine[Any, Any, None]) -> None:
-    """Playwright's loop runs in this thread."""
+def in_a_loop_of_its_own(work: Coroutine[Any, Any, Any]) -> Any:
+    """What it gives; Playwright's loop runs in this thread."""
     with ThreadPoolExecutor(1) as executor:
-        executor.submit(asyncio.run, work).result()
+        return executor.submit(asyncio.run, work).result()
 
 
 class Hostile:

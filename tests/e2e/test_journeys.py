@@ -96,6 +96,7 @@ def test_scrubbing_draws_every_panel_while_dragging_without_the_server(page: Pag
     open_page(page, f"{address}/?evaluation_images=32&calibration_images=16")
     whole_sweep(page)
     slider, scope = page.locator(SLIDER), page.locator(".scope")
+    slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     assert box is not None
     y = box["y"] + box["height"] / 2

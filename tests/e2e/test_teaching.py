@@ -80,7 +80,9 @@ def test_a_teacher_hides_the_controls_shares_the_link_and_prints(
 def test_the_signal_follows_the_slider_and_the_image_without_the_server(page: Page, address: str) -> None:
     open_page(page, f"{address}/signal?{TINY}")
     whole_sweep(page)
+    expect(page.locator(".scope")).to_have_attribute("data-portraits", "20")
     slider, scope = page.locator(SLIDER), page.locator(".scope")
+    slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     assert box is not None
     y, seen, told = box["y"] + box["height"] / 2, set(), set()

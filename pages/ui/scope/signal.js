@@ -35,6 +35,7 @@ class Signal extends Scope {
   update(data, send, fire) {
     this.portraits = (data.portraits ?? []).map((one) => ({ ...one, maps: Object.fromEntries(Object.entries(one.maps).map(([arm, text]) => [arm, bytes(text)])) }));
     this.members = new Map([...new Set(data.groups)].map((group) => [group, [...data.groups.keys()].filter((k) => data.groups[k] === group)]));
+    this.root.dataset.portraits = this.portraits.length;
     super.update(data, send, fire);
     const buttons = data.images.map((source, k) => `<button type="button" data-image="${k + 1}" aria-pressed="${k + 1 === data.image}" aria-label="Image ${k + 1}, class ${clean(data.labels[k])}"><img alt="" src="data:image/png;base64,${source}"></button>`).join("");
     const choice = this.find(".choice");
