@@ -51,7 +51,8 @@ STILL_CSS = """
     color: light-dark(#56606B, #A9B4BF); opacity: 1; }
   [data-testid="stMultiSelect"] span[title] { color: light-dark(#FFFFFF, #06202F); }
   .st-key-pages [data-testid="stPageLink"] a { padding: 0 0.5rem; min-height: 1.65rem; line-height: 1.5; }
-  .st-key-pages [data-testid="stCaptionContainer"] { padding: 0.35rem 0 0; margin: 0; }
+  .st-key-pages [data-testid="stCaptionContainer"] { padding: 0.5rem 0 0; margin: 0; }
+  .st-key-pages p { margin: 0; }
 </style>
 """
 HIDDEN_CSS = """

@@ -1,4 +1,4 @@
-"""The pages' background work, which elsewhere leaves the machine to people, runs at once: here only tests wait."""
+"""The pages' background work, which elsewhere leaves the machine to people, runs at once, and only where asked for."""
 
 from __future__ import annotations
 
@@ -12,4 +12,5 @@ def _background_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reflow_core.work.lowest_priority", lambda: None)
         patch.setattr("reflow_core.work.QUIET_S", 0.0)
+        patch.setattr("sys.argv", ["app.py", "--on-demand"])
         yield

@@ -80,6 +80,7 @@ def _sliders(chromium: Browser, ours: str, floor: str) -> Iterator[Row]:
     yield Row("slider, known spec / redraw", 1.5, old / redrawn, note=f"p95 {old:.2f} s / {redrawn:.2f} s")
     yield _while_sweeping(chromium, ours, page, statistics.median(fresh))
     yield _scrub(page)
+    yield _signal(chromium, ours)
 
 
 def _while_sweeping(chromium: Browser, ours: str, page: Page, idle: float) -> Row:
@@ -130,6 +131,27 @@ def _scrub(page: Page) -> Row:
     rate = (int(scope.get_attribute("data-frames") or 0) - drawn) / seconds
     page.mouse.up()
     return Row("redraws a second while scrubbing", 30, rate, at_most=False, note=f"80 moves in {seconds:.1f} s")
+
+
+def _signal(chromium: Browser, ours: str) -> Row:
+    """Pictures of the stream and the features a second while the slider is dragged through a whole sweep."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{ours}/signal?evaluation_images=32&calibration_images=16")
+    page.get_by_text("All 100 sparsities are computed").wait_for(timeout=240_000)
+    page.wait_for_selector(".scope[data-portraits='20']")
+    slider, scope = page.locator(".scope input[type=range]"), page.locator(".scope")
+    box = slider.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 10)
+    page.mouse.down()
+    drawn, start = int(scope.get_attribute("data-painted") or 0), time.perf_counter()
+    for step in range(160):
+        page.mouse.move(box["x"] + (0.3 + 0.005 * (step if step < 80 else 160 - step)) * box["width"], box["y"] + 10)
+    seconds = time.perf_counter() - start
+    rate = (int(scope.get_attribute("data-painted") or 0) - drawn) / seconds
+    page.mouse.up()
+    page.close()
+    return Row("frames a second of the drawn signal while scrubbing", 30, rate, at_most=False)
 
 
 def _three_passes() -> Callable[[], float]:
