@@ -24,7 +24,7 @@ from reflow_core.spec import Spec
 
 Arrays = dict[str, NDArray[Any]]
 MAGIC = b"F"  # before the bytes of a finding; those of a diagnosis begin otherwise
-LARGEST = 1 << 30  # bytes that a result may have when it is unpacked
+LARGEST = 128 << 20  # bytes that a result may have when it is unpacked; fifty thousand images take three million
 _ARRAYS = ("labels", "answers", "layers", "kept")
 
 

@@ -51,7 +51,7 @@ def lesson(number: int, spec: Spec) -> None:
     need(spec)
     guess = _guess(step)
     with sentence():
-        agree([spec])
+        agree([spec, *step.others(spec).values()])
         seen = see(step, spec, lab().diagnose, lab().inspection, revealed=guess is not None)
     explained(step.opening(seen))
     if guess is None:
