@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pandas as pd
 import streamlit as st
 
@@ -77,7 +79,8 @@ def _progress(number: int) -> None:
         on_change=_forget,
         label_visibility="collapsed",
     )
-    row.button("Next", on_click=_go, args=(number + 1,), disabled=number == len(STEPS), key="next")
+    kind: Literal["primary", "secondary"] = "primary" if GUESS in st.query_params else "secondary"  # first predict
+    row.button("Next", on_click=_go, args=(number + 1,), disabled=number == len(STEPS), key="next", type=kind)
     st.progress(number / len(STEPS), f"Step {number} of {len(STEPS)}")
 
 

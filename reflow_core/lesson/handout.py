@@ -20,8 +20,9 @@ BOLD = re.compile(r"\*\*([^*]+)\*\*|\*([^*]+)\*")
 def handout(seen: Sequence[Seen], teacher: bool = False) -> str:
     """One HTML file to print; `seen`: of every step, in order. `teacher`: with answers and notes at the end."""
     spec = seen[0].found.spec
-    parts = [_step(number, step, one) for number, (step, one) in enumerate(zip(STEPS, seen, strict=True), 1)]
-    answers = [_answer(number, step, one) for number, (step, one) in enumerate(zip(STEPS, seen, strict=True), 1)]
+    told = list(zip(range(1, len(STEPS) + 1), STEPS, seen, strict=True))
+    parts = [_step(*each) for each in told]
+    answers = [_answer(*each) for each in told]
     terms = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(GLOSSARY[term])}</dd>" for term in sorted(GLOSSARY))
     return Template(TEMPLATE.read_text()).substitute(
         network=html.escape(spec.model),

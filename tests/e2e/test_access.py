@@ -81,3 +81,26 @@ def test_images_and_figures_have_a_text_that_says_what_they_show(page: Page, add
         assert image.get_attribute("alt") is not None
     expect(page.locator(".ratios .plot")).to_have_attribute("aria-valuetext", re.compile("pruned ratio from"))
     expect(page.locator(".answers .plot")).to_have_attribute("aria-label", re.compile("Predicted classes"))
+
+
+SHIFTS = """() => {
+  window.shifted = 0;
+  new PerformanceObserver((list) => list.getEntries().forEach((each) => { window.shifted += each.value; }))
+    .observe({ type: "layout-shift" });
+}"""
+
+
+def test_nothing_jumps_when_a_new_value_is_computed_and_drawn(page: Page, address: str) -> None:
+    """Cumulative layout shift, also right after a key; under 0.1 counts as good (web.dev/cls)."""
+    page.goto(f"{address}/?{TINY}")
+    page.wait_for_selector(FIGURE)
+    page.evaluate(AT_REST)
+    page.evaluate(SHIFTS)
+    slider = page.locator(".scope input[type=range]")
+    slider.focus()
+    for percent in (81, 82, 83):
+        slider.press("ArrowRight")
+        expect(page.locator(".scope")).to_have_attribute("data-shown", f"{percent / 100:g}")
+        expect(page.locator(".scope .badge")).to_have_text("exact")
+    page.evaluate(AT_REST)
+    assert page.evaluate("window.shifted") < 0.1
