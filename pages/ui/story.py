@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
+from pages.ui.controls import models_offered
 from pages.ui.lab import lab
 from pages.ui.panels import table
 from pages.ui.portraits import portraits
@@ -42,7 +43,8 @@ def set_controls(number: int) -> None:
 
 
 def _model() -> str:
-    return str(st.session_state.get("model") or st.query_params.get("model") or DEFAULTS["model"])
+    asked = str(st.session_state.get("model") or st.query_params.get("model") or DEFAULTS["model"])
+    return asked if asked in models_offered() else str(DEFAULTS["model"])  # the controls say what was wrong
 
 
 def lesson(number: int, spec: Spec) -> None:

@@ -217,3 +217,10 @@ def test_a_view_is_pinned_compared_swapped_and_shared(page: Page, address: str, 
     expect(page.get_by_role("heading", name=re.compile(r"^B is .* worse than A.*sparsity 0.5 → 0.8"))).to_be_visible()
     page.get_by_role("button", name="Unpin").click()
     expect(page.get_by_text("Nothing is pinned yet")).to_be_visible()
+
+
+def test_nonsense_in_a_link_to_the_lesson_is_named_and_the_lesson_goes_on(page: Page, address: str) -> None:
+    page.goto(f"{address}/story?{SMALL}&model=%3Cscript%3E&guess=abc&step=0")
+    expect(page.get_by_role("heading", name="1. A network that works")).to_be_visible()
+    expect(page.locator(".told").first).to_be_visible()
+    expect(page.get_by_test_id("stAlert").filter(has_text="Unknown model '<script>'")).to_be_visible()
