@@ -12,7 +12,7 @@ from pages.ui.stage import chosen_layer, sentence
 from pages.ui.study import open_on_collapse
 from reflow_core.figures.findings import pictured
 from reflow_core.finding import Finding
-from reflow_core.report import LARGEST, read_again, tables_of
+from reflow_core.report import LARGEST, reopened, tables_of
 from reflow_core.result import Diagnosis
 
 EMPTY = (
@@ -50,7 +50,7 @@ if file is None:
     st.info(EMPTY, icon=":material/article:")
     st.stop()
 with sentence():
-    found = read_again(file.read(LARGEST).decode(errors="replace"), file.name)
+    found = reopened(file.read(LARGEST).decode(errors="replace"), file.name)
 if isinstance(found, Diagnosis):
     diagnosis(found)
 else:

@@ -23,7 +23,7 @@ def compared(a: Diagnosis, b: Diagnosis) -> Finding:
     Facts: `gain`, B's last arm minus A's (fraction of accuracy, or of agreement with dense without labels); `p`,
     McNemar's two-sided exact p value that both are equally often right, None where their images differ.
     """
-    gain, p = b.outcome(b.last).score - a.outcome(a.last).score, chance(a, b)
+    gain, p = b.final.score - a.final.score, chance(a, b)
     fields = pd.DataFrame(list(_fields(a, b)), columns=["field", "A", "B"])
     numbers = pd.DataFrame(list(_numbers(a, b)), columns=["what", "A", "B", "B - A"])
     tables = {"What differs": fields, "Numbers": numbers}
@@ -55,7 +55,7 @@ def _numbers(a: Diagnosis, b: Diagnosis) -> Iterator[tuple[str, float | None, fl
             yield _row(f"{arm}: {_measure(a, b)} (%)", *(_percent(each, arm, "score") for each in (a, b)))
             yield _row(f"{arm}: most frequent answer (%)", *(_percent(each, arm, "top_share") for each in (a, b)))
     for arm in ARMS[1:]:
-        ratios = [each.layers[-1].variance_ratio(arm) if each.layers else None for each in (a, b)]
+        ratios = [each.last_ratio(arm) for each in (a, b)]
         if any(ratio is not None for ratio in ratios):
             yield _row(f"{arm}: variance ratio of the last layer", *ratios)
 
@@ -75,7 +75,7 @@ def _row(what: str, a: float | None, b: float | None) -> tuple[str, Any, Any, An
 def _answer(a: Diagnosis, b: Diagnosis, gain: float, p: float | None, fields: pd.DataFrame) -> str:
     if fields.empty:
         return "A and B are the same view: change any control, and B follows."
-    scores = f"{percent(b.outcome(b.last).score)} ({b.last}) against {percent(a.outcome(a.last).score)} ({a.last})"
+    scores = f"{percent(b.final.score)} ({b.last}) against {percent(a.final.score)} ({a.last})"
     side = "better" if gain > 0 else "worse"
     moved = "as good as" if abs(gain) < 0.0005 else f"{100 * abs(gain):.1f} points {side} than"
     sure = (

@@ -14,13 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from reflow_core.errors import ReflowError
+from reflow_core.private import private_copy
+
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"
 EXPORTING = threading.Lock()  # the exporter keeps its state in globals
 
 
 def export(network: nn.Module, example: Tensor) -> bytes:
-    """A network in eval mode as an ONNX file for any number of images. Raises torch.onnx.OnnxExporterError.
+    """A network as an ONNX file for any number of images; `example` (1, 3, H, W). Raises ReflowError.
 
     By the TorchScript exporter: it takes a second where the newer one takes seven, and folds BatchNorm as well.
     """
@@ -28,17 +31,29 @@ def export(network: nn.Module, example: Tensor) -> bytes:
     axes = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
     with EXPORTING, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network.eval(),
-            (example,),
-            file,  # type: ignore[arg-type]  # the annotation knows paths only
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes=axes,
-            opset_version=OPSET,
-            dynamo=False,
-        )
+        try:
+            torch.onnx.export(
+                private_copy(network).eval(),
+                (example,),
+                file,  # type: ignore[arg-type]  # the annotation knows paths only
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except Exception as error:  # the exporter and the network's own code raise any kind; either has no ONNX form
+            why = str(error).splitlines()[0][:200]
+            raise ReflowError(f"This network cannot be exported to ONNX ({why}).") from error
     return file.getvalue()
+
+
+def apart(content: bytes, network: nn.Module, images: Tensor) -> float:
+    """The largest difference of a logit between file and network, as a fraction of the largest logit (at least 1)."""
+    with torch.inference_mode():
+        wanted = network(images).numpy()
+    difference = float(np.abs(run(session(content), images) - wanted).max())
+    return difference / max(1.0, float(np.abs(wanted).max()))
 
 
 def noted(content: bytes, notes: Mapping[str, str]) -> bytes:

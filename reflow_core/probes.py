@@ -111,10 +111,9 @@ class _Probe:
         return hook
 
     def read_features(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        """A forward pre-hook on the classifier: the penultimate features, meant over positions if there are any."""
+        """A forward pre-hook on the classifier."""
         if self.room > 0:
-            read = arguments[0][: self.room]
-            self.features.append((read.flatten(2).mean(2) if read.ndim > 2 else read).cpu())
+            self.features.append(penultimate(arguments[0][: self.room]))
 
     def signals(self) -> dict[str, Signal]:
         """The gathered readings as signals: one computation over the channels of all sites, then cut apart."""
@@ -150,6 +149,11 @@ class _Probe:
         features = torch.cat(self.features).double().numpy()
         share = stats.separability(features, labels[: len(features)]) if np.isfinite(features).all() else np.nan
         return None if np.isnan(share) else share
+
+
+def penultimate(arriving: Tensor) -> Tensor:
+    """The features (N, C) that reach the classifier, on the CPU: the mean over positions if there are any."""
+    return (arriving.flatten(2).mean(2) if arriving.ndim > 2 else arriving).cpu()
 
 
 def maps_affinely(module: nn.Module) -> bool:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from string import Template
 
 import pandas as pd
@@ -188,15 +187,8 @@ def _rows(values: Mapping[str, str]) -> str:
     return f"<table>{''.join(cells)}</table>"
 
 
-def reopened(path: Path) -> Found:
-    """What a report holds. Only that is read, none of its HTML. Raises ReflowError for a file that is no report."""
-    if path.stat().st_size > LARGEST:
-        raise ReflowError(f"{path.name!r} is larger than any report of the lab; choose a report's HTML file.")
-    return read_again(path.read_text(errors="replace"), path.name)
-
-
-def read_again(text: str, name: str) -> Found:
-    """What the text of a report holds. Raises ReflowError."""
+def reopened(text: str, name: str) -> Found:
+    """What the text of a report holds; only that is read, none of its HTML. Raises ReflowError for any other text."""
     if (kept := PAYLOAD.search(text)) is None or not kept[1].strip():
         raise ReflowError(f"{name!r} is no report of the lab that can be opened again; choose one that was made here.")
     try:

@@ -125,6 +125,15 @@ class Diagnosis:
         """The repaired arm, or the pruned one where there is none."""
         return "repaired" if "repaired" in self.answers else "pruned"
 
+    @property
+    def final(self) -> Outcome:
+        """The summary of the last arm."""
+        return self.outcome(self.last)
+
+    def last_ratio(self, arm: str) -> float | None:
+        """The variance ratio of the last measured layer; None without one, or without the arm."""
+        return self.layers[-1].variance_ratio(arm) if self.layers else None
+
     def outcome(self, arm: str) -> Outcome:
         """The summary of one arm."""
         return outcome(self.answers[arm], self.labels, self.answers["dense"], len(self.classes))

@@ -69,9 +69,7 @@ def row(found: Diagnosis) -> dict[str, Any]:
         flat |= {f"{arm}_accuracy": summary.accuracy, f"{arm}_low": low, f"{arm}_high": high}
         flat |= {f"{arm}_agreement": summary.agreement, f"{arm}_top_share": summary.top_share, f"{arm}_n": summary.n}
         flat[f"{arm}_fidelity"] = finite(summary.fidelity)
-    last = found.layers[-1] if found.layers else None
-    for arm in ("pruned", "repaired"):
-        flat[f"{arm}_last_ratio"] = last.variance_ratio(arm) if last else None
+    flat |= {f"{arm}_last_ratio": found.last_ratio(arm) for arm in ("pruned", "repaired")}
     flat |= {"reason": found.reason, "seconds_select": found.seconds.get("prune")}
     return flat | {"seconds_repair": found.seconds.get("calibrate")}
 

@@ -145,7 +145,7 @@ def _others(seen: Seen) -> None:
                     "network": name,
                     "pruned (%)": 100 * one.pruned.score,
                     "repaired (%)": None if one.repaired is None else 100 * one.repaired.score,
-                    "last variance ratio": one.layers[-1].variance_ratio(one.last) if one.layers else None,
+                    "last variance ratio": one.last_ratio(one.last),
                 }
                 for name, one in rows.items()
             ]

@@ -6,9 +6,8 @@ import html
 
 import streamlit as st
 
-from reflow_core.lesson import TERM
 from reflow_core.lesson.glossary import GLOSSARY
-from reflow_core.lesson.handout import BOLD
+from reflow_core.lesson.handout import lettered
 
 CSS = """
 <style>
@@ -25,9 +24,7 @@ CSS = """
 
 def explained(text: str) -> None:
     """A lesson's text, its terms explained and its bold words bold."""
-    marked = TERM.sub(lambda found: _term(found[1], found[2] or found[1]), html.escape(text, quote=False))
-    lettered = BOLD.sub(lambda found: f"<b>{found[1]}</b>" if found[1] else f"<i>{found[2]}</i>", marked)
-    st.html(f'{CSS}<p class="told">{lettered}</p>')
+    st.html(f'{CSS}<p class="told">{lettered(text, _term)}</p>')
 
 
 def _term(term: str, shown: str) -> str:

@@ -148,7 +148,7 @@ def _rarest(found: Diagnosis) -> tuple[float, float, str]:
 def early_channels(bench: Bench) -> tuple[bool | None, str]:
     """A short fine-tune after the cut."""
     tuned, bare = (bench.cut(0.5, repair=repair) for repair in ("fine-tune", "none"))
-    before, after = tuned.dense.score - bare.pruned.score, tuned.dense.score - tuned.outcome(tuned.last).score
+    before, after = tuned.dense.score - bare.pruned.score, tuned.dense.score - tuned.final.score
     how = tuned.reason or f"a short fine-tune ({tuned.repair_report})"
     told = f"{points_of(before)} lost by the cut, {points_of(after)} still lost after {how}"
     return after >= 0.05, told

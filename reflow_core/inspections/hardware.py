@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from reflow_core import onnx_file
-from reflow_core.calibration import evaluation_inputs, no_training_images
+from reflow_core.calibration import no_training_images
 from reflow_core.diagnose import Bench, check, memory_told, settle
 from reflow_core.errors import ReflowError
 from reflow_core.finding import Finding
 from reflow_core.inspections import inspections
-from reflow_core.inspections.quantize import CALIBRATED, exported
+from reflow_core.inspections.quantize import CALIBRATED
 from reflow_core.inspections.structured import cut_channels
 from reflow_core.int8 import quantised
 from reflow_core.library import Library
 from reflow_core.machine import fingerprint
 from reflow_core.patterns import n_of_m
 from reflow_core.private import hookable, hooked, private_copy
-from reflow_core.pruning import install, keep_above, ladder, pruned_count
+from reflow_core.pruning import keep_above, ladder, pruned_count
 from reflow_core.registry import Info
 from reflow_core.sparse import columns, csr, eligible, halves, is_product, sizes, sparse_tensor_cores, sparsified
 from reflow_core.spec import CALIBRATION, Spec
@@ -56,9 +56,8 @@ def hardware(spec: Spec, source: Library, watch: Watch) -> Finding:
     with memory_told():
         bench = Bench(spec, source, watch)
         bench.open()
-        pruned = private_copy(bench.network.module)
-        install(pruned, bench.prune().weights)
-        inputs = evaluation_inputs(bench.evaluation, bench.network.info)(slice(0, max(BATCHES)))
+        pruned = bench.private(bench.prune()).to("cpu")
+        inputs = bench.inputs(slice(0, max(BATCHES)))
         runs, notes = contenders(bench, pruned)
         end = end_to_end(runs, inputs, watch)
         kernel = kernels(bench, inputs)
@@ -79,7 +78,7 @@ def contenders(bench: Bench, pruned: nn.Module) -> tuple[dict[str, Callable[[Ten
     try:
         if len(bench.images.train) == 0:
             raise no_training_images(bench.images)
-        file = exported(pruned, bench)
+        file = onnx_file.export(pruned, bench.inputs(slice(0, 1)))
         small = quantised(file, bench.pruner.calibration.inputs[:CALIBRATED])
         for name, content in (("onnxruntime", file), ("int8", small)):
             runs[name] = functools.partial(onnx_file.run, onnx_file.session(content))

@@ -21,6 +21,7 @@ from reflow_core.inspections import inspections
 from reflow_core.library import Library
 from reflow_core.moments import channels_second
 from reflow_core.private import Hook, device_of, hooked, readable, watched
+from reflow_core.probes import penultimate
 from reflow_core.registry import Info
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch
@@ -103,8 +104,7 @@ def see(private: nn.Module, bench: Bench, stage: str) -> Seen:
         return hook
 
     def read_features(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        arriving = arguments[0]
-        features.append((arriving.flatten(2).mean(2) if arriving.ndim > 2 else arriving).cpu())
+        features.append(penultimate(arguments[0]))
 
     count = min(MAPPED, len(bench.evaluation))
     before = {} if bench.anatomy.classifier is None else {bench.anatomy.classifier: read_features}

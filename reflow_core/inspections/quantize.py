@@ -12,9 +12,8 @@ import torch
 from torch import nn
 
 from reflow_core import onnx_file
-from reflow_core.calibration import evaluation_inputs, no_training_images
+from reflow_core.calibration import no_training_images
 from reflow_core.diagnose import Bench, check, memory_told
-from reflow_core.errors import ReflowError
 from reflow_core.finding import Finding
 from reflow_core.inspections import inspections
 from reflow_core.int8 import fast_int8, quantised, round_weights, sqnr
@@ -63,7 +62,7 @@ def quantize(spec: Spec, source: Library, watch: Watch) -> Finding:
         files: dict[tuple[str, str], bytes] = {}
         for place, (arm, network) in enumerate(networks.items()):
             watch("quantize", place, len(networks))
-            files[arm, "float32"] = exported(network, bench)
+            files[arm, "float32"] = onnx_file.export(network, bench.inputs(slice(0, 1)))
             files[arm, "int8"] = quantised(files[arm, "float32"], bench.pruner.calibration.inputs[:CALIBRATED])
         return _finding(bench, files, reason)
 
@@ -76,7 +75,7 @@ def stages(bench: Bench) -> tuple[dict[str, nn.Module], str | None]:
         dense = private_copy(dense)
         round_weights(dense)
         rounded = dataclasses.replace(bench.network, module=dense, digest=f"{bench.network.digest}:int8")
-        example = evaluation_inputs(bench.evaluation, rounded.info)(slice(0, 1))
+        example = bench.inputs(slice(0, 1))
         pruner = Pruner(bench.spec, bench.source, rounded, bench.images, bench.anatomy, example, bench.watch)
     pruned = private_copy(dense)
     install(pruned, pruner.prune().weights)
@@ -88,18 +87,9 @@ def stages(bench: Bench) -> tuple[dict[str, nn.Module], str | None]:
     return (found if reason else found | {"repaired": repaired}), reason
 
 
-def exported(network: nn.Module, bench: Bench) -> bytes:
-    """A network as an ONNX file. Raises ReflowError where it cannot be exported."""
-    example = evaluation_inputs(bench.evaluation, bench.network.info)(slice(0, 1))
-    try:
-        return onnx_file.export(private_copy(network), example)
-    except Exception as error:  # the exporter raises many kinds; whatever it is, this network has no ONNX form
-        raise ReflowError(f"This network cannot be exported to ONNX ({str(error).splitlines()[0][:200]}).") from error
-
-
 def answered(file: bytes, bench: Bench) -> Answers:
     """What a file answers to the evaluation images."""
-    runner, inputs = onnx_file.session(file), evaluation_inputs(bench.evaluation, bench.network.info)
+    runner, inputs = onnx_file.session(file), bench.inputs
     count = len(bench.evaluation)
     parts = []
     for start in range(0, count, BATCH):
@@ -121,7 +111,7 @@ def _finding(bench: Bench, files: dict[tuple[str, str], bytes], reason: str | No
         )
     table = pd.DataFrame(rows)
     last = "repaired" if ("repaired", "int8") in files else "pruned"
-    inputs = evaluation_inputs(bench.evaluation, bench.network.info)
+    inputs = bench.inputs
     runs = {p: functools.partial(onnx_file.run, onnx_file.session(files[last, p])) for p in ("float32", "int8")}
     timed = passes(runs, inputs(slice(0, max(BATCHES))), bench.watch)
     names = [layer.name for layer in bench.anatomy.layers]

@@ -15,11 +15,11 @@ from reflow_core.errors import ReflowError
 from reflow_core.finding import Finding
 from reflow_core.inspections import inspections
 from reflow_core.library import Library
-from reflow_core.moments import Moments, channel_moments
-from reflow_core.private import device_of, hooked, private_copy, watched
+from reflow_core.moments import Moments
+from reflow_core.private import device_of, private_copy, readable, watched
+from reflow_core.probes import BATCH
 from reflow_core.registry import Info
-from reflow_core.repairs import NotApplicable
-from reflow_core.repairs.reflow import batch_norms, in_order, population
+from reflow_core.repairs.reflow import arriving, batch_norms, in_order
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch
 
@@ -37,30 +37,23 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
     """REFLOW by hand: for each channel the stored, the arriving and the re-estimated moments, and what leaves.
 
     Table "Channels": `stored_*` of training; `arriving_*` in the pruned network, nothing repaired; `re_estimated_*`
-    after REFLOW with population statistics; `out_*`: deviation of the channel's output, |γ|·√(v/(σ²+ε)), in the dense,
+    after REFLOW; `out_*`: deviation of the channel's output, |γ|·√(v/(σ²+ε)), in the dense,
     the pruned and the repaired network. Table "Norms": the median of √(stored variance / arriving variance) a layer.
     Fact `channel`: the row of the last norm's channel whose output is strongest in dense. All on calibration images.
-    Raises ReflowError where there is no BatchNorm.
+    Raises ReflowError where REFLOW does not apply.
     """
     spec = settle(spec, repair="reflow")
     with memory_told():
         bench = Bench(spec, source, watch)
         bench.open()
-        dense, pruned = private_copy(bench.network.module), bench.private(bench.prune()).to("cpu")
+        pruned = bench.private(bench.prune())
         repaired = private_copy(pruned)
-        if not batch_norms(dense):
-            raise ReflowError("This network has no BatchNorm, so it stores no statistics that could grow stale.")
-        inputs = bench.pruner.calibration.inputs
-        with watched(dense, watch, "target", len(inputs), 1):
-            as_trained = arriving(dense, inputs)
-        with watched(pruned, watch, "pruned", len(inputs), 1):
-            now = arriving(pruned, inputs)
-        try:
-            with watched(repaired, watch, "calibrate", len(inputs), 1), torch.inference_mode():
-                population(repaired, batch_norms(repaired), bench.pruner.calibration)
-        except NotApplicable as why:
-            raise ReflowError(str(why)) from why
-        names = in_order(pruned, batch_norms(pruned), inputs[:1])
+        _, reason = bench.repair(repaired)
+        if reason is not None:
+            raise ReflowError(reason)
+        dense = readable(bench.network.module, source.device)
+        as_trained, now = (reaching(bench, *each) for each in ((dense, "target"), (pruned, "pruned")))
+        names = in_order(pruned, batch_norms(pruned), bench.pruner.calibration.inputs[:1])
     norms = {name: (batch_norms(dense)[name], batch_norms(repaired)[name]) for name in names}
     channels = pd.concat([_rows(name, *pair, as_trained[name], now[name]) for name, pair in norms.items()])
     layers = channels.groupby("norm", sort=False).agg(times=("times", "median"), channels=("channel", "size"))
@@ -76,18 +69,16 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
     return Finding(spec, answer, tables, _plain(facts))
 
 
-def arriving(network: nn.Module, inputs: torch.Tensor) -> dict[str, Moments]:
-    """The moments (C,) of what reaches each BatchNorm of a private copy in eval mode, over all inputs (N, 3, H, W)."""
-    found: dict[str, Moments] = {}
-    norms = {norm: name for name, norm in batch_norms(network).items()}
-
-    def read(norm: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-        moments = channel_moments(arguments[0])
-        name = norms[norm]  # type: ignore[index]
-        found[name] = found[name].merge(moments) if name in found else moments
-
-    with torch.inference_mode(), hooked(network, dict.fromkeys(norms.values(), read)):
-        for batch in inputs.split(128):
+def reaching(bench: Bench, network: nn.Module, stage: str) -> dict[str, Moments]:
+    """The moments (C,) of what reaches each BatchNorm of a network in eval mode on the calibration images."""
+    inputs = bench.pruner.calibration.inputs
+    batches = inputs.split(BATCH)
+    with (
+        torch.inference_mode(),
+        watched(network, bench.watch, stage, len(inputs), len(batches)),
+        arriving(network, batch_norms(network)) as found,
+    ):
+        for batch in batches:
             network(batch.to(device_of(network)))
     return found
 

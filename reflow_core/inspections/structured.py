@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from reflow_core import onnx_file
 from reflow_core.allocations import Budget, allocations
 from reflow_core.anatomy import anatomy
-from reflow_core.calibration import evaluation_inputs, no_training_images
+from reflow_core.calibration import no_training_images
 from reflow_core.channels import Cutter, Group, coupled, difference, mismatches, widths
 from reflow_core.diagnose import Bench, check, memory_told
 from reflow_core.errors import ReflowError
@@ -24,7 +24,7 @@ from reflow_core.library import Library
 from reflow_core.machine import fingerprint
 from reflow_core.private import private_copy
 from reflow_core.probes import Observation, observe
-from reflow_core.pruning import Scores, install
+from reflow_core.pruning import Scores
 from reflow_core.registry import Info
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.result import outcome
@@ -88,7 +88,7 @@ def cut_channels(bench: Bench) -> Cut:
     """A private copy without the least important channels of each group. Raises ReflowError."""
     if bench.spec.allocation not in ALLOCATIONS:
         raise ReflowError(f"Channels are cut by allocation {' or '.join(ALLOCATIONS)}, not {bench.spec.allocation}.")
-    images = evaluation_inputs(bench.evaluation, bench.network.info)(slice(0, PROOF))
+    images = bench.inputs(slice(0, PROOF))
     network, classifier = bench.network.module, bench.anatomy.classifier
     groups: list[Group] = bench.source.recall(
         ("groups", bench.network.digest), lambda: coupled(network, images, classifier, bench.watch)
@@ -147,7 +147,7 @@ def repair(bench: Bench, network: nn.Module) -> str:
 
 
 def _observed(bench: Bench, network: nn.Module, stage: str) -> Observation:
-    inputs = evaluation_inputs(bench.evaluation, bench.network.info)
+    inputs = bench.inputs
     return observe(
         network, anatomy(network, inputs(slice(0, 1))), inputs, bench.labels, len(bench.evaluation), bench.watch, stage
     )
@@ -155,7 +155,7 @@ def _observed(bench: Bench, network: nn.Module, stage: str) -> Observation:
 
 def verified(bench: Bench, cut: Cut) -> list[Check]:
     """Everything that must hold of a cut network before anybody trusts it."""
-    images = evaluation_inputs(bench.evaluation, bench.network.info)(slice(0, PROOF))
+    images = bench.inputs(slice(0, PROOF))
     return list(checks(bench.network.module, cut, images, bench.anatomy.classifier, len(bench.network.info.classes)))
 
 
@@ -174,7 +174,7 @@ def checks(dense: nn.Module, cut: Cut, images: Tensor, classifier: str | None, c
     before, after = (sum(each.numel() for each in net.parameters()) for net in (dense, cut.network))
     yield Check("parameters", after < before, f"{after:,} of {before:,} are left")
     yield _trains(cut.network, images)
-    yield _exports(cut.network, images, logits)
+    yield _exports(cut.network, images)
 
 
 def _odd_norms(network: nn.Module) -> Iterator[str]:
@@ -195,14 +195,13 @@ def _trains(network: nn.Module, images: Tensor) -> Check:
     )
 
 
-def _exports(network: nn.Module, images: Tensor, logits: Tensor) -> Check:
+def _exports(network: nn.Module, images: Tensor) -> Check:
     """Exported to ONNX and run by onnxruntime."""
     try:
-        there = onnx_file.run(onnx_file.session(onnx_file.export(private_copy(network), images[:1])), images)
-    except Exception as error:  # the exporter raises many kinds; whatever it is, this network cannot be exported
-        return Check("ONNX", False, str(error).splitlines()[0][:200])
-    apart = float((torch.from_numpy(there) - logits).abs().max())
-    return Check("ONNX", apart <= 1e-3 * max(1.0, float(logits.abs().max())), f"logits differ by {apart:.1g}")
+        apart = onnx_file.apart(onnx_file.export(network, images[:1]), network, images)
+    except ReflowError as error:
+        return Check("ONNX", False, str(error))
+    return Check("ONNX", apart <= 1e-3, f"logits differ by {apart:.1g} of the largest")
 
 
 def _finding(
@@ -212,7 +211,7 @@ def _finding(
     arms: Mapping[str, tuple[nn.Module, Observation]],
     reason: str,
 ) -> Finding:
-    inputs = evaluation_inputs(bench.evaluation, bench.network.info)
+    inputs = bench.inputs
     networks = {"dense": bench.network.module, "zeros": zeroed(bench), "structured": cut.network}
     timed = passes(networks, inputs(slice(0, max(BATCHES))), bench.watch)
     rows = []
@@ -241,9 +240,7 @@ def _finding(
 
 def zeroed(bench: Bench) -> nn.Module:
     """The network with the same fraction of single weights at zero, in dense kernels."""
-    network = private_copy(bench.network.module)
-    install(network, bench.prune().weights)
-    return network
+    return bench.private(bench.prune()).to("cpu")
 
 
 def cut_reason(groups: Sequence[Group]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from reflow_core import slices
 from reflow_core.lesson import Formula, Question, Seen, Step
-from reflow_core.lesson.reasons import repaired_score
 from reflow_core.verdict import percent, points_of
 
 
@@ -24,7 +23,7 @@ def opening(seen: Seen) -> str:
     found = seen.found
     return (
         f"You would like to release this network: {100 * found.sparsity:.0f} % pruned, repaired, "
-        f"{points_of(found.dense.score - repaired_score(seen))} below dense over all images. But an average hides what "
+        f"{points_of(found.dense.score - found.final.score)} below dense over all images. But an average hides what "
         "it averages. Look at one [[slice]] at a time, class by class."
     )
 
@@ -39,7 +38,7 @@ def reveal(seen: Seen) -> str:
         "(Slices); "
         "**4.** only then fold and quantise (Quantisation); **5.** time it on the machine it is for (Hardware); **6.** "
         "take the report away, so that somebody else can check it. "
-        f"This network stands at {percent(repaired_score(seen))}."
+        f"This network stands at {percent(seen.found.final.score)}."
     )
 
 

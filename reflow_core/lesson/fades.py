@@ -8,8 +8,7 @@ from reflow_core.verdict import percent
 
 def last_ratio(seen: Seen) -> float:
     """What is left in the last measured layer, in % of dense's variance."""
-    ratio = seen.found.layers[-1].variance_ratio("pruned") if seen.found.layers else None
-    return 100 * (ratio or 0.0)
+    return 100 * (seen.found.last_ratio("pruned") or 0.0)
 
 
 def opening(seen: Seen) -> str:

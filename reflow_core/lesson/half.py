@@ -19,7 +19,7 @@ def opening(seen: Seen) -> str:
 def reveal(seen: Seen) -> str:
     """The loss."""
     found = seen.found
-    last = found.layers[-1].variance_ratio("pruned") if found.layers else None
+    last = found.last_ratio("pruned")
     tail = "" if last is None else (
         f" But look at the right end of the dots: the last layer has only {last:.2f} of its [[variance]] left."
     )  # fmt: skip

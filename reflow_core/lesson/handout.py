@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from string import Template
 
 from latex2mathml.converter import convert
@@ -34,8 +34,13 @@ def handout(seen: Sequence[Seen], teacher: bool = False) -> str:
 
 
 def plain(text: str) -> str:
-    """A lesson's text as HTML without explanations: terms in italics, bold as bold."""
-    marked = TERM.sub(lambda found: f"<i>{found[2] or found[1]}</i>", html.escape(text, quote=False))
+    """A lesson's text as HTML without explanations: terms in italics."""
+    return lettered(text, lambda term, shown: f"<i>{shown}</i>")
+
+
+def lettered(text: str, explained: Callable[[str, str], str]) -> str:
+    """A lesson's text as HTML, bold and italics as written; `explained`: (term, as shown) -> HTML of a marked word."""
+    marked = TERM.sub(lambda found: explained(found[1], found[2] or found[1]), html.escape(text, quote=False))
     return BOLD.sub(lambda found: f"<b>{found[1]}</b>" if found[1] else f"<i>{found[2]}</i>", marked)
 
 

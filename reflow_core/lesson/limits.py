@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from reflow_core.diagnose import settle
 from reflow_core.lesson import Formula, Question, Seen, Step
-from reflow_core.lesson.reasons import last_score, repaired_score
 from reflow_core.spec import Spec
 from reflow_core.verdict import percent
 
@@ -37,7 +36,7 @@ def reveal(seen: Seen) -> str:
     floor = least if floors else ""
     knows = found.layers[-1].cka.get("repaired") if found.layers else None
     kept = "" if knows is None else f" The last layer's likeness to dense (CKA) is {knows:.2f}."
-    gain = last_score(squares) - repaired_score(seen)
+    gain = squares.final.score - seen.found.final.score
     verdict = (
         f"so {100 * gain:.0f} points of what looked lost was still to be had: the surviving weights carried it, with "
         "the wrong values"
@@ -45,9 +44,9 @@ def reveal(seen: Seen) -> str:
         else "so here the values of the surviving weights were not the problem"
     )
     return (
-        f"REFLOW reaches {percent(repaired_score(seen))} of {percent(found.dense.score)} (pruned "
+        f"REFLOW reaches {percent(seen.found.final.score)} of {percent(found.dense.score)} (pruned "
         f"{percent(found.pruned.score)}).{floor}{kept} A repair that also re-fits the weights that are left, by "
-        f"[[least squares]] and still without labels, reaches {percent(last_score(squares))}: {verdict}. What neither "
+        f"[[least squares]] and still without labels, reaches {percent(squares.final.score)}: {verdict}. What neither "
         "brings back is gone."
     )
 
@@ -68,7 +67,9 @@ STEP = Step(
         "criterion": "magnitude",
     },
     opening=opening,
-    question=Question("What will the accuracy be after REFLOW now?", lambda seen: 100 * repaired_score(seen), start=90),
+    question=Question(
+        "What will the accuracy be after REFLOW now?", lambda seen: 100 * seen.found.final.score, start=90
+    ),
     reveal=reveal,
     formula=Formula(
         r"\frac{\sigma^2}{\sigma^2+\varepsilon},\qquad \hat W=\arg\min_{W\odot M}\ \lVert W\tilde X-W_0X\rVert^2"

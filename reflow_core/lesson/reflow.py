@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from reflow_core.lesson import Formula, Question, Seen, Step
-from reflow_core.lesson.reasons import repaired_score
 from reflow_core.verdict import percent
 
 
@@ -37,7 +36,7 @@ def reveal(seen: Seen) -> str:
 def answer(seen: Seen) -> str:
     """The exercise's."""
     found = seen.found
-    ratio = found.layers[-1].variance_ratio("repaired") if found.layers else None
+    ratio = found.last_ratio("repaired")
     told = "not measured" if ratio is None else f"{ratio:.2f}"
     return (
         f"The last ratio is {told} now, but REFLOW sets it so, whatever the images say. Evidence is what it does not "
@@ -49,7 +48,7 @@ STEP = Step(
     title="REFLOW brings it back",
     changes=lambda down: {"sparsity": down, "repair": "reflow", "criterion": "magnitude"},
     opening=opening,
-    question=Question("What will the accuracy be after REFLOW?", lambda seen: 100 * repaired_score(seen), start=50),
+    question=Question("What will the accuracy be after REFLOW?", lambda seen: 100 * seen.found.final.score, start=50),
     reveal=reveal,
     formula=Formula(
         r"\text{for each norm in forward "

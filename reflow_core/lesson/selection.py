@@ -32,7 +32,7 @@ def opening(seen: Seen) -> str:
 def reveal(seen: Seen) -> str:
     """What it is worth."""
     here, magnitude, chance = seen.found, seen.others["magnitude"], seen.others["random"]
-    ratio = here.layers[-1].variance_ratio("pruned") if here.layers else None
+    ratio = here.last_ratio("pruned")
     left = "" if ratio is None else f" In the last layer {ratio:.2g} of the variance is left."
     better = here.pruned.score > magnitude.pruned.score + 0.02
     verdict = "Better, and still far from " if better else "No better, and far from "
@@ -48,7 +48,7 @@ def answer(seen: Seen) -> str:
     """The exercise's."""
     rows = {"SNIP": seen.found, **seen.others}
     told = "; ".join(
-        f"{name}: {percent(one.pruned.score)} at a last ratio of {one.layers[-1].variance_ratio('pruned') or 0:.2g}"
+        f"{name}: {percent(one.pruned.score)} at a last ratio of {one.last_ratio('pruned') or 0:.2g}"
         for name, one in rows.items()
         if one.layers
     )

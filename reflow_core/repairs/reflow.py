@@ -147,20 +147,27 @@ def store(norm: nn.Module, found: Moments) -> None:
 
 def pooled(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
     """Train-mode batches, their moments merged by Chan's rule in float64: within-batch normalisation, pooled stats."""
-    merged = {name: Moments.empty(norm.num_features) for name, norm in norms.items()}
-
-    def reader(name: str) -> PreHook:
-        def read(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
-            merged[name] = merged[name].merge(channel_moments(arriving[0]))
-
-        return read
-
-    with hooked(network, {name: reader(name) for name in norms}), _training(norms, momentum=0.0):
+    with arriving(network, norms) as merged, _training(norms, momentum=0.0):
         _pass(network, calibration)
     for name, norm in norms.items():
         if merged[name].count:
             store(norm, merged[name])
     return ""
+
+
+@contextmanager
+def arriving(network: nn.Module, norms: Norms) -> Iterator[dict[str, Moments]]:
+    """The moments (C,) of what reaches each norm by name, merged over all passes of the body."""
+    merged = {name: Moments.empty(norm.num_features) for name, norm in norms.items()}
+
+    def reader(name: str) -> PreHook:
+        def read(norm: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            merged[name] = merged[name].merge(channel_moments(arguments[0]))
+
+        return read
+
+    with hooked(network, {name: reader(name) for name in norms}):
+        yield merged
 
 
 def batch_mean(network: nn.Module, norms: Norms, calibration: Calibration) -> str:

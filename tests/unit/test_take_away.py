@@ -25,7 +25,7 @@ from reflow_core.codec import MAGIC
 from reflow_core.errors import ReflowError
 from reflow_core.export import FORMATS, ONNX_WITHIN, Made, as_onnx, card, rebuild
 from reflow_core.finding import Finding
-from reflow_core.report import of_diagnosis, of_finding, read_again, reopened, tables_of, written
+from reflow_core.report import of_diagnosis, of_finding, reopened, tables_of, written
 from reflow_core.snippets import command, diagnosing, inspecting
 from reflow_core.verdict import percent
 from tests.e2e.browser import ROOT
@@ -41,7 +41,7 @@ def found(library: Library) -> Diagnosis:
 def test_a_report_opens_again_as_what_was_written(found: Diagnosis, library: Library, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(written(of_diagnosis(found, library.identity(found.spec))))
-    again = reopened(file)
+    again = reopened(file.read_text(), file.name)
     assert isinstance(again, Diagnosis)
     assert again.spec == found.spec and again.outcomes() == found.outcomes()
     for title, table in tables_of(found).items():
@@ -61,7 +61,7 @@ def test_words_of_others_cannot_become_code_in_a_report(library: Library) -> Non
     finding = Finding(Spec(), hostile, {hostile: pd.DataFrame({hostile: [hostile]})}, notes=(hostile,))
     text = written(of_finding(finding, hostile, hostile, {hostile: hostile}))
     assert hostile not in text and "<script>alert" not in text
-    again = read_again(text, "report")
+    again = reopened(text, "report")
     assert isinstance(again, Finding) and again.answer == hostile
 
 
@@ -80,14 +80,14 @@ def test_words_of_others_cannot_become_code_in_a_report(library: Library) -> Non
 def test_a_file_that_is_no_report_is_named(content: bytes) -> None:
     payload = base64.b64encode(content).decode()
     with pytest.raises(ReflowError, match=r"'x\.html'"):
-        read_again(f'<script type="application/x-reflow-lab" id="result">{payload}</script>', "x.html")
+        reopened(f'<script type="application/x-reflow-lab" id="result">{payload}</script>', "x.html")
 
 
 def test_a_result_that_unpacks_to_more_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reflow_core.codec.LARGEST", 1 << 16)
     bomb = base64.b64encode(MAGIC + zlib.compress(bytes(1 << 20))).decode()
     with pytest.raises(ReflowError, match="too large"):
-        read_again(f'<script type="application/x-reflow-lab" id="result">{bomb}</script>', "x.html")
+        reopened(f'<script type="application/x-reflow-lab" id="result">{bomb}</script>', "x.html")
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "state-dict"])
@@ -163,5 +163,5 @@ def test_the_copied_python_of_an_inspection_says_the_same(
     file = tmp_path / "report.html"
     small = ["--model", "vgg-digits", "--evaluation", "64", "--calibration", "32"]
     assert main(["report", *small, "--inspection", "structured", "--sparsity", "0.5", "--out", str(file)]) == 0
-    again = reopened(file)
+    again = reopened(file.read_text(), file.name)
     assert isinstance(again, Finding) and again.passed and 'class="plot"' in file.read_text()
