@@ -79,7 +79,7 @@ def draw(study: Sweep[Point]) -> None:
     if repaired.empty:
         return  # the repair does not apply; the reason stands below
     drawn = saturating(repaired, field)
-    chart(drawn, "saturating")
+    chart(drawn, "saturating", "Accuracy against calibration images", heading=False)
     table("Show data: calibration", repaired, "calibration-data")
     take_away.of_study("calibration", base, {"Python": comparing(wanted)})
 

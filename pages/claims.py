@@ -37,7 +37,7 @@ def draw(sweep: Sweep[Finding]) -> None:
     """How many hold, then each claim beside what was measured."""
     found = claimed(spec, list(sweep.points.values()))
     answer(found)
-    chart(tally(found), "tally")
+    chart(tally(found), "tally", "Claims", heading=False)
     for row in found.tables["Claims"].itertuples():
         with st.container(border=True):
             st.markdown(f"{MARKS[row.verdict]} **{row.claim}**: {row.verdict}.")

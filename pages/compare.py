@@ -8,7 +8,7 @@ from pages.ui import shell, take_away
 from pages.ui.browse import HANDED_OVER
 from pages.ui.controls import controls
 from pages.ui.findings import answer
-from pages.ui.panels import chart, table
+from pages.ui.panels import chart, tables
 from pages.ui.pins import pin, pinned, unpin
 from pages.ui.stage import diagnosed
 from reflow_core.comparison import compared
@@ -56,6 +56,5 @@ views = {"A": a, "B": b}
 chart(accuracies(views), "compare-accuracy", "Accuracy")
 chart(ratios(views), "compare-ratios", "Layer-wise variance ratio")
 chart(answered(views), "compare-answers", "The collapse plot")
-for title, frame in found.tables.items():
-    table(f"Show data: {title.lower()}", frame, f"compare-{title.lower().replace(' ', '-')}")
+tables(found.tables, "compare")
 take_away.of_finding(found, "compare", {"Python": comparing([a_spec, b_spec])})

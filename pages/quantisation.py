@@ -36,7 +36,7 @@ order = st.segmented_control(
 )
 spec = base.replace(quantise_order=order)
 found = inspected("quantize", spec)
-chart(pictures.losses(found), "losses")
+chart(pictures.losses(found), "losses", "What each step costs", heading=False)
 chart(pictures.errors(found.tables["Errors"]), "sqnr", "Where the error is")
 chart(latency(found.tables["Latency"]), "int8-speed", "How fast it is")
 take_away(found, "quantize", python=inspecting("quantize", spec))
@@ -62,7 +62,7 @@ if edge.running or limit is None:
 def draw(sweep: Sweep[Finding]) -> None:
     """int8 at that sparsity and at those above it."""
     drawn = pictures.along(list(sweep.points.values()), limit or 0)
-    chart(drawn, "along")
+    chart(drawn, "along", "From that sparsity on", heading=False)
     table("Show data: sparsities", drawn.table, "along-data")
 
 

@@ -28,8 +28,7 @@ def diagnosis(found: Diagnosis) -> None:
     scope(found, [], layer, View(still=True))
     panels.repaired(found)
     panels.layers(found, layer)
-    for title, frame in tables_of(found).items():
-        panels.table(f"{panels.SHOW}{title.lower()}", frame, f"reopened-{title.lower()}")
+    panels.tables(tables_of(found), "reopened")
 
 
 def finding(found: Finding) -> None:
@@ -37,8 +36,7 @@ def finding(found: Finding) -> None:
     answer(found)
     for heading, drawn in pictured(found).items():
         panels.chart(drawn, f"reopened-{heading.lower().replace(' ', '-')}", heading)
-    for title, frame in found.tables.items():
-        panels.table(f"{panels.SHOW}{title.lower()}", frame, f"reopened-{title.lower()}")
+    panels.tables(found.tables, "reopened")
 
 
 shell.frame(__file__)

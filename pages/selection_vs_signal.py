@@ -29,7 +29,7 @@ def draw(study: Sweep[Point]) -> None:
     """The matrix and its split; then why: ratio beside accuracy, overlap of the masks, price."""
     found = outcomes(study.points.values())
     listed = found[found.repair.isin([spec.repair for spec in chosen])]
-    chart(matrix(listed), "matrix")
+    chart(matrix(listed), "matrix", "Accuracy by selection and repair", heading=False)
     _shares(listed)
     left, right = st.columns(2, gap="medium")
     with left:

@@ -68,7 +68,7 @@ def draw(study: Sweep[Point]) -> None:
     told = sensitivity.finding(base, found, share)
     answer(told)
     shown = arm if found.loss_repaired.notna().any() else "pruned"
-    chart(pictures.heatmap(found, shown), "sensitivity-heat")
+    chart(pictures.heatmap(found, shown), "sensitivity-heat", "Layer by layer", heading=False)
     chart(pictures.depths(found, share), "sensitivity-depth", "Early layers against late ones")
     take_away(told, "sensitivity", {"curve": True, "share": share}, ranking(base, share))
 
@@ -119,7 +119,12 @@ def draw_rivals(study: Sweep[Point]) -> None:
     told = sensitivity.compared(base, round(reached, 4), rivals, study.points)
     answer(told)
     if told.tables:
-        chart(pictures.scored(told.tables["Allocations"], "allocation", told.answer), "rivals")
+        chart(
+            pictures.scored(told.tables["Allocations"], "allocation", told.answer),
+            "rivals",
+            "Allocations",
+            heading=False,
+        )
     take_away(told, "sensitivity", {"budget": round(reached, 4)})
 
 
@@ -136,9 +141,8 @@ def draw_cuts(study: Sweep[Point]) -> None:
     """What each repair leaves lost."""
     told = sensitivity.recovered(base, cuts, study.points)
     answer(told)
-    rows = told.tables["Cuts"]
-    if not rows.empty:
-        chart(pictures.scored(rows.assign(arm=rows.cut + ", " + rows.repair), "arm", told.answer), "cuts")
+    if not told.tables["Cuts"].empty:
+        chart(pictures.cuts(told.tables["Cuts"], told.answer), "cuts", "Cut and repaired", heading=False)
     take_away(told, "sensitivity", {"fine-tune": True})
 
 

@@ -69,7 +69,7 @@ by = st.segmented_control(
     "dense network. brightness, contrast: of the pixels.",
     key="by",
 )
-chart(pictures.beside(parts, by, told.answer), "slices")
+chart(pictures.beside(parts, by, told.answer), "slices", f"By {by}", heading=False)
 matrices = pictures.confused({arm: slices.confusion(found, arm) for arm in found.answers}, found.classes)
 chart(matrices, "confusion", "What is taken for what")
 table("Show data: confusion", matrices.table, "confusion-data")
@@ -84,7 +84,7 @@ def draw(study: Sweep[Point]) -> None:
     rows = slices.shifts(study.points)
     told = slices.shift_finding(spec, rows)
     answer(told)
-    chart(pictures.under_corruption(rows, told.answer), "corruptions")
+    chart(pictures.under_corruption(rows, told.answer), "corruptions", "Under corruption", heading=False)
     take_away(told, "slices", {"corruptions": True})
 
 

@@ -53,7 +53,7 @@ spec = settle(base, allocation=spread, sparsity=percent / 100)
 
 found = inspected("structured", spec)
 checks(found.tables["Checks"])
-chart(pictures.widths(found.tables["Widths"]), "widths")
+chart(pictures.widths(found.tables["Widths"]), "widths", "What is left", heading=False)
 st.subheader("What goes together", anchor=False)
 st.caption("A channel can only go from all layers of its group at once.")
 st.dataframe(found.tables["Groups"], hide_index=True, height=240)
@@ -69,7 +69,7 @@ def draw_trade(study: Sweep[Point]) -> None:
     cuts.look()
     st.caption(f"{cuts.done} of {cuts.total} cut networks are measured.")
     drawn = pictures.traded(list(study.points.values()), list(cuts.points.values()))
-    chart(drawn, "traded")
+    chart(drawn, "traded", "At equal size, at equal time", heading=False)
     table("Show data: trade", drawn.table, "traded-data")
 
 

@@ -36,85 +36,77 @@ def constructed(spec: Spec) -> str:
     return f"Spec({', '.join(f'{name}={value!r}' for name, value in spec.differences().items())})"
 
 
+def _code(*lines: str) -> str:
+    return "\n".join(lines)
+
+
 def diagnosing(spec: Spec) -> str:
     """Python that prints the accuracies of a diagnosis (agreement with dense where there are no labels)."""
-    return "\n".join(
-        [
-            "from reflow_core import Library, Spec, diagnose",
-            "",
-            f"found = diagnose({constructed(spec)}, Library())",
-            "for arm, summary in found.outcomes().items():",
-            "    print(arm, summary.score)",
-        ]
+    return _code(
+        "from reflow_core import Library, Spec, diagnose",
+        "",
+        f"found = diagnose({constructed(spec)}, Library())",
+        "for arm, summary in found.outcomes().items():",
+        "    print(arm, summary.score)",
     )
 
 
 def comparing(specs: Sequence[Spec]) -> str:
     """Python that prints the accuracies of every arm of a study, one line a spec."""
     listed = [f"    {constructed(spec)}," for spec in specs]
-    return "\n".join(
-        [
-            "from reflow_core import Library, Spec, diagnose",
-            "",
-            "library = Library()",
-            "for spec in [",
-            *listed,
-            "]:",
-            "    found = diagnose(spec, library)",
-            "    print(spec.differences(), {arm: summary.score for arm, summary in found.outcomes().items()})",
-        ]
+    return _code(
+        "from reflow_core import Library, Spec, diagnose",
+        "",
+        "library = Library()",
+        "for spec in [",
+        *listed,
+        "]:",
+        "    found = diagnose(spec, library)",
+        "    print(spec.differences(), {arm: summary.score for arm, summary in found.outcomes().items()})",
     )
 
 
 def slicing(spec: Spec, drop: float, slice_drop: float, least: int, floors: str) -> str:
     """Python that prints the answer of the release gate."""
-    return "\n".join(
-        [
-            "from reflow_core import Library, Spec, diagnose, slices",
-            "",
-            f"limits = slices.Limits({drop!r}, {slice_drop!r}, {least!r}, slices.floors({floors!r}))",
-            f"print(slices.finding(diagnose({constructed(spec)}, Library()), None, limits).answer)",
-        ]
+    return _code(
+        "from reflow_core import Library, Spec, diagnose, slices",
+        "",
+        f"limits = slices.Limits({drop!r}, {slice_drop!r}, {least!r}, slices.floors({floors!r}))",
+        f"print(slices.finding(diagnose({constructed(spec)}, Library()), None, limits).answer)",
     )
 
 
 def ranking(spec: Spec, share: float) -> str:
     """Python that prints which layers cannot lose a share of their weights."""
-    return "\n".join(
-        [
-            "from reflow_core import Library, Spec, diagnose, sensitivity",
-            "from reflow_core.diagnose import anatomy_of",
-            "from reflow_core.study import point",
-            "",
-            f"base, library = {constructed(spec)}, Library()",
-            "layers = anatomy_of(base, library).layers",
-            f"alone = sensitivity.alone(base, layers, [{share!r}])",
-            "points = {spec: point(diagnose(spec, library)) for spec in alone}",
-            f"print(sensitivity.finding(base, sensitivity.profile(points, layers), {share!r}).answer)",
-        ]
+    return _code(
+        "from reflow_core import Library, Spec, diagnose, sensitivity",
+        "from reflow_core.diagnose import anatomy_of",
+        "from reflow_core.study import point",
+        "",
+        f"base, library = {constructed(spec)}, Library()",
+        "layers = anatomy_of(base, library).layers",
+        f"alone = sensitivity.alone(base, layers, [{share!r}])",
+        "points = {spec: point(diagnose(spec, library)) for spec in alone}",
+        f"print(sensitivity.finding(base, sensitivity.profile(points, layers), {share!r}).answer)",
     )
 
 
 def claiming(spec: Spec, names: Sequence[str]) -> str:
     """Python that prints every claim with its measurement."""
-    return "\n".join(
-        [
-            "from reflow_core import Library, Spec, inspect",
-            "",
-            "library = Library()",
-            f"for name in {list(names)!r}:",
-            f"    print(inspect(name, {constructed(spec)}, library).answer)",
-        ]
+    return _code(
+        "from reflow_core import Library, Spec, inspect",
+        "",
+        "library = Library()",
+        f"for name in {list(names)!r}:",
+        f"    print(inspect(name, {constructed(spec)}, library).answer)",
     )
 
 
 def inspecting(name: str, spec: Spec) -> str:
     """Python that prints the answer of an inspection."""
-    return "\n".join(
-        [
-            "from reflow_core import Library, Spec, inspect",
-            "",
-            f"found = inspect({name!r}, {constructed(spec)}, Library())",
-            "print(found.answer)",
-        ]
+    return _code(
+        "from reflow_core import Library, Spec, inspect",
+        "",
+        f"found = inspect({name!r}, {constructed(spec)}, Library())",
+        "print(found.answer)",
     )

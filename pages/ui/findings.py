@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.ui import take_away as take
 from pages.ui.lab import lab
-from pages.ui.panels import SHOW, table
+from pages.ui.panels import tables
 from pages.ui.stage import agree, sentence
 from reflow_core.finding import Finding
 from reflow_core.snippets import Value, command
@@ -49,7 +49,6 @@ def take_away(found: Finding, name: str, also: Mapping[str, Value] | None = None
 
     `name`: the command's; `also`: the command's own options by name; `python`: code that gives the same answer.
     """
-    for title, frame in found.tables.items():
-        table(f"{SHOW}{title.lower()}", frame, f"{name}-{title.lower().replace(' ', '-')}")
+    tables(found.tables, name)
     code = {"Command line": command(name, found.spec, also)} | ({"Python": python} if python else {})
     take.of_finding(found, "-".join([name, *(also or {})]) if not python else name, code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Mapping
 
 import pandas as pd
 import streamlit as st
@@ -32,11 +33,11 @@ STRIP_CSS = """
 """
 
 
-def chart(drawn: Chart, key: str, title: str = "") -> None:
-    """A figure under its heading, with its message in words."""
-    if title:
+def chart(drawn: Chart, key: str, title: str, heading: bool = True) -> None:
+    """A figure with its message in words, under its title where `heading`; a report titles it in any case."""
+    if heading:
         st.subheader(title, anchor=False)
-    shown().charts[title or key.replace("-", " ").capitalize()] = drawn
+    shown().charts[title] = drawn
     st.plotly_chart(drawn.figure, key=key, alt=drawn.message, config=camera(key))
     st.caption(drawn.message)
 
@@ -57,6 +58,12 @@ def table(label: str, frame: pd.DataFrame, key: str) -> None:
         for kind, mime in (("csv", "text/csv"), ("parquet", "application/vnd.apache.parquet")):
             name, content = ("CSV" if kind == "csv" else "Parquet"), tabular(frame, kind)
             row.download_button(name, content, f"{key}.{kind}", mime, on_click="ignore", key=f"{key}-{kind}")
+
+
+def tables(found: Mapping[str, pd.DataFrame], name: str) -> None:
+    """Every table by its title; `name`: of what they belong to, once on a page."""
+    for title, frame in found.items():
+        table(f"{SHOW}{title.lower()}", frame, f"{name}-{title.lower().replace(' ', '-')}")
 
 
 def tabular(frame: pd.DataFrame, kind: str) -> bytes:
@@ -100,7 +107,7 @@ def layers(found: Diagnosis, layer: str | None) -> None:
             label_visibility="collapsed",
         )
         known = knowledge(found, layer, similarity)
-        chart(known, "knowledge")
+        chart(known, "knowledge", "What each layer still knows", heading=False)
         table("Show data: layers", known.table, "layers-data")
     with right:
         st.subheader("One layer, channel by channel", anchor=False)
@@ -108,7 +115,7 @@ def layers(found: Diagnosis, layer: str | None) -> None:
         choose_layer(found, layer)
         if layer is not None:
             detail = channels(found, next(row for row in found.layers if row.name == layer))
-            chart(detail, "channels")
+            chart(detail, "channels", "One layer, channel by channel", heading=False)
             table("Show data: channels", detail.table, "channels-data")
 
 

@@ -14,6 +14,7 @@ from pages.ui.scope import View
 from pages.ui.stage import sentence
 from reflow_core.calibration import evaluation
 from reflow_core.diagnose import idle
+from reflow_core.figures.portrait import REACH, look
 from reflow_core.finding import Finding
 from reflow_core.inspections.portrait import image_maps
 from reflow_core.spec import Spec
@@ -50,9 +51,11 @@ class Portraits:
             "portraits": [packed(each, self.image - 1) for each in portraits.values()],
             "sides": facts["sides"],
             "groups": facts["groups"],
+            "looks": [look(group) for group in range(len(facts["classes"]))],
             "images": [base64.b64encode(image).decode() for image in self.images],
             "labels": [facts["classes"][group] for group in facts["groups"][: self.pictured]],
             "image": self.image,
+            "reach": REACH,
         }
         return View("Signal", more, presets=presets, preset=preset)
 

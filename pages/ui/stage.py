@@ -12,7 +12,7 @@ from pages.ui.browse import browsing
 from pages.ui.controls import unknown_in_link
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
-from pages.ui.scope import View, scope
+from pages.ui.scope import PLAIN, View, scope
 from reflow_core.diagnose import idle
 from reflow_core.errors import ReflowError
 from reflow_core.library import download, missing, size_of
@@ -106,7 +106,7 @@ def minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def stage(found: Diagnosis, view: View = View(), also: Sweep[Any] | None = None) -> str | None:  # noqa: B008
+def stage(found: Diagnosis, view: View = PLAIN, also: Sweep[Any] | None = None) -> str | None:
     """Draw the scope with the sweep around it; returns the layer that every panel shows.
 
     `also`: another sweep whose points the view draws.
@@ -116,7 +116,7 @@ def stage(found: Diagnosis, view: View = View(), also: Sweep[Any] | None = None)
         scope(found, [], layer, view)
         return layer
     sweep = lab().scrub(found.spec, at_once=sum(found.seconds.values()) < SHORT_S)
-    follow(sweep, also)
+    gather(sweep, also)
     scope(found, list(sweep.points.values()), layer, view)
     st.session_state["_drawn"] = drawn(sweep, also)
     polling = running(sweep, also)
@@ -134,7 +134,7 @@ def chosen_layer(found: Diagnosis) -> str | None:
     return wanted if wanted in names else verdict(found).layer
 
 
-def follow(sweep: Sweep[Any], also: Sweep[Any] | None) -> None:
+def gather(sweep: Sweep[Any], also: Sweep[Any] | None) -> None:
     """Gather what is done of both; `also` rests and goes on with the sweep, and comes before it."""
     if also is not None and sweep.stopped:
         also.stop()
@@ -155,7 +155,7 @@ def running(sweep: Sweep[Any], also: Sweep[Any] | None) -> bool:
 
 def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None, polling: bool) -> None:
     """The sweep's progress, and what one can do about it; `polling`: whether this is drawn again and again."""
-    follow(sweep, also)
+    gather(sweep, also)
     fresh = drawn(sweep, also) - st.session_state.get("_drawn", 0)
     if not browsing() and (fresh >= REDRAW_EVERY or polling != running(sweep, also)):
         st.rerun()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reflow_core.figures import Chart, claims, hardware, quantisation, sensitivity, slices, structured
+from reflow_core.figures import Chart, claims, hardware, portrait, quantisation, sensitivity, slices, structured
 from reflow_core.finding import Finding
 
 # Heading and figure by the table it is drawn from.
@@ -27,6 +27,8 @@ BY_TABLE: dict[str, tuple[str, Callable[[Finding], Chart]]] = {
         "Allocations",
         lambda found: sensitivity.scored(found.tables["Allocations"], "allocation", found.answer),
     ),
+    "Cuts": ("Cut and repaired", lambda found: sensitivity.cuts(found.tables["Cuts"], found.answer)),
+    "Map of features": ("What the last layer tells apart", portrait.features),
 }
 
 

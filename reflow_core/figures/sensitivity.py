@@ -141,6 +141,11 @@ def scored(found: pd.DataFrame, by: str, answer: str) -> Chart:
     return Chart(go.Figure({"data": [trace], "layout": layout}), answer, found)
 
 
+def cuts(found: pd.DataFrame, answer: str) -> Chart:
+    """Accuracies of early and late cuts after each repair, one row each."""
+    return scored(found.assign(arm=found.cut + ", " + found.repair), "arm", answer)
+
+
 def shares(found: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:
     """A budget as a table to edit: layer, weights, multiply-adds, sparsity in %."""
     layers = found.drop_duplicates("layer")[["layer", "weights", "multiply_adds"]]

@@ -17,7 +17,10 @@ from reflow_core.sweep import pack
 HERE = Path(__file__).parent
 KEY = "scope"
 # What each view shows below the cards, and the class in the scripts that draws it.
-VIEWS = {"Scope": ("panels.html", ["scope.js"]), "Signal": ("signal.html", ["scope.js", "signal.js"])}
+VIEWS = {
+    "Scope": ("panels.html", ["save.js", "scope.js"]),
+    "Signal": ("signal.html", ["save.js", "scope.js", "signal.js"]),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class View:
     preset: int = 0
 
 
+PLAIN = View()
+
+
 @st.cache_resource
 def _component(view: str) -> Callable[..., Any]:
     panels, scripts = VIEWS[view]
@@ -42,7 +48,7 @@ def _component(view: str) -> Callable[..., Any]:
     return st.components.v2.component(f"reflow_{view.lower()}", html=html, css=(HERE / "scope.css").read_text(), js=js)
 
 
-def scope(found: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str | None, view: View = View()) -> None:
+def scope(found: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str | None, view: View = PLAIN) -> None:
     """Draw a diagnosis and the sweep around it. A released slider and a clicked layer go into the page's controls.
 
     Where a pattern fixes the sparsity, the slider stands still at the one reached.

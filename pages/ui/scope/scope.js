@@ -35,6 +35,7 @@ class Scope {
     this.slider.oninput = () => { this.dragging = true; this.preset = 0; this.draw(); };
     this.slider.onchange = () => this.release();
     this.listen(this.find(".layers"));
+    root.querySelectorAll("figure").forEach((figure) => this.offer(figure));
     this.keys = (event) => this.key(event);
     document.addEventListener("keydown", this.keys);
     this.watcher = new ResizeObserver(() => this.data && this.draw());
@@ -48,6 +49,19 @@ class Scope {
     plot.onmouseleave = () => this.hover(null);
     plot.onkeydown = (event) => this.step(event);
   }
+
+  // Every panel can be saved.
+  offer(figure) {
+    const caption = figure.querySelector("figcaption"), title = caption.firstChild.textContent.trim();
+    const buttons = ["png", "svg"].map((kind) => `<button type="button" data-save="${kind}" aria-label="Save as ${kind.toUpperCase()}: ${title}">${kind.toUpperCase()}</button>`);
+    caption.insertAdjacentHTML("beforeend", `<span class="save">${buttons.join("")}</span>`);
+    caption.querySelector(".save").onclick = ({ target }) => {
+      if (target.dataset.save) save(figure.className, target.dataset.save, sheet(title, this.picture(figure), figure));
+    };
+  }
+
+  // A panel's picture as [markup, width, height].
+  picture(figure) { return copied(figure.querySelector("svg")); }
 
   close() { this.watcher.disconnect(); document.removeEventListener("keydown", this.keys); }
 

@@ -5,14 +5,15 @@ const NEAR = 0.004; // so close is there
 const ROW = 112, TOP = 18, LANE = 84; // pixels of an arm's row in the stream, of its first line, of the widest stream
 const FEW = 22; // most layers that show their feature map
 const PLAIN = { dense: "#8a8a8a", pruned: "#d55e00", repaired: "#0072b2" };
-const GROUPS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8a100", "#56b4e9", "#8c564b", "#7f7f7f", "#6a3d9a", "#e69f00"];
-const SHAPES = [
-  (c, x, y, r) => { c.moveTo(x + r, y); c.arc(x, y, r, 0, 7); },
-  (c, x, y, r) => c.rect(x - r, y - r, 2 * r, 2 * r),
-  (c, x, y, r) => { c.moveTo(x, y - 1.3 * r); c.lineTo(x + 1.2 * r, y + r); c.lineTo(x - 1.2 * r, y + r); c.closePath(); },
-  (c, x, y, r) => { c.moveTo(x, y - 1.4 * r); c.lineTo(x + 1.4 * r, y); c.lineTo(x, y + 1.4 * r); c.lineTo(x - 1.4 * r, y); c.closePath(); },
-  (c, x, y, r) => { c.moveTo(x, y + 1.3 * r); c.lineTo(x + 1.2 * r, y - r); c.lineTo(x - 1.2 * r, y - r); c.closePath(); },
-];
+const LEGEND = 12; // most classes that are named below the map
+const SHAPES = {
+  "circle": (c, x, y, r) => { c.moveTo(x + r, y); c.arc(x, y, r, 0, 2 * Math.PI); },
+  "square": (c, x, y, r) => c.rect(x - r, y - r, 2 * r, 2 * r),
+  "triangle-up": (c, x, y, r) => { c.moveTo(x, y - 1.3 * r); c.lineTo(x + 1.2 * r, y + r); c.lineTo(x - 1.2 * r, y + r); c.closePath(); },
+  "diamond": (c, x, y, r) => { c.moveTo(x, y - 1.4 * r); c.lineTo(x + 1.4 * r, y); c.lineTo(x, y + 1.4 * r); c.lineTo(x - 1.4 * r, y); c.closePath(); },
+  "triangle-down": (c, x, y, r) => { c.moveTo(x, y + 1.3 * r); c.lineTo(x + 1.2 * r, y - r); c.lineTo(x - 1.2 * r, y - r); c.closePath(); },
+};
+const GLYPHS = { "circle": "●", "square": "■", "triangle-up": "▲", "diamond": "◆", "triangle-down": "▼" };
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -40,6 +41,8 @@ class Signal extends Scope {
     const buttons = data.images.map((source, k) => `<button type="button" data-image="${k + 1}" aria-pressed="${k + 1 === data.image}" aria-label="Image ${k + 1}, class ${clean(data.labels[k])}"><img alt="" src="data:image/png;base64,${source}"></button>`).join("");
     const choice = this.find(".choice");
     if (choice.dataset.made !== buttons) { choice.innerHTML = buttons; choice.dataset.made = buttons; }
+    const named = data.classes.length > LEGEND ? [] : data.classes.map((name, k) => `<li><span style="color:${data.looks[k][0]}">${GLYPHS[data.looks[k][1]]}</span> ${clean(name)}</li>`);
+    this.find(".legend").innerHTML = named.join("");
   }
 
   get arms() { return this.preset === 3 ? ARMS.slice(0, 2) : ARMS; }
@@ -88,13 +91,21 @@ class Signal extends Scope {
     this.frame = left ? requestAnimationFrame(() => this.paint()) : 0;
   }
 
-  // A canvas as wide as its place, sharp on any screen; its drawing context.
+  picture(figure) {
+    const paper = (this.paper = new Paper());
+    this[figure.className]();
+    this.paper = null;
+    return [paper.markup, paper.width, paper.height];
+  }
+
+  // A canvas as wide as its place, sharp on any screen; its drawing context, or the paper that is drawn on instead.
   open(canvas, height) {
     const width = canvas.parentElement.clientWidth - (canvas.parentElement.matches("figure") ? 28 : 0) || 600, ratio = devicePixelRatio || 1;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
       Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
     }
+    if (this.paper) { this.paper.size(width, height); return [this.paper, width]; }
     const context = canvas.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
@@ -155,7 +166,7 @@ class Signal extends Scope {
       const start = from;
       from += height * width;
       if (k % every) return;
-      tile.putImageData(this.picture(levels, start, width, height), 0, 0);
+      tile.putImageData(this.greys(levels, start, width, height), 0, 0);
       const left = Math.max(0, Math.min(room - size, x(k) - size / 2));
       context.drawImage(this.tile, 0, 0, width, height, left, middle - size / 2, size, size);
       context.strokeStyle = PLAIN[arm];
@@ -163,7 +174,7 @@ class Signal extends Scope {
     });
   }
 
-  picture(levels, start, width, height) {
+  greys(levels, start, width, height) {
     const size = `${width} ${height}`;
     if (!this.pixels.has(size)) {
       const picture = new ImageData(width, height);
@@ -178,7 +189,7 @@ class Signal extends Scope {
     const arms = this.arms.filter((arm) => this.now.get(`points ${arm}`)?.length);
     const narrow = this.root.clientWidth < 620, height = narrow ? 24 + this.root.clientWidth / 3.4 : 300;
     const [context, width] = this.open(this.find(".features canvas"), height);
-    const each = width / Math.max(arms.length, 1), size = Math.min(each, height - 20), reach = 3.2, ink = this.ink();
+    const each = width / Math.max(arms.length, 1), size = Math.min(each, height - 20), { reach, looks } = this.data, ink = this.ink();
     arms.forEach((arm, place) => {
       const points = this.now.get(`points ${arm}`), left = place * each + (each - size) / 2, unit = size / 2 / reach;
       const radius = narrow ? 1.8 : 3;
@@ -192,11 +203,11 @@ class Signal extends Scope {
       context.strokeRect(left, 18, size, size);
       context.globalAlpha = 0.8;
       for (const [group, members] of this.members) {
-        const shape = SHAPES[(group + Math.floor(group / GROUPS.length)) % SHAPES.length];
+        const [colour, shape] = looks[group];
         context.beginPath(); // one path a class: filling is what costs
         for (const k of members)
-          shape(context, left + size / 2 + unit * Math.max(-reach, Math.min(reach, points[2 * k])), 18 + size / 2 - unit * Math.max(-reach, Math.min(reach, points[2 * k + 1])), radius);
-        context.fillStyle = GROUPS[group % GROUPS.length];
+          SHAPES[shape](context, left + size / 2 + unit * Math.max(-reach, Math.min(reach, points[2 * k])), 18 + size / 2 - unit * Math.max(-reach, Math.min(reach, points[2 * k + 1])), radius);
+        context.fillStyle = colour;
         context.fill();
       }
       context.globalAlpha = 1;
