@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
-import subprocess
+import importlib.util
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
 from types import ModuleType
 
 import torch
@@ -18,10 +19,10 @@ _fragments: list[torch.library.Library] = []  # the definitions live as long as 
 def torchvision() -> ModuleType:
     """The torchvision package. Where its C++ operators do not load, their two schemas are defined first.
 
-    The defining happens only after a plain import was seen to fail in a process of its own: where the operators do
-    load, a second definition would itself be an error.
+    The defining happens only after the operators were seen not to load: where they do, a second definition would itself
+    be an error.
     """
-    if "torchvision" not in sys.modules and not _imports_plainly():
+    if "torchvision" not in sys.modules and not operators_load():
         library = torch.library.Library("torchvision", "DEF")
         library.define(f"nms{_SCHEMA}")
         library.define(f"qnms{_SCHEMA}")
@@ -29,6 +30,15 @@ def torchvision() -> ModuleType:
     return importlib.import_module("torchvision")
 
 
-def _imports_plainly() -> bool:
-    attempt = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, check=False)
-    return attempt.returncode == 0
+def operators_load() -> bool:
+    """Whether its library of operators does, loaded as torchvision itself loads it when it is imported."""
+    package = importlib.util.find_spec("torchvision")
+    for folder in (package and package.submodule_search_locations) or ():
+        file = FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec("_C")
+        if file is not None and file.origin is not None:
+            try:
+                torch.ops.load_library(file.origin)
+            except (ImportError, OSError):
+                return False
+            return True
+    return False

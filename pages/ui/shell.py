@@ -48,12 +48,17 @@ STILL_CSS = """
   .stProgress *, .stExpander * { transition: none !important; }
 </style>
 """
-# Streamlit's own captions are 4.2:1 and its white on the dark theme's primary colour 2.3:1; text needs 4.5:1.
+# Streamlit's own captions are 4.2:1, its coloured code 2.7:1, its white on the dark theme's primary colour 2.3:1; text
+# needs 4.5:1.
 READABLE_CSS = """
 <style>
   [data-testid^="stBaseButton-primary"] p { color: light-dark(#FFFFFF, #06202F); }
   [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
     color: light-dark(#56606B, #A9B4BF); opacity: 1; }
+  [data-testid="stCode"] .token { color: inherit !important; }
+  [data-testid="stCode"] :is(.keyword, .builtin, .parameter, .function) {
+    color: light-dark(#0B5C8A, #7CC4F0) !important; }
+  [data-testid="stCode"] :is(.string, .number) { color: light-dark(#8A3B00, #F2B07A) !important; }
   [data-testid="stMultiSelect"] span[title] { color: light-dark(#FFFFFF, #06202F); }
 </style>
 """

@@ -178,7 +178,7 @@ def _teacher(step: Step, spec: Spec, seen: Seen | None) -> None:
             bind="query-params",
         )
         st.caption("The link to share")
-        st.code(link(), language=None)
+        st.code(link(), language=None, wrap_lines=True)
         _handouts(spec)
 
 

@@ -130,9 +130,9 @@ def _box(goods: Goods) -> DeltaGenerator | None:
         )
     for language, text in goods.code.items():
         box.caption(f"The same numbers: {language}")
-        box.code(text, language="python" if language == "Python" else "bash")
+        box.code(text, language="python" if language == "Python" else "bash", wrap_lines=True)
     box.caption("This very view")
-    box.code(link(), language=None)
+    box.code(link(), language=None, wrap_lines=True)
     box.segmented_control(
         "The camera on a figure saves",
         PICTURES,

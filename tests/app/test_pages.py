@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from reflow_core.models.catalogue import find
 from reflow_core.models.checkpoint import weights_folder
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = {"evaluation_images": "64", "calibration_images": "64"}
@@ -35,6 +35,16 @@ def open_app(page: str = "", **parameters: str) -> AppTest:
         del app.session_state["_opened"]  # the link below is the first one to this page
         app.switch_page(f"pages/{page}.py")
     return app.run()
+
+
+def says(app: AppTest, told: str) -> bool:
+    """Run the page again until a sentence stands on it; what computes needs the processor between two looks."""
+
+    def there() -> bool:
+        assert not app.run().exception and not app.error
+        return any(told in each.value for each in (*app.markdown, *app.caption))
+
+    return until(there, every=0.2)
 
 
 @pytest.fixture(autouse=True)
@@ -196,51 +206,40 @@ def test_another_device_is_chosen_and_gives_the_same(monkeypatch: pytest.MonkeyP
 def test_a_study_of_which_nothing_can_be_measured_says_so() -> None:
     app = open_app("sweep", model="convnext-digits")
     app.multiselect(key="criteria").set_value(["synflow"]).run()
-    deadline = time.monotonic() + 60
-    while not any("No point could be measured" in caption.value for caption in app.caption):
-        assert time.monotonic() < deadline and not app.exception
-        app.run()
+    assert says(app, "No point could be measured")
     assert any("not measured" in warning.value for warning in app.warning)
-
-
-def until(app: AppTest, told: str) -> None:
-    """Run the page again until a sentence stands on it."""
-    deadline = time.monotonic() + 90
-    while not any(told in each.value for each in (*app.markdown, *app.caption)):
-        assert time.monotonic() < deadline and not app.exception and not app.error
-        app.run()
 
 
 def test_layers_are_ranked_once_they_are_measured() -> None:
     app = open_app("sensitivity", model="vgg-digits", evaluation_images="32", calibration_images="16")
-    until(app, "When one layer alone loses 20 % of its weights")
+    assert says(app, "When one layer alone loses 20 % of its weights")
 
 
 def test_a_release_fails_for_its_own_limit_and_says_why() -> None:
     app = open_app("slices", sparsity="0.3")
-    until(app, "overall")
+    assert says(app, "overall")
     app.text_input(key="floors").set_value("class/1:1.0, brightness/x:0.5").run()
     assert any("There is no slice 'brightness/x'" in error.value for error in app.error)
     app.text_input(key="floors").set_value("").run()
     app.number_input(key="slice_drop").set_value(100.0).run()
     app.number_input(key="drop").set_value(100.0).run()
-    until(app, "Passed.")
+    assert says(app, "Passed.")
 
 
 def test_more_channels_cut_leave_fewer_parameters() -> None:
     app = open_app("structured", channels="20")
-    until(app, "Cut to 8")
+    assert says(app, "Cut to 8")
     app.slider(key="channels").set_value(70).run()
-    until(app, "Cut to 3")
+    assert says(app, "Cut to 3")
     assert any("same as silent" in each.value for each in app.markdown)
 
 
 def test_the_order_of_quantisation_is_part_of_the_command() -> None:
     app = open_app("quantisation", sparsity="0.6")
     app.button_group(key="quantise_order").set_value("prune-int8-repair").run()
-    until(app, "int8 alone")
+    assert says(app, "int8 alone")
     assert not app.exception and not app.error
 
 
 def test_claims_are_counted() -> None:
-    until(open_app("claims"), "claims about pruning in production")
+    assert says(open_app("claims"), "claims about pruning in production")

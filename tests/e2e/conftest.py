@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.e2e import access
 from tests.e2e import browser as real
 
 expect.set_options(timeout=45_000)
@@ -34,6 +36,23 @@ def visitor(chromium: Browser) -> Iterator[BrowserContext]:
     context.set_default_timeout(45_000)
     yield context
     context.close()
+
+
+@pytest.fixture(scope="session")
+def for_everybody(request: pytest.FixtureRequest) -> Iterator[Callable[[Page], None]]:
+    """Look at a page as a journey has left it. When all journeys are over, every page must have been looked at."""
+    looked: set[str] = set()
+
+    def look(page: Page) -> None:
+        looked.add(access.name_of(page))
+        assert access.problems(page) == []
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+
+    yield look
+    session = request.session
+    whole = {item.path for item in session.items} >= set(Path(__file__).parent.glob("test_*.py"))
+    if whole and not session.config.option.keyword and not session.testsfailed:
+        assert looked == access.PAGES
 
 
 @pytest.fixture

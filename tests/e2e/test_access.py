@@ -1,68 +1,28 @@
-"""For everybody: axe finds nothing serious on any page in either theme, and nothing scrolls sideways."""
+"""For everybody: texts for what is drawn, and nothing that jumps. (Axe looks at a page at the end of its journey.)"""
 
 from __future__ import annotations
 
+import json
 import re
-from contextlib import suppress
+from collections.abc import Callable
+from pathlib import Path
 
-import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, TimeoutError, expect
+from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.browser import ROOT
+from tests.e2e.access import AT_REST
+from tests.e2e.test_journeys import wait_for_query
 
 TINY = "evaluation_images=32&calibration_images=16&model=vgg-digits"
 FIGURE = ".js-plotly-plot .main-svg"
-READY = {
-    "story": ".told",
-    "report": "[data-testid=stFileUploader]",
-    "about": "[data-testid=stDataFrame]",
-    "compare": "[data-testid=stAlert]",
-    "signal": ".choice button",
-    "demo": ".choice button",
-}
-PATHS = [file.stem for file in sorted((ROOT / "pages").glob("[a-z]*.py"))] + ["demo"]
-AT_REST = """() => new Promise((done) => {  // what waits for new values is dimmed, which no one should judge
-  let calm = 0;
-  const look = () => {
-    const app = document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
-    calm = app && !document.querySelector("[data-stale=true]") ? calm + 1 : 0;
-    calm > 6 ? done() : setTimeout(look, 100);
-  };
-  look();
-})"""
-SERIOUS = ("serious", "critical")
-EVERY_RULE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # all that a theme changes
-BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 23, 29)"}
 
 
-def violations(page: Page, scheme: str, rules: dict[str, object]) -> list[str]:
-    """Serious ones, each with the element that it is about."""
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    expect(page.locator(".stApp")).to_have_css("background-color", BACKGROUND[scheme])
-    return [
-        f"{scheme}: {each['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
-        for each in Axe().run(page, options=rules).response["violations"]
-        if each["impact"] in SERIOUS
-        for node in each["nodes"]
-    ]
-
-
-@pytest.mark.parametrize("name", PATHS)
-def test_every_page_is_for_everybody_in_both_themes_and_widths(page: Page, address: str, name: str) -> None:
-    page.goto(f"{address}/{ {'collapse': '?', 'demo': '?demo=1&'}.get(name, f'{name}?') }{TINY}")
-    page.wait_for_selector(READY.get(name, FIGURE))
-    with suppress(TimeoutError):  # a study that is done meanwhile has nothing to pause
-        page.get_by_role("button", name="Pause", exact=True).first.click(timeout=1_500)
-    page.evaluate(AT_REST)
-    told = violations(page, "light", EVERY_RULE) + violations(page, "dark", COLOURS)
-    for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 844})
-        page.wait_for_function(f"window.innerWidth === {width}")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{width} px"
-    expect(page.get_by_test_id("stException")).to_have_count(0)
-    assert told == []
+def test_about_says_what_is_computed_and_whose_idea_it_was(
+    page: Page, address: str, for_everybody: Callable[[Page], None]
+) -> None:
+    page.goto(f"{address}/about")
+    expect(page.get_by_role("link", name=re.compile("2502.15790")).first).to_be_visible()
+    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
+    for_everybody(page)
 
 
 def test_images_and_figures_have_a_text_that_says_what_they_show(page: Page, address: str) -> None:
@@ -104,3 +64,43 @@ def test_nothing_jumps_when_a_new_value_is_computed_and_drawn(page: Page, addres
         expect(page.locator(".scope .badge")).to_have_text("exact")
     page.evaluate(AT_REST)
     assert page.evaluate("window.shifted") < 0.1
+
+
+def tab_to(page: Page, wanted: Locator, most: int = 40) -> None:
+    """Press Tab until an element has the focus."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("(element) => element.getRootNode().activeElement === element"):
+            return
+    raise AssertionError(f"{wanted} is not reached by {most} tabs")
+
+
+def test_a_keyboard_alone_moves_the_slider_chooses_a_layer_and_takes_away(page: Page, address: str) -> None:
+    page.goto(f"{address}/?{TINY}")
+    page.wait_for_selector(FIGURE)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to main content")).to_be_focused()
+    page.keyboard.press("Enter")
+    tab_to(page, page.locator(".scope input[type=range]"))
+    page.keyboard.press("ArrowLeft")
+    wait_for_query(page, sparsity="0.79")
+    tab_to(page, page.locator(".ratios .layers"))
+    page.keyboard.press("Home")
+    expect(page.locator(".ratios .note")).to_contain_text("(1 of ")
+    tab_to(page, page.get_by_test_id("stExpander").filter(has_text="Take it away").locator("summary"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="JSON")).to_be_visible()
+    tab_to(page, page.get_by_role("button", name="JSON"))
+    with page.expect_download() as waiting:
+        page.keyboard.press("Enter")
+    assert json.loads(Path(waiting.value.path()).read_text())["spec"]["sparsity"] == 0.79
+
+
+def test_the_page_has_landmarks_and_headings(page: Page, address: str) -> None:
+    page.goto(f"{address}/?{TINY}")
+    page.wait_for_selector(FIGURE)
+    for role in ("main", "banner"):
+        expect(page.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]
+    expect(page.get_by_role("region", name="Sidebar")).to_have_count(1)
+    expect(page.get_by_role("region", name="Signal scope")).to_have_count(1)
+    assert page.get_by_role("heading").count() >= 5

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Download, Page, expect
 
 from reflow_core.data.digits import digits
-from tests.e2e.test_journeys import query, wait_for_query
+from tests.e2e.test_journeys import SMALL, query, wait_for_query
 
-SMALL = "evaluation_images=100&calibration_images=64"
 ANSWER = "[data-testid=stMain] h4"
 
 
@@ -38,7 +38,9 @@ def taken(page: Page) -> dict[str, object]:
     return found
 
 
-def test_sensitivity_becomes_a_budget_that_opens_on_the_collapse_page(page: Page, address: str) -> None:
+def test_sensitivity_becomes_a_budget_that_opens_on_the_collapse_page(
+    page: Page, address: str, for_everybody: Callable[[Page], None]
+) -> None:
     opened(page, address, "sensitivity", "&model=vgg-digits")
     expect(page.locator(ANSWER).first).to_contain_text("When one layer alone loses 20 % of its weights")
     picture(page)
@@ -46,13 +48,16 @@ def test_sensitivity_becomes_a_budget_that_opens_on_the_collapse_page(page: Page
     assert str(found["answer"]).startswith("When one layer alone")
     expect(page.get_by_text("Sparsity to reach")).to_be_visible(timeout=120_000)
     expect(page.get_by_text(re.compile("the budget from this profile reaches"))).to_have_count(2)  # answer and caption
+    for_everybody(page)
     page.get_by_role("button", name="Open on the Collapse page").click()
     expect(page.locator(".scope .badge")).to_have_text("exact")
     assert "/sensitivity" not in page.url
     expect(page.get_by_role("textbox", name="Sparsity by layer")).to_have_value(re.compile(r"\d:0\.\d+"))
 
 
-def test_slices_judge_the_release_and_read_ones_own_columns(page: Page, address: str, tmp_path: Path) -> None:
+def test_slices_judge_the_release_and_read_ones_own_columns(
+    page: Page, address: str, tmp_path: Path, for_everybody: Callable[[Page], None]
+) -> None:
     opened(page, address, "slices", "&sparsity=0.9&slice_drop=1")
     expect(page.locator(ANSWER).first).to_contain_text("Failed")
     picture(page)
@@ -74,9 +79,12 @@ def test_slices_judge_the_release_and_read_ones_own_columns(page: Page, address:
     found = taken(page)
     assert found["passed"] is False
     expect(page.locator(ANSWER).nth(1)).to_contain_text("over the corruptions")
+    for_everybody(page)
 
 
-def test_channels_are_cut_verified_and_the_link_keeps_how_many(page: Page, address: str) -> None:
+def test_channels_are_cut_verified_and_the_link_keeps_how_many(
+    page: Page, address: str, for_everybody: Callable[[Page], None]
+) -> None:
     opened(page, address, "structured")
     expect(page.locator(ANSWER).first).to_contain_text("Passed")
     picture(page)
@@ -88,9 +96,12 @@ def test_channels_are_cut_verified_and_the_link_keeps_how_many(page: Page, addre
     expect(page.locator(ANSWER).first).to_contain_text("Cut to 5")
     found = taken(page)
     assert found["passed"] is True
+    for_everybody(page)
 
 
-def test_int8_is_compared_and_its_order_is_swapped(page: Page, address: str) -> None:
+def test_int8_is_compared_and_its_order_is_swapped(
+    page: Page, address: str, for_everybody: Callable[[Page], None]
+) -> None:
     opened(page, address, "quantisation")
     expect(page.locator(ANSWER).first).to_contain_text("int8 alone")
     picture(page)
@@ -98,21 +109,24 @@ def test_int8_is_compared_and_its_order_is_swapped(page: Page, address: str) -> 
     wait_for_query(page, quantise_order="int8-prune-repair")
     page.get_by_text("Take it away").first.click()
     expect(page.get_by_text("--quantise-order int8-prune-repair").first).to_be_visible()
+    for_everybody(page)
 
 
-def test_hardware_says_what_sparsity_buys(page: Page, address: str) -> None:
+def test_hardware_says_what_sparsity_buys(page: Page, address: str, for_everybody: Callable[[Page], None]) -> None:
     opened(page, address, "hardware")
     expect(page.locator(ANSWER).first).to_contain_text("Zeros in dense kernels run")
     expect(page.get_by_text("2:4 is not available").or_(page.get_by_text("could run as 2:4")).first).to_be_visible()
     picture(page)
     assert "End to end" in taken(page)["tables"]  # type: ignore[operator]
+    for_everybody(page)
 
 
-def test_claims_come_in_one_by_one(page: Page, address: str) -> None:
+def test_claims_come_in_one_by_one(page: Page, address: str, for_everybody: Callable[[Page], None]) -> None:
     opened(page, address, "claims")
     expect(page.locator(ANSWER).first).to_contain_text("claims about pruning in production")
     picture(page)
     expect(page.get_by_text("Source:").first).to_be_visible()
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_text(re.compile(r"Paused at \d+ of 15 claims"))).to_be_visible()
-    assert query(page)["evaluation_images"] == "100"
+    assert query(page)["evaluation_images"] == "64"
+    for_everybody(page)

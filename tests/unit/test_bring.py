@@ -67,9 +67,9 @@ def test_every_way_in_gives_the_same_accuracies(
     code.write_text(CODE.format(classes=info.classes, blocks=(depth - 2) // 6))
     models = {"registry": name, "path": f"{name}@{planted}", "code": f"{code}:network@{planted}"}
     ways = [("registry", "npz"), ("path", "folder"), ("code", "zip"), ("registry", "folder")]
-    library, found = Library(EVERYTHING), {}
+    library, found, count = Library(EVERYTHING), {}, 300 if depth == 20 else 60
     for model, data in ways[: 4 if depth == 20 else 3]:
-        spec = Spec(models[model], images[data], evaluation_images=300, calibration_images=64)
+        spec = Spec(models[model], images[data], evaluation_images=count, calibration_images=32)
         result = diagnose(spec, library)
         predicted = {arm: answers.histogram(10).tolist() for arm, answers in result.answers.items()}
         found[model, data] = {arm: summary.accuracy for arm, summary in result.outcomes().items()}, predicted["dense"]

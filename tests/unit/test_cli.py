@@ -15,6 +15,7 @@ from reflow_core.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--evaluation", "64", "--calibration", "32"]
+TINY = ["--evaluation", "24", "--calibration", "16"]
 
 
 def test_diagnose_prints_one_json_object_and_nothing_else() -> None:
@@ -89,7 +90,7 @@ def test_sweep_takes_many_arms_and_tells_what_does_not_apply(tmp_path: Path) -> 
         "none,reflow",
     ]
     out = tmp_path / "arms.parquet"
-    assert main(["sweep", *SMALL, *arms, "--sparsities", "0.5,0.8", "--seeds", "2", "--out", str(out)]) == 0
+    assert main(["sweep", *TINY, *arms, "--sparsities", "0.5,0.8", "--seeds", "2", "--out", str(out)]) == 0
     table = pd.read_parquet(out)
     assert (
         len(table) == 2 * 2 * 2 * 2 * 2

@@ -127,7 +127,7 @@ def test_everything_is_timed_beside_what_it_replaces() -> None:
 
 
 def test_every_claim_has_a_verdict_and_a_measurement(quick_timing: None) -> None:
-    library, spec = Library(), Spec(evaluation_images=100, calibration_images=64)
+    library, spec = Library(), Spec(evaluation_images=64, calibration_images=32)
     found = [inspections[name].function(spec, library, ignore) for name in names()]
     assert {each.facts["verdict"] for each in found} <= {HOLDS, FAILS, ELSEWHERE}
     by = {name.removeprefix("claim:"): each for name, each in zip(names(), found, strict=True)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from safetensors.torch import save_file
 
 from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.access import EVERYTHING
+from reflow_core.data.digits import SPLIT_SEED, digits, enlarge
 from reflow_core.download import fetch
 from reflow_core.errors import ReflowError
 from reflow_core.library import Network
 from reflow_core.models.catalogue import find
-from reflow_core.vision import torchvision
+from reflow_core.vision import operators_load, torchvision
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +161,34 @@ def test_no_network_and_no_place_are_said(served: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ReflowError, match="Could not save"):
         fetch(f"{served}/weights.th", tmp_path / "file" / "weights.th", "00", 1)
+
+
+def test_the_shipped_digits_are_scikit_learns() -> None:
+    from sklearn.datasets import load_digits
+
+    images, theirs = digits(), load_digits()
+    ours = torch.cat([images.train.pixels, images.test.pixels])
+    order = torch.randperm(len(ours), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    expected = enlarge(torch.from_numpy(theirs.images).float() / 16)[torch.cat([order[700:], order[:700]])]
+    assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_torchvisions_operators_are_looked_for_where_it_looks_itself(
+    loads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torchvision()
+    theirs = importlib.import_module("torchvision._internally_replaced_utils")
+    asked: list[str] = []
+
+    def load(file: str) -> None:
+        asked.append(file)
+        if not loads:
+            raise OSError("libcudart.so.13: cannot open shared object file")
+
+    monkeypatch.setattr("torch.ops.load_library", load)
+    assert operators_load() is loads
+    assert asked == [theirs._get_extension_path("_C")]
 
 
 def test_torchvision_works_beside_this_torch() -> None:

@@ -20,7 +20,7 @@ from reflow_core.lesson.glossary import GLOSSARY
 from reflow_core.private import hooked
 
 MODELS = ("resnet20-digits", "vgg-digits")
-SMALL = {"evaluation_images": 128, "calibration_images": 64}
+SMALL = {"evaluation_images": 96, "calibration_images": 32}
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 

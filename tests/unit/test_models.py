@@ -21,6 +21,7 @@ from reflow_core.vision import torchvision
 
 FIXED = ("vit_b_32", "swin_t", "swin_v2_t", "maxvit_t")  # run at their own size only
 SMALL_SIZE = {"inception_v3": 96}
+COUNT = 4  # images
 FAMILIES = (
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t", "mnasnet0_5",
     "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18", "resnext50_32x4d",
@@ -73,7 +74,7 @@ def test_every_family_is_measured_or_listed(name: str, pictures: Path, monkeypat
         monkeypatch.setitem(zoo(), name, dataclasses.replace(zoo()[name], size=(side, side), resize=side + 8))
     network = plant(name)
     library = Library(EVERYTHING)
-    spec = Spec(name, str(pictures), sparsity=0.3, evaluation_images=6, calibration_images=6)
+    spec = Spec(name, str(pictures), sparsity=0.3, evaluation_images=COUNT, calibration_images=COUNT)
     found = diagnose(spec, library)
     norms = {place: module for place, module in network.named_modules() if isinstance(module, NORMS)}
     measured = {layer.name for layer in found.layers}
@@ -96,7 +97,7 @@ def variances(network: nn.Module, library: Library, spec: Spec, names: list[str]
     from reflow_core.calibration import evaluation_inputs
 
     network, info, outputs = private_copy(network), zoo()[spec.model], {}
-    images = library.images(spec).test.take(6, spec.seed)
+    images = library.images(spec).test.take(COUNT, spec.seed)
 
     def keep(name: str) -> Hook:
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:

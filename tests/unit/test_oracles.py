@@ -334,7 +334,7 @@ def test_twenty_threads_on_one_model_give_the_serial_results(library: Library) -
     from concurrent.futures import ThreadPoolExecutor
 
     before = fingerprint(library.network("resnet20-digits").module)
-    specs = [Spec(sparsity=round(0.04 * n, 2), evaluation_images=96, calibration_images=64) for n in range(20)]
+    specs = [Spec(sparsity=round(0.04 * n, 2), evaluation_images=48, calibration_images=32) for n in range(20)]
     serial = [diagnose(spec, Library()) for spec in specs]
     with ThreadPoolExecutor(20) as threads:
         parallel = list(threads.map(lambda spec: diagnose(spec, library), specs))

@@ -15,7 +15,12 @@ import pytest
 from tests.e2e.browser import ROOT
 
 BLOCK = re.compile(r"```python\n# (.+?)\n(.*?)```", re.DOTALL)
-SMALL = ["--evaluation", "32", "--json"]
+COMMANDS = """
+import json, sys
+from reflow_core.cli import main
+for words in json.loads(sys.argv[1]):
+    assert main(["diagnose", "--evaluation", "32", "--json", *words]) == 0
+"""
 PAGE = """
 import json, sys
 from streamlit.testing.v1 import AppTest
@@ -53,17 +58,16 @@ def run(checkout: Path, *words: str) -> str:
 
 
 def test_the_criterion_the_repair_and_the_model_work_on_the_command_line(checkout: Path) -> None:
-    found, usual = (
-        json.loads(run(checkout, "-m", "reflow_core", "diagnose", "--criterion", name, "--repair", repair, *SMALL))
-        for name, repair in (("squared", "double-gamma"), ("magnitude", "none"))
+    asked = (
+        ["--criterion", "squared", "--repair", "double-gamma"],
+        ["--criterion", "magnitude", "--repair", "none"],
+        ["--model", "mine.py:network", "--data", "digits"],
     )
+    found, usual, own = map(json.loads, run(checkout, "-c", COMMANDS, json.dumps(asked)).splitlines())
     assert found["pruned"] == usual["pruned"], "squares order weights as magnitudes do"
     assert found["repair"] == "Scale of 19 BatchNorm layers doubled."
     first = found["layers"][0]["variance_ratio"]
     assert first["repaired"] == pytest.approx(4 * first["pruned"], rel=1e-4)
-    own = json.loads(
-        run(checkout, "-m", "reflow_core", "diagnose", "--model", "mine.py:network", "--data", "digits", *SMALL)
-    )
     assert own["repaired"]["n"] == 32 and own["layers"][0]["name"] == "1"
 
 

@@ -141,14 +141,18 @@ def test_with_nothing_pruned_every_weight_stays_where_it_was() -> None:
         torch.testing.assert_close(weight, prunable(dense)[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def everything() -> Library:
+    return Library(EVERYTHING)
+
+
 @pytest.mark.parametrize(("sparsity", "least"), [(0.8, 0.88), (0.9, 0.74), (0.95, 0.50)])
 def test_least_squares_on_the_public_resnet20(
-    cifar_weights: Path, cifar_images: Path, sparsity: float, least: float
+    cifar_weights: Path, cifar_images: Path, everything: Library, sparsity: float, least: float
 ) -> None:
-    library = Library(EVERYTHING)
     asked = Spec(f"resnet20-cifar10@{cifar_weights}", str(cifar_images), sparsity=sparsity, repair="least-squares",
                  evaluation_images=600)  # fmt: skip
-    repaired = diagnose(asked, library).repaired
+    repaired = diagnose(asked, everything).repaired
     assert repaired is not None and repaired.accuracy is not None and repaired.accuracy >= least
 
 

@@ -6,7 +6,6 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,16 +22,9 @@ from reflow_core.store import LEASE_S, Store
 from reflow_core.sweep import Sweep, along, coarse_first, pack
 from reflow_core.watch import Watch, ignore
 from reflow_core.work import Pool, answer, asking
+from tests.waiting import until
 
 SMALL = Spec(evaluation_images=64, calibration_images=32)
-
-
-def until(done: Callable[[], bool], seconds: float = 60) -> None:
-    for _ in range(int(seconds * 100)):
-        if done():
-            return
-        threading.Event().wait(0.01)
-    raise TimeoutError
 
 
 @pytest.mark.parametrize("spec", [SMALL, SMALL.replace(model="convnext-digits")])
@@ -137,14 +129,14 @@ def test_a_sweep_completes_stops_and_resumes_from_the_store(tmp_path: Path, libr
     pool = Pool(library, store, workers=1)
     specs = along(SMALL, [0.0, 0.3, 0.6, 0.9])
     sweep = Sweep(specs, pool, pack)
-    until(lambda: sweep.look() >= 0.25)
+    assert until(lambda: sweep.look() >= 0.25)
     sweep.stop()
     assert not sweep.running
     sweep.go_on()
-    until(lambda: sweep.look() == 1)
+    assert until(lambda: sweep.look() == 1)
     assert {point["sparsity"] for point in sweep.points.values()} == {0.0, 0.3, 0.6, 0.9}
     again = Sweep(specs, pool, pack)
-    until(lambda: again.look() == 1)
+    assert until(lambda: again.look() == 1)
     assert again.points == sweep.points
     pool.close()
 

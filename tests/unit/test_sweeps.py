@@ -16,14 +16,15 @@ import pytest
 
 from reflow_core.codec import decode
 from reflow_core.store import Store
-from tests.unit.test_store import until
+from tests.waiting import until
 
 ARMS = ["--criteria", "magnitude,snip", "--repairs", "none,reflow", "--sparsities", "0.5,0.8"]
-SMALL = ["--evaluation", "64", "--calibration", "64"]
+SMALL = ["--evaluation", "32", "--calibration", "32"]
 ROWS = 8
 
 
 def start(folder: Path, out: Path, **more: object) -> subprocess.Popen[str]:
+    """A sweep of ROWS rows in a process of its own."""
     command = [sys.executable, "-m", "reflow_core", "sweep", *SMALL, *ARMS, "--out", str(out)]
     environment = os.environ | {"REFLOW_CACHE": str(folder)}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **more)  # type: ignore[call-overload]
@@ -97,7 +98,7 @@ def test_killed_twenty_times_a_sweep_loses_nothing_and_goes_on(tmp_path: Path) -
     kept = 0
     for _ in range(20):
         child = start()
-        until(lambda: count() > kept)  # noqa: B023
+        assert until(lambda: count() > kept)  # noqa: B023
         os.kill(child, signal.SIGKILL)
         assert int(parent.stdout.readline()) == signal.SIGKILL
         assert count() >= kept

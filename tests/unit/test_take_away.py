@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,11 +27,12 @@ from reflow_core.errors import ReflowError
 from reflow_core.export import FORMATS, ONNX_WITHIN, Made, as_onnx, card, rebuild
 from reflow_core.finding import Finding
 from reflow_core.report import of_diagnosis, of_finding, reopened, tables_of, written
-from reflow_core.snippets import command, diagnosing, inspecting
+from reflow_core.snippets import claiming, command, comparing, diagnosing, inspecting, ranking, slicing
 from reflow_core.verdict import percent
 from tests.e2e.browser import ROOT
 
 SMALL = {"evaluation_images": 128, "calibration_images": 64}
+TINY = {"evaluation_images": 32, "calibration_images": 16}
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +154,57 @@ def test_the_copied_python_and_the_copied_command_give_the_same_numbers(found: D
     assert words[0] == "python"
     told = json.loads(subprocess.run([sys.executable, *words[1:]], **run).stdout)  # type: ignore[call-overload]
     assert {arm: told[arm]["accuracy"] for arm in lines} == {arm: float(value) for arm, value in lines.items()}
+
+
+def said(capsys: pytest.CaptureFixture[str], line: str) -> dict[str, Any]:
+    """What a copied command prints, run by the command line."""
+    words = shlex.split(line)
+    assert words[:3] == ["python", "-m", "reflow_core"]
+    main(words[3:])
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def printed(capsys: pytest.CaptureFixture[str], code: str) -> str:
+    """What copied Python prints."""
+    exec(code, {})
+    return capsys.readouterr().out.strip()
+
+
+def test_the_copied_python_of_a_study_and_its_sweep_command_have_the_same_rows(
+    capsys: pytest.CaptureFixture[str], library: Library, tmp_path: Path
+) -> None:
+    base = Spec("vgg-digits", **TINY)  # type: ignore[arg-type]
+    specs = [base.replace(criterion=name, sparsity=at) for name in ("magnitude", "snip") for at in (0.5, 0.8)]
+    lines = printed(capsys, comparing(specs)).splitlines()
+    expected = [diagnose(spec, library) for spec in specs]
+    for line, spec, one in zip(lines, specs, expected, strict=True):
+        assert line == f"{spec.differences()} { ({arm: s.score for arm, s in one.outcomes().items()}) }"
+    out = tmp_path / "sweep.csv"
+    several = {"criteria": "magnitude,snip", "repairs": "reflow", "sparsities": "0.5,0.8", "out": str(out)}
+    main(shlex.split(command("sweep", base, several, ""))[3:])
+    rows = pd.read_csv(out).set_index(["criterion", "sparsity"])
+    for spec, one in zip(specs, expected, strict=True):
+        row = rows.loc[(spec.criterion, spec.sparsity)]
+        assert row.pruned_accuracy == one.pruned.accuracy
+        assert row.repaired_accuracy == one.repaired.accuracy  # type: ignore[union-attr]
+
+
+def test_the_copied_python_of_the_pages_before_a_release_says_what_their_commands_say(
+    capsys: pytest.CaptureFixture[str], quick_timing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = Spec("vgg-digits", **TINY)  # type: ignore[arg-type]
+    gate = 0.02, 0.1, 4, "class/1:0.5"
+    judged = dict(zip(("max-drop", "slice-drop", "least", "floors"), gate, strict=True))
+    told = said(capsys, command("slices", spec, judged))["slices"]
+    assert printed(capsys, slicing(spec, *gate)) == told["answer"]
+    told = said(capsys, command("sensitivity", spec.replace(sparsity=Spec().sparsity), {"share": 0.35}))
+    assert printed(capsys, ranking(spec, 0.35)) == told["sensitivity"]["answer"]
+    names = ["claim:heads", "claim:rare"]
+    monkeypatch.setattr("reflow_core.cli.claims.names", lambda: names)
+    rows = said(capsys, command("claims", spec))["claims"]["tables"]["Claims"]
+    lines = printed(capsys, claiming(spec, names)).splitlines()
+    assert len(lines) == len(rows) and all(row["measured"] in line for row, line in zip(rows, lines, strict=True))
 
 
 def test_the_copied_python_of_an_inspection_says_the_same(

@@ -1,6 +1,6 @@
 // A panel as a file. What is drawn as SVG is copied with the colours it has on the screen; what is drawn on a canvas is
 // drawn once more, on a context that writes SVG. A PNG is that SVG at twice its size.
-const MARGIN = 14, HEADING = 26; // pixels around the picture, and for its title
+const MARGIN = 14, HEADING = 44; // pixels around the picture, and for its title
 const STYLED = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size", "font-weight"];
 const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
 const hex = (level) => level.toString(16).padStart(2, "0");
@@ -80,12 +80,13 @@ function copied(svg) {
   return [copy.innerHTML, svg.clientWidth, svg.clientHeight];
 }
 
-// The whole file: background, title, picture.
-function sheet(title, [markup, width, height], figure) {
+// The whole file: background, title, what is shown, picture.
+function sheet(title, subtitle, [markup, width, height], figure) {
   const style = getComputedStyle(figure), [background] = plain(style.getPropertyValue("--st-background-color"));
+  const line = (y, size, weight, text) => `<text x="${MARGIN}" y="${MARGIN + y}" font-family="${clean(style.fontFamily)}" font-size="${size}" font-weight="${weight}" fill="${plain(style.color)[0]}">${clean(text)}</text>`;
   const wide = width + 2 * MARGIN, high = height + 2 * MARGIN + HEADING;
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${wide}" height="${high}" viewBox="0 0 ${wide} ${high}"><title>${clean(title)}</title>
-    <rect width="100%" height="100%" fill="${background}"/><text x="${MARGIN}" y="${MARGIN + 12}" font-family="${clean(style.fontFamily)}" font-size="15" font-weight="600" fill="${plain(style.color)[0]}">${clean(title)}</text>
+    <rect width="100%" height="100%" fill="${background}"/>${line(12, 15, 600, title)}${line(30, 11, 400, subtitle)}
     <g transform="translate(${MARGIN} ${MARGIN + HEADING})">${markup}</g></svg>`;
 }
 

@@ -52,11 +52,11 @@ class Scope {
 
   // Every panel can be saved.
   offer(figure) {
-    const caption = figure.querySelector("figcaption"), title = caption.firstChild.textContent.trim();
+    const caption = figure.querySelector("figcaption"), [title, subtitle] = [...caption.childNodes].map((part) => part.textContent.trim());
     const buttons = ["png", "svg"].map((kind) => `<button type="button" data-save="${kind}" aria-label="Save as ${kind.toUpperCase()}: ${title}">${kind.toUpperCase()}</button>`);
     caption.insertAdjacentHTML("beforeend", `<span class="save">${buttons.join("")}</span>`);
     caption.querySelector(".save").onclick = ({ target }) => {
-      if (target.dataset.save) save(figure.className, target.dataset.save, sheet(title, this.picture(figure), figure));
+      if (target.dataset.save) save(figure.className, target.dataset.save, sheet(title, subtitle, this.picture(figure), figure));
     };
   }
 
@@ -183,11 +183,13 @@ class Scope {
       const path = values.map((v, i) => (v == null ? null : `${x(i).toFixed(1)},${y(v).toFixed(1)}`)).filter(Boolean);
       return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOUR[arm]}" stroke-width="2" stroke-dasharray="${DASH[arm]}"/>${dots.join("")}`;
     });
+    const marks = { pruned: "● pruned", repaired: `■ ${clean(this.data.repair)}` };
+    const key = arms.map((arm) => `<tspan style="fill:var(--${arm}-ink)">${marks[arm]}</tspan>`).join("  ");
     const worst = point.ratio.pruned.filter((v) => v != null);
     box.setAttribute("aria-valuenow", chosen + 1);
     box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${number(worst[0])} in the first layer to ${number(worst.at(-1))} in the last`);
     box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">${band}${ticks.join("")}${series.join("")}
-      <text x="${left}" y="${height - 6}">first layer</text><text x="${width}" y="${height - 6}" text-anchor="end">last layer</text></svg>`;
+      <text x="${left}" y="${height - 6}">first layer</text><text x="${width}" y="${height - 6}" text-anchor="end">last layer</text><text x="${(left + width) / 2}" y="${height - 6}" text-anchor="middle">${key}</text></svg>`;
     this.hover(this.hovered ?? null);
   }
 
@@ -231,7 +233,7 @@ class Scope {
     if (!point) return;
     const shown = index ?? this.data.layers.indexOf(this.data.layer);
     const name = this.data.layers[shown];
-    const legend = `● pruned, ■ ${this.data.repair}, ▼ under ${LOW}; first ${this.data.probed} images`;
+    const legend = `▼ under ${LOW}; first ${this.data.probed} images`;
     this.find(".ratios .note").textContent = name === undefined ? legend : `${name} (${shown + 1} of ${this.data.layers.length}): pruned ${number(point.ratio.pruned[shown])}, ${this.data.repair} ${number(point.ratio.repaired[shown])}. ${legend}.`;
   }
 

@@ -1,0 +1,55 @@
+"""A page as everybody meets it: axe in both themes, both widths."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlparse
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser import ROOT
+
+PAGES = {file.stem for file in (ROOT / "pages").glob("[a-z]*.py")} | {"demo"}
+AT_REST = """() => new Promise((done) => {  // what waits for new values is dimmed, which no one should judge
+  let calm = 0;
+  const look = () => {
+    const app = document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
+    calm = app && !document.querySelector("[data-stale=true]") ? calm + 1 : 0;
+    calm > 6 ? done() : setTimeout(look, 100);
+  };
+  look();
+})"""
+SERIOUS = ("serious", "critical")
+EVERY_RULE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # all that a theme changes
+BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 23, 29)"}
+WIDTHS = (390, 1280)
+
+
+def name_of(page: Page) -> str:
+    """Which of PAGES is open."""
+    url = urlparse(page.url)
+    return url.path.strip("/") or ("demo" if parse_qs(url.query).get("demo") == ["1"] else "collapse")
+
+
+def problems(page: Page) -> list[str]:
+    """What would keep somebody out: serious violations in either theme, widths at which the page scrolls sideways."""
+    page.evaluate(AT_REST)
+    found = [*_violations(page, "dark", COLOURS), *_violations(page, "light", EVERY_RULE)]
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function(f"window.innerWidth === {width}")
+        if not page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"):
+            found.append(f"scrolls sideways at {width} px")
+    return found
+
+
+def _violations(page: Page, scheme: str, rules: dict[str, object]) -> list[str]:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    expect(page.locator(".stApp")).to_have_css("background-color", BACKGROUND[scheme])
+    return [
+        f"{scheme}: {each['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
+        for each in Axe().run(page, options=rules).response["violations"]
+        if each["impact"] in SERIOUS
+        for node in each["nodes"]
+    ]
