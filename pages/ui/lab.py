@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from pages.ui import skeleton
 from reflow_core.access import Access
 from reflow_core.anatomy import WeightLayer
 from reflow_core.diagnose import anatomy_of
@@ -201,11 +202,13 @@ class Lab:
         key = asked_key(inspection, spec, home.library) if inspection else key_of(spec, home.library)
         asked = spec, inspection
         if st.session_state.get("_asked") == asked and (found := home.store.get(key)):
+            skeleton.drawn()
             return cast(Diagnosis | Finding, found)  # the sweep drew the page anew, nobody asked: it goes on
         st.session_state["_asked"] = asked
         self.pool.attend()
         found = home.store.get(key) or self._wait(asking(spec, inspection), spec, home, slot)
         self.pool.attend()
+        skeleton.drawn()
         return cast(Diagnosis | Finding, found)
 
     def take(self, spec: Spec, kind: str) -> bytes:
@@ -214,13 +217,13 @@ class Lab:
 
     def _wait(self, work: Work, spec: Spec, home: Home, slot: DeltaGenerator) -> Any:
         expected, asked, shown = self.preflight(spec).seconds, time.monotonic(), None
-        job = self.pool.submit(work, home=home)
+        job, place = self.pool.submit(work, home=home), skeleton.outline(slot)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
                 if time.monotonic() - asked > SOON_S and (now := self._told(job, expected)) != shown:
                     shown = now
-                    slot.progress(*shown)
+                    place.progress(*shown)
                 wait([job.future], timeout=POLL_S)
             return job.future.result()
         finally:

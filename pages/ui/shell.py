@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.navigation.page import Page
 
+from pages.ui import skeleton
 from pages.ui.shown import begin
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -96,6 +97,7 @@ def enter() -> None:
 def frame(file: str) -> None:
     """First call of every page. A cold deep link runs the page without app.py; this goes back through the entrance."""
     begin()
+    skeleton.enter(file)
     if ENTERED not in st.session_state:
         _navigation()
         parameters = {name: st.query_params.get_all(name) for name in st.query_params}

@@ -66,6 +66,22 @@ def test_nothing_jumps_when_a_new_value_is_computed_and_drawn(page: Page, addres
     assert page.evaluate("window.shifted") < 0.1
 
 
+def test_an_outline_stands_until_the_first_result_and_never_again(page: Page, address: str) -> None:
+    page.goto(f"{address}/?model=resnext-digits&evaluation_images=700")
+    expect(page.locator(".skeleton")).to_be_visible()
+    page.wait_for_selector(FIGURE)
+    expect(page.locator(".skeleton")).to_have_count(0)
+    page.evaluate("""() => {  // from here on any outline is counted, however short
+      window.outlines = 0;
+      new MutationObserver(() => { window.outlines += document.querySelectorAll(".skeleton").length; })
+        .observe(document.body, { childList: true, subtree: true });
+    }""")
+    page.locator(".scope input[type=range]").press("ArrowRight")
+    wait_for_query(page, sparsity="0.81")
+    expect(page.locator(".scope .badge")).to_have_text("exact")
+    assert page.evaluate("window.outlines") == 0
+
+
 def tab_to(page: Page, wanted: Locator, most: int = 40) -> None:
     """Press Tab until an element has the focus."""
     for _ in range(most):

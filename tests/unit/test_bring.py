@@ -31,13 +31,17 @@ def network():
 """
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory, cifar_images: Path) -> dict[str, str]:
-    """300 evaluation and 300 calibration images as .npz, as a folder and as a zip of it."""
+@pytest.fixture(scope="module", params=[60])
+def images(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cifar_images: Path
+) -> dict[str, str]:
+    """So many evaluation and calibration images each as .npz, as a folder and as a zip of it."""
     root, parts = tmp_path_factory.mktemp("images"), np.load(cifar_images)
     names = [str(name) for name in parts["classes"]]
     arrays = {
-        f"{part}_{what}": parts[f"{part}_{what}"][:300] for part in ("train", "test") for what in ("images", "labels")
+        f"{part}_{what}": parts[f"{part}_{what}"][: request.param]
+        for part in ("train", "test")
+        for what in ("images", "labels")
     }
     np.savez(root / "images.npz", classes=np.array(names), **arrays)
     for part in ("train", "test"):
@@ -49,7 +53,7 @@ def images(tmp_path_factory: pytest.TempPathFactory, cifar_images: Path) -> dict
     return {"npz": str(root / "images.npz"), "folder": str(root / "folder"), "zip": str(root / "images.zip")}
 
 
-@pytest.mark.parametrize("depth", [20, 32, 44, 56])
+@pytest.mark.parametrize(("depth", "images"), [(20, 300), (32, 60), (44, 60), (56, 60)], indirect=["images"])
 def test_every_way_in_gives_the_same_accuracies(
     depth: int, images: dict[str, str], cifar_weights: Path, tmp_path: Path
 ) -> None:
@@ -67,9 +71,9 @@ def test_every_way_in_gives_the_same_accuracies(
     code.write_text(CODE.format(classes=info.classes, blocks=(depth - 2) // 6))
     models = {"registry": name, "path": f"{name}@{planted}", "code": f"{code}:network@{planted}"}
     ways = [("registry", "npz"), ("path", "folder"), ("code", "zip"), ("registry", "folder")]
-    library, found, count = Library(EVERYTHING), {}, 300 if depth == 20 else 60
+    library, found = Library(EVERYTHING), {}
     for model, data in ways[: 4 if depth == 20 else 3]:
-        spec = Spec(models[model], images[data], evaluation_images=count, calibration_images=32)
+        spec = Spec(models[model], images[data], evaluation_images=300, calibration_images=32)
         result = diagnose(spec, library)
         predicted = {arm: answers.histogram(10).tolist() for arm, answers in result.answers.items()}
         found[model, data] = {arm: summary.accuracy for arm, summary in result.outcomes().items()}, predicted["dense"]

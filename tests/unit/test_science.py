@@ -10,6 +10,7 @@ import pytest
 
 from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.access import EVERYTHING
+from reflow_core.diagnose import settle
 from reflow_core.models.catalogue import find
 
 TABLE = {0.5: (0.98, 0.98, 0.71), 0.7: (0.98, 0.82, 0.30), 0.8: (1.02, 0.68, 0.17), 0.9: (0.99, 0.43, 0.032)}
@@ -51,7 +52,7 @@ def cifar(
     model: str, library: Library, images: Path, sparsity: float, view: str = "train", repair: str = "reflow"
 ) -> Diagnosis:
     spec = Spec(model, str(images), sparsity=sparsity, calibration_images=1024, evaluation_images=600)
-    return diagnose(spec.replace(calibration_view=view, repair=repair), library)
+    return diagnose(settle(spec, calibration_view=view, repair=repair), library)
 
 
 @pytest.fixture(scope="module")
