@@ -54,8 +54,8 @@ class Scope {
   offer(figure) {
     const caption = figure.querySelector("figcaption"), [title, subtitle] = [...caption.childNodes].map((part) => part.textContent.trim());
     const buttons = ["png", "svg"].map((kind) => `<button type="button" data-save="${kind}" aria-label="Save as ${kind.toUpperCase()}: ${title}">${kind.toUpperCase()}</button>`);
-    caption.insertAdjacentHTML("beforeend", `<span class="save">${buttons.join("")}</span>`);
-    caption.querySelector(".save").onclick = ({ target }) => {
+    figure.insertAdjacentHTML("beforeend", `<div class="save">${buttons.join("")}</div>`);
+    figure.querySelector(".save").onclick = ({ target }) => {
       if (target.dataset.save) save(figure.className, target.dataset.save, sheet(title, subtitle, this.picture(figure), figure));
     };
   }
