@@ -38,7 +38,9 @@ class Scope {
     root.querySelectorAll("figure").forEach((figure) => this.offer(figure));
     this.keys = (event) => this.key(event);
     document.addEventListener("keydown", this.keys);
-    this.watcher = new ResizeObserver(() => this.data && this.draw());
+    this.watcher = new ResizeObserver(() => { this.widths = new WeakMap(); if (this.data) this.draw(); });
+    this.written = new WeakMap(); // what is drawn again though it is the same costs as much as what is new
+    this.widths = new WeakMap(); // asking for a width between two writes makes the browser lay the page out each time
     this.watcher.observe(root);
   }
 
@@ -70,6 +72,7 @@ class Scope {
     this.send = send;
     this.fire = fire;
     this.points = [...data.points, ...(data.exact ? [data.exact] : [])].sort((a, b) => a.sparsity - b.sparsity);
+    this.curved = null;
     if (this.sent != null && same(this.sent, data.value)) this.sent = null;
     if (!this.dragging && this.sent == null) this.slider.value = Math.round(100 * data.value);
     this.preset = data.demo ? this.preset ?? data.preset : 0;
@@ -80,6 +83,17 @@ class Scope {
     this.find(".layers").setAttribute("aria-valuemax", data.layers.length);
     this.presetButtons();
     this.draw();
+  }
+
+  write(box, markup) {
+    if (this.written.get(box) === markup) return;
+    this.written.set(box, markup);
+    box.innerHTML = markup;
+  }
+
+  widthOf(box, otherwise) {
+    if (!this.widths.get(box)) this.widths.set(box, box.clientWidth);
+    return this.widths.get(box) || otherwise;
   }
 
   get value() {
@@ -133,44 +147,46 @@ class Scope {
   verdict(point) {
     const told = this.preset === 3 ? point.before : point; // before the repair, until preset 4 reveals it
     const status = this.find(".status");
-    status.textContent = status.dataset.status = told.status;
-    this.find(".headline").textContent = told.headline;
-    this.find(".evidence").innerHTML = point.evidence.map((line) => `<li>${clean(line)}</li>`).join("");
+    status.dataset.status = told.status;
+    this.write(status, clean(told.status));
+    this.write(this.find(".headline"), clean(told.headline));
+    this.write(this.find(".evidence"), point.evidence.map((line) => `<li>${clean(line)}</li>`).join(""));
   }
 
   curve() {
-    const box = this.find(".curve"), width = box.clientWidth || 600, height = 84;
+    const box = this.find(".curve"), width = this.widthOf(box, 600), height = 84;
     const x = (s) => THUMB + (s / 0.99) * (width - 2 * THUMB), y = (v) => 6 + (1 - v) * (height - 12);
+    const here = x(this.value), mark = box.querySelector(".here");
+    if (mark && this.curved === width) { mark.setAttribute("x1", here); mark.setAttribute("x2", here); return; }
+    this.curved = width; // the width at which the present points are drawn
     const lines = ARMS.map((arm) => {
       const path = this.points.filter((p) => p.score[arm] != null).map((p) => `${x(p.sparsity).toFixed(1)},${y(p.score[arm]).toFixed(1)}`);
       return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOUR[arm]}" stroke-width="2" stroke-dasharray="${DASH[arm]}" stroke-linejoin="round"/>`;
     });
-    const here = x(this.value);
     box.setAttribute("aria-label", `${this.data.measure} against sparsity, ${this.points.length} sparsities computed`);
     box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">
       ${[0, 0.5, 1].map((v) => `<line class="grid" x1="${THUMB}" x2="${width - THUMB}" y1="${y(v)}" y2="${y(v)}"/><text x="${THUMB}" y="${y(v) - 3}">${100 * v} %</text>`).join("")}
-      ${lines.join("")}<line class="one" x1="${here}" x2="${here}" y1="0" y2="${height}"/></svg>`;
+      ${lines.join("")}<line class="one here" x1="${here}" x2="${here}" y1="0" y2="${height}"/></svg>`;
     const marks = [0, 20, 40, 60, 80, 99].map((s) => `<span style="left:${x(s / 100)}px">${s} %</span>`).join("");
-    const scale = this.find(".scale");
-    if (scale.innerHTML !== marks) scale.innerHTML = marks;
+    this.write(this.find(".scale"), marks);
   }
 
   cards(point) {
     const classes = this.data.classes.length;
-    this.find(".cards").innerHTML = ARMS.map((arm) => {
+    ARMS.forEach((arm) => {
       const covered = arm === "repaired" && this.preset === 3;
       const score = covered ? undefined : point.score[arm];
       const title = { dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[arm];
-      const open = `<article class="card" style="--tone:${COLOUR[arm]};--ink:var(--${arm}-ink)"><h3>${clean(title)}</h3>`;
-      if (score === undefined) return `${open}<div class="big">${covered ? "?" : "–"}</div><p>${covered ? "press 4" : clean(this.data.reason)}</p></article>`;
+      const card = this.find(`.card.${arm}`), open = `<h3>${clean(title)}</h3>`;
+      if (score === undefined) return this.write(card, `${open}<div class="big">${covered ? "?" : "–"}</div><p>${covered ? "press 4" : clean(this.data.reason)}</p>`);
       const change = arm === "dense" ? "" : ` <span class="delta">${(100 * (score - point.score.dense) >= 0 ? "+" : "−")}${Math.abs(100 * (score - point.score.dense)).toFixed(1)} points</span>`;
       const ci = point.ci[arm] ? `95 % interval ${percent(point.ci[arm][0])} to ${percent(point.ci[arm][1])}, n = ${this.data.n}` : `n = ${this.data.n}`;
-      return `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>uses ${point.effective[arm].toFixed(1)} of ${classes} classes</p></article>`;
-    }).join("");
+      this.write(card, `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>uses ${point.effective[arm].toFixed(1)} of ${classes} classes</p>`);
+    });
   }
 
   ratios(point) {
-    const box = this.find(".ratios .plot"), width = box.clientWidth || 500, height = 250, left = 40, bottom = 26, top = 8;
+    const box = this.find(".ratios .plot"), width = this.widthOf(box, 500), height = 250, left = 40, bottom = 26, top = 8;
     const count = this.data.layers.length, low = Math.log10(LOW), span = Math.log10(HIGH) - low;
     const x = (i) => left + ((i + 0.5) / Math.max(count, 1)) * (width - left - 4);
     const y = (v) => top + (1 - (Math.log10(Math.min(HIGH, Math.max(LOW, v))) - low) / span) * (height - top - bottom);
@@ -188,8 +204,8 @@ class Scope {
     const worst = point.ratio.pruned.filter((v) => v != null);
     box.setAttribute("aria-valuenow", chosen + 1);
     box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${number(worst[0])} in the first layer to ${number(worst.at(-1))} in the last`);
-    box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">${band}${ticks.join("")}${series.join("")}
-      <text x="${left}" y="${height - 6}">first layer</text><text x="${width}" y="${height - 6}" text-anchor="end">last layer</text><text x="${(left + width) / 2}" y="${height - 6}" text-anchor="middle">${key}</text></svg>`;
+    this.write(box, `<svg height="${height}" viewBox="0 0 ${width} ${height}">${band}${ticks.join("")}${series.join("")}
+      <text x="${left}" y="${height - 6}">first layer</text><text x="${width}" y="${height - 6}" text-anchor="end">last layer</text><text x="${(left + width) / 2}" y="${height - 6}" text-anchor="middle">${key}</text></svg>`);
     this.hover(this.hovered ?? null);
   }
 
@@ -201,7 +217,7 @@ class Scope {
   }
 
   answers(point) {
-    const box = this.find(".answers .plot"), width = box.clientWidth || 500, height = 250, left = 34, bottom = 26, top = 22;
+    const box = this.find(".answers .plot"), width = this.widthOf(box, 500), height = 250, left = 34, bottom = 26, top = 22;
     const arms = ARMS.filter((arm) => point.histogram[arm] && !(arm === "repaired" && this.preset === 3));
     const classes = this.data.classes, total = this.data.n, gap = 10;
     const each = (width - left - 2 * gap) / 3, y = (v) => top + (1 - v) * (height - top - bottom);
@@ -217,7 +233,7 @@ class Scope {
     const even = y(1 / classes.length);
     const words = arms.map((arm) => `${arm === "repaired" ? this.data.repair : arm}: ${point.effective[arm].toFixed(1)} effective classes, ${point.entropy[arm].toFixed(2)} bits, ${point.never[arm]} never predicted`);
     box.setAttribute("aria-label", `Predicted classes. ${words.join("; ")}.`);
-    box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">${ticks.join("")}${parts.join("")}<line class="one" stroke-dasharray="3 3" x1="${left}" x2="${width}" y1="${even}" y2="${even}"/></svg>`;
+    this.write(box, `<svg height="${height}" viewBox="0 0 ${width} ${height}">${ticks.join("")}${parts.join("")}<line class="one" stroke-dasharray="3 3" x1="${left}" x2="${width}" y1="${even}" y2="${even}"/></svg>`);
     this.find(".answers .note").textContent = `${words.join(" · ")}. Dotted: an even spread.`;
   }
 
