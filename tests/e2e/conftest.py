@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.e2e import access
 from tests.e2e import browser as real
@@ -22,17 +22,31 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
     if real.CHROMIUM is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with real.browser() as opened:
-        yield opened
+    with sync_playwright() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
-def visitor(chromium: Browser) -> Iterator[BrowserContext]:
-    """One browser profile for all tests: what Streamlit's pages are made of is loaded and compiled once."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """For others than the visitor, each in a context of their own."""
+    opened = playwright.chromium.launch(executable_path=real.CHROMIUM, args=real.FLAGS)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def visitor(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """One browser profile on the disk for all tests: what Streamlit's pages are made of is compiled once."""
+    context = playwright.chromium.launch_persistent_context(
+        tmp_path_factory.mktemp("profile"),
+        executable_path=real.CHROMIUM,
+        args=real.FLAGS,
+        viewport={"width": 1280, "height": 800},
+        color_scheme="light",
+    )
     context.set_default_timeout(45_000)
     yield context
     context.close()
