@@ -12,15 +12,17 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
+from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
+
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OFF = ("gpu", "background-networking", "component-update", "sync", "quic")
 FLAGS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in OFF)]
-START_S = 60
+LAUNCH: dict[str, Any] = {"executable_path": CHROMIUM, "args": FLAGS}
 
 
 @contextmanager
@@ -51,22 +53,20 @@ def server(
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(START_S * 10):
+    def up() -> bool:
         assert process.poll() is None, "the server ended"
-        with (
-            suppress(urllib.error.URLError, ConnectionError),
-            urllib.request.urlopen(f"{address}/_stcore/health") as up,
-        ):
-            if up.status == 200:
-                return
-        Event().wait(0.1)
-    raise TimeoutError("the server did not start")
+        health = f"{address}/_stcore/health"
+        with suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(health) as told:
+            return bool(told.status == 200)
+        return False
+
+    until(up, every=0.1)
 
 
 @contextmanager
 def browser() -> Iterator[Browser]:
     """Headless Chromium of the system."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        opened = playwright.chromium.launch(**LAUNCH)
         yield opened
         opened.close()

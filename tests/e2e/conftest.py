@@ -32,7 +32,7 @@ def playwright() -> Iterator[Playwright]:
 @pytest.fixture(scope="session")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """For others than the visitor, each in a context of their own."""
-    opened = playwright.chromium.launch(executable_path=real.CHROMIUM, args=real.FLAGS)
+    opened = playwright.chromium.launch(**real.LAUNCH)
     yield opened
     opened.close()
 
@@ -42,10 +42,9 @@ def visitor(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) ->
     """One browser profile on the disk for all tests: what Streamlit's pages are made of is compiled once."""
     context = playwright.chromium.launch_persistent_context(
         tmp_path_factory.mktemp("profile"),
-        executable_path=real.CHROMIUM,
-        args=real.FLAGS,
         viewport={"width": 1280, "height": 800},
         color_scheme="light",
+        **real.LAUNCH,
     )
     context.set_default_timeout(45_000)
     yield context

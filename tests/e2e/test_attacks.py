@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 import zipfile
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,10 +39,10 @@ from reflow_core.errors import ReflowError
 from reflow_core.library import SHIPPED
 from tests.e2e.browser import server
 from tests.e2e.visitor import Visitor
+from tests.waiting import PATIENCE_S, until
 
 MODEL = "resnet20-digits"
 LIMIT_MB = 2
-PATIENCE_S = 60
 WEIGHTS = (SHIPPED / f"{MODEL}.safetensors").read_bytes()
 
 
@@ -223,11 +222,7 @@ def uploads_are_limited_private_and_deleted(address: str, kept: Path) -> None:
         await stranger.leave()
 
     assert visit(address, attack).problems == []
-    for _ in range(PATIENCE_S * 10):
-        if not folders():
-            break
-        time.sleep(0.1)
-    assert not folders(), "what a visitor brought outlives the visit"
+    assert until(lambda: not folders())  # nothing that a visitor brought outlives the visit
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a question of POSIX file rights")

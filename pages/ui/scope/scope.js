@@ -273,7 +273,7 @@ class Scope {
 
   presetButtons() {
     const nav = this.find(".presets");
-    nav.innerHTML = this.data.presets.map((preset, i) => `<button type="button" aria-pressed="${this.preset === i + 1}" data-preset="${i + 1}"><kbd>${i + 1}</kbd>${clean(preset.name)}</button>`).join("");
+    this.write(nav, this.data.presets.map((preset, i) => `<button type="button" aria-pressed="${this.preset === i + 1}" data-preset="${i + 1}"><kbd>${i + 1}</kbd>${clean(preset.name)}</button>`).join(""));
     nav.onclick = (event) => { const button = event.target.closest("button"); if (button) this.recall(Number(button.dataset.preset)); };
   }
 

@@ -39,10 +39,9 @@ class Signal extends Scope {
     this.root.dataset.portraits = this.portraits.length;
     super.update(data, send, fire);
     const buttons = data.images.map((source, k) => `<button type="button" data-image="${k + 1}" aria-pressed="${k + 1 === data.image}" aria-label="Image ${k + 1}, class ${clean(data.labels[k])}"><img alt="" src="data:image/png;base64,${source}"></button>`).join("");
-    const choice = this.find(".choice");
-    if (choice.dataset.made !== buttons) { choice.innerHTML = buttons; choice.dataset.made = buttons; }
+    this.write(this.find(".choice"), buttons);
     const named = data.classes.length > LEGEND ? [] : data.classes.map((name, k) => `<li><span style="color:${data.looks[k][0]}">${GLYPHS[data.looks[k][1]]}</span> ${clean(name)}</li>`);
-    this.find(".legend").innerHTML = named.join("");
+    this.write(this.find(".legend"), named.join(""));
   }
 
   get arms() { return this.preset === 3 ? ARMS.slice(0, 2) : ARMS; }
