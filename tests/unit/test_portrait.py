@@ -14,6 +14,8 @@ from reflow_core import Finding, Library, Spec, inspect
 from reflow_core.calibration import evaluation, evaluation_inputs
 from reflow_core.diagnose import anatomy_of
 from reflow_core.export import rebuild
+from reflow_core.figures.findings import pictured
+from reflow_core.figures.portrait import REACH, look
 from reflow_core.inspections.portrait import PICTURED, SPREAD, image_maps, mapped, planar, plane, shrunk, strongest
 from reflow_core.private import hooked, private_copy
 
@@ -64,6 +66,21 @@ def test_the_signal_dies_and_comes_back(found: Finding) -> None:
     assert last["pruned"].std() < 0.4 * last["dense"].std() < last["repaired"].std()
     assert found.answer.startswith("In the plane of the dense network's features the images spread")
     assert len(found.tables["Map of features"]) == 3 * 64
+
+
+def test_the_figure_shows_every_point_and_tells_classes_apart(found: Finding) -> None:
+    drawn = pictured(found)["What the last layer tells apart"].figure
+    points = found.facts["points"]
+    for place, arm in enumerate(points, 1):
+        axis = "x" if place == 1 else f"x{place}"
+        traces = [trace for trace in drawn.data if trace.xaxis == axis]
+        shown = np.column_stack([np.concatenate([trace[name] for trace in traces]) for name in "xy"])
+        expected = np.clip(points[arm], -REACH, REACH)
+        assert sorted(np.round(shown, 3).tolist()) == sorted(np.round(expected, 3).tolist())
+    assert [trace.name for trace in drawn.data if trace.showlegend] == list(
+        dict.fromkeys(found.tables["Map of features"]["class"])
+    )
+    assert len({look(group) for group in range(50)}) == 50
 
 
 def test_the_plane_is_pca_of_the_class_means() -> None:
