@@ -79,6 +79,7 @@ DEMO_CSS = """
 <style>
   [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none; }
   [data-testid="stMainBlockContainer"] { max-width: none; padding: 2.5rem 4vw; }
+  @media (max-width: 720px) { [data-testid="stMainBlockContainer"] { padding-top: 4.5rem; } }  /* below the header */
 </style>
 """
 
