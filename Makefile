@@ -27,7 +27,7 @@ train: $(VENV)/run.stamp
 		$(BIN)/python -m reflow_core train $$name || exit 1; done
 
 zoo: $(VENV)/run.stamp
-	$(BIN)/python -c 'from reflow_core.models import zoo; zoo.write()'
+	$(BIN)/python -c 'from reflow_core.networks import zoo; zoo.write()'
 
 screenshots: $(VENV)/test.stamp
 	$(BIN)/python -m tests.e2e.screenshots

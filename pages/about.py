@@ -9,14 +9,14 @@ import pandas as pd
 import streamlit as st
 
 from pages.ui import shell
-from reflow_core.allocations import allocations
-from reflow_core.criteria import criteria
-from reflow_core.data.corruptions import corruptions
-from reflow_core.export import versions
+from reflow_core.images.corruptions import corruptions
+from reflow_core.lab.store import source_hash
+from reflow_core.production.export import versions
+from reflow_core.pruning.allocations import allocations
+from reflow_core.pruning.criteria import criteria
+from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
-from reflow_core.store import source_hash
-from reflow_core.updates import updates
 
 METHODS: Iterable[Registry[Any]] = (criteria, updates, allocations, repairs, corruptions)
 

@@ -10,13 +10,13 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import need, sentence
 from pages.ui.study import follow
-from reflow_core.diagnose import idle, settle
-from reflow_core.figures.studies import saturating
+from reflow_core.diagnosis.diagnose import idle, settle
+from reflow_core.lab.study import Point, doubling, outcomes
+from reflow_core.lab.sweep import Sweep
+from reflow_core.present.figures.studies import saturating
+from reflow_core.present.snippets import comparing
 from reflow_core.repairs import repairs
-from reflow_core.snippets import comparing
 from reflow_core.spec import CALIBRATION, Spec
-from reflow_core.study import Point, doubling, outcomes
-from reflow_core.sweep import Sweep
 
 VARIED: dict[str, tuple[str, list[dict[str, str | int | float]]]] = {
     "view": ("calibration_view", [{"calibration_view": view} for view in ("train", "eval")]),

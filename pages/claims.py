@@ -11,13 +11,13 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart
 from pages.ui.stage import need, sentence
 from pages.ui.study import watch
-from reflow_core.figures.claims import tally
-from reflow_core.finding import Finding
-from reflow_core.inspections.claims import names
-from reflow_core.snippets import claiming
+from reflow_core.lab.study import claimed
+from reflow_core.lab.sweep import Sweep
+from reflow_core.present.figures.claims import tally
+from reflow_core.present.snippets import claiming
+from reflow_core.production.finding import Finding
+from reflow_core.production.inspections.claims import names
 from reflow_core.spec import CALIBRATION
-from reflow_core.study import claimed
-from reflow_core.sweep import Sweep
 
 OWN = ("criterion", "update", "pattern", "exclude", "sparsity", "allocation", "layer_sparsity", "repair")
 MARKS = {

@@ -7,7 +7,7 @@ import streamlit as st
 from pages.ui import demo, panels, shell, take_away
 from pages.ui.controls import controls
 from pages.ui.stage import diagnosed, sentence, stage
-from reflow_core.verdict import THRESHOLDS
+from reflow_core.diagnosis.verdict import THRESHOLDS
 
 shell.frame(__file__)
 spec = controls()

@@ -11,9 +11,9 @@ from pages.ui.findings import answer
 from pages.ui.panels import chart, tables
 from pages.ui.pins import pin, pinned, unpin
 from pages.ui.stage import diagnosed
-from reflow_core.comparison import compared
-from reflow_core.figures.collapse import accuracies, answered, ratios
-from reflow_core.snippets import comparing
+from reflow_core.present.figures.collapse import accuracies, answered, ratios
+from reflow_core.present.snippets import comparing
+from reflow_core.production.comparison import compared
 from reflow_core.spec import Spec
 
 EMPTY = (

@@ -9,8 +9,8 @@ from pages.ui.controls import controls
 from pages.ui.findings import inspected, take_away
 from pages.ui.panels import chart
 from pages.ui.stage import need
-from reflow_core.figures import hardware as pictures
-from reflow_core.snippets import inspecting
+from reflow_core.present.figures import hardware as pictures
+from reflow_core.present.snippets import inspecting
 from reflow_core.spec import CALIBRATION
 
 shell.frame(__file__)

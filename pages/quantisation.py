@@ -11,14 +11,14 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import need
 from pages.ui.study import follow, watch
-from reflow_core.diagnose import idle, settle
-from reflow_core.figures import quantisation as pictures
-from reflow_core.figures.structured import latency
-from reflow_core.finding import Finding
-from reflow_core.snippets import inspecting
+from reflow_core.diagnosis.diagnose import idle, settle
+from reflow_core.lab.study import LIMITS, Point, largest
+from reflow_core.lab.sweep import Sweep
+from reflow_core.present.figures import quantisation as pictures
+from reflow_core.present.figures.structured import latency
+from reflow_core.present.snippets import inspecting
+from reflow_core.production.finding import Finding
 from reflow_core.spec import QUANTISE_ORDERS
-from reflow_core.study import LIMITS, Point, largest
-from reflow_core.sweep import Sweep
 
 shell.frame(__file__)
 base = controls(own={"quantise_order": QUANTISE_ORDERS})

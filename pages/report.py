@@ -10,10 +10,10 @@ from pages.ui.findings import answer
 from pages.ui.scope import View, scope
 from pages.ui.stage import chosen_layer, sentence
 from pages.ui.study import open_on_collapse
-from reflow_core.figures.findings import pictured
-from reflow_core.finding import Finding
-from reflow_core.report import LARGEST, reopened, tables_of
-from reflow_core.result import Diagnosis
+from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.present.figures.findings import pictured
+from reflow_core.present.report import LARGEST, reopened, tables_of
+from reflow_core.production.finding import Finding
 
 EMPTY = (
     "Every page ends with **Take it away**, and there with a **Report**: one HTML file with the verdict, the figures, "

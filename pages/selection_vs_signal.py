@@ -10,10 +10,10 @@ from pages.ui.controls import controls
 from pages.ui.panels import chart, table
 from pages.ui.stage import need
 from pages.ui.study import OFFERED, choose_arms, follow
-from reflow_core.figures.studies import matrix, overlap, price, signal, split_message
-from reflow_core.snippets import comparing
-from reflow_core.study import Point, arms, outcomes, selection, split
-from reflow_core.sweep import Sweep
+from reflow_core.lab.study import Point, arms, outcomes, selection, split
+from reflow_core.lab.sweep import Sweep
+from reflow_core.present.figures.studies import matrix, overlap, price, signal, split_message
+from reflow_core.present.snippets import comparing
 
 CRITERIA = ["magnitude", "wanda", "snip", "synflow", "fisher", "woodfisher"]
 REPAIRS = ["none", "reflow", "statcorr", "least-squares"]

@@ -11,12 +11,12 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart
 from pages.ui.stage import need, sentence
 from pages.ui.study import follow, open_on_collapse
-from reflow_core import sensitivity
-from reflow_core.figures import sensitivity as pictures
-from reflow_core.patterns import CHANNEL, UNSTRUCTURED
-from reflow_core.snippets import ranking
-from reflow_core.study import Point
-from reflow_core.sweep import Sweep
+from reflow_core.lab.study import Point
+from reflow_core.lab.sweep import Sweep
+from reflow_core.present.figures import sensitivity as pictures
+from reflow_core.present.snippets import ranking
+from reflow_core.production import sensitivity
+from reflow_core.pruning.patterns import CHANNEL, UNSTRUCTURED
 
 OWN = ("pattern", "sparsity", "allocation", "layer_sparsity")
 PRUNED = {"weights": UNSTRUCTURED, "whole channels": CHANNEL}

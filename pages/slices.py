@@ -11,11 +11,11 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import diagnosed, sentence
 from pages.ui.study import follow
-from reflow_core import slices
-from reflow_core.figures import slices as pictures
-from reflow_core.snippets import Value, slicing
-from reflow_core.study import Point
-from reflow_core.sweep import Sweep
+from reflow_core.lab.study import Point
+from reflow_core.lab.sweep import Sweep
+from reflow_core.present.figures import slices as pictures
+from reflow_core.present.snippets import Value, slicing
+from reflow_core.production import slices
 
 shell.frame(__file__)
 spec = controls()

@@ -11,12 +11,12 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import need
 from pages.ui.study import follow
-from reflow_core.diagnose import settle
-from reflow_core.figures import structured as pictures
-from reflow_core.patterns import UNSTRUCTURED
-from reflow_core.snippets import inspecting
-from reflow_core.study import Point
-from reflow_core.sweep import Sweep
+from reflow_core.diagnosis.diagnose import settle
+from reflow_core.lab.study import Point
+from reflow_core.lab.sweep import Sweep
+from reflow_core.present.figures import structured as pictures
+from reflow_core.present.snippets import inspecting
+from reflow_core.pruning.patterns import UNSTRUCTURED
 
 OWN = ("pattern", "sparsity", "allocation", "layer_sparsity", "update", "corruption", "evaluation_tail", "exclude")
 FRACTIONS = (0.2, 0.35, 0.5, 0.65, 0.8)

@@ -10,10 +10,10 @@ from pages.ui.panels import camera, table
 from pages.ui.shown import shown
 from pages.ui.stage import need
 from pages.ui.study import ARM, OFFERED, choose_arms, follow, open_on_collapse
-from reflow_core.figures.studies import curves
-from reflow_core.snippets import command, comparing
-from reflow_core.study import GRID, Point, arms, outcomes, selection
-from reflow_core.sweep import Sweep, coarse_first
+from reflow_core.lab.study import GRID, Point, arms, outcomes, selection
+from reflow_core.lab.sweep import Sweep, coarse_first
+from reflow_core.present.figures.studies import curves
+from reflow_core.present.snippets import command, comparing
 
 GAIN = "gain over magnitude"
 VIEWS = ("accuracy", GAIN)

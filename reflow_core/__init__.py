@@ -6,11 +6,11 @@
 True
 """
 
-from reflow_core.diagnose import diagnose
-from reflow_core.finding import Finding
-from reflow_core.inspections import inspect
-from reflow_core.library import Library
-from reflow_core.result import Diagnosis
+from reflow_core.diagnosis.diagnose import diagnose
+from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.production.finding import Finding
+from reflow_core.production.inspections import inspect
+from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
 
 __all__ = ["Diagnosis", "Finding", "Library", "Spec", "diagnose", "inspect"]

@@ -85,7 +85,7 @@ def _there(path: Path) -> Path:
 @pytest.fixture
 def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timings of a few rounds, where a test needs that there are some and not what they are."""
-    monkeypatch.setattr("reflow_core.timing.MOST_S", 0.0)
-    monkeypatch.setattr("reflow_core.timing.LEAST", 2)
-    monkeypatch.setattr("reflow_core.timing.WARM_UP", 1)
-    monkeypatch.setattr("reflow_core.inspections.hardware.KERNEL_S", 0.0)
+    monkeypatch.setattr("reflow_core.production.timing.MOST_S", 0.0)
+    monkeypatch.setattr("reflow_core.production.timing.LEAST", 2)
+    monkeypatch.setattr("reflow_core.production.timing.WARM_UP", 1)
+    monkeypatch.setattr("reflow_core.production.inspections.hardware.KERNEL_S", 0.0)

@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from reflow_core.errors import ReflowError
-from reflow_core.library import missing, size_of
-from reflow_core.models.catalogue import facts, find, known
+from reflow_core.networks.catalogue import facts, find, known
+from reflow_core.sources.library import missing, size_of
 
 HANDED_OVER = "_handed_over"  # values for the controls, which only take them before they are drawn
 BROWSING = "_browsing"

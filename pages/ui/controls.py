@@ -11,19 +11,20 @@ import streamlit as st
 from pages.ui.browse import HANDED_OVER, browse_button
 from pages.ui.lab import lab
 from pages.ui.pins import pin_button
-from reflow_core.allocations import allocations
-from reflow_core.criteria import criteria
-from reflow_core.data.corruptions import CLEAN, SEVERITIES, corruptions
 from reflow_core.errors import ReflowError, unknown
-from reflow_core.figures.layers import SIMILARITIES
-from reflow_core.library import PICTURES, missing
+from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions
 from reflow_core.machine import describe
-from reflow_core.models.catalogue import facts, find, known
-from reflow_core.models.checkpoint import SUFFIXES as CHECKPOINTS
-from reflow_core.models.hub import is_timm
-from reflow_core.patterns import UNSTRUCTURED
+from reflow_core.networks.catalogue import facts, find, known
+from reflow_core.networks.checkpoint import SUFFIXES as CHECKPOINTS
+from reflow_core.networks.hub import is_timm
+from reflow_core.present.figures.layers import SIMILARITIES
+from reflow_core.pruning.allocations import allocations
+from reflow_core.pruning.criteria import criteria
+from reflow_core.pruning.patterns import UNSTRUCTURED
+from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
+from reflow_core.sources.library import PICTURES, missing
 from reflow_core.spec import (
     CALIBRATION,
     CALIBRATION_VIEWS,
@@ -35,7 +36,6 @@ from reflow_core.spec import (
     Spec,
     read,
 )
-from reflow_core.updates import updates
 
 OPENED = "_opened"
 MORE = ("update", "pattern", "exclude")

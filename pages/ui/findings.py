@@ -11,8 +11,8 @@ from pages.ui import take_away as take
 from pages.ui.lab import lab
 from pages.ui.panels import tables
 from pages.ui.stage import agree, sentence
-from reflow_core.finding import Finding
-from reflow_core.snippets import Value, command
+from reflow_core.present.snippets import Value, command
+from reflow_core.production.finding import Finding
 from reflow_core.spec import Spec
 
 

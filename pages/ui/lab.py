@@ -15,21 +15,21 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import skeleton
-from reflow_core.access import Access
-from reflow_core.anatomy import WeightLayer
-from reflow_core.diagnose import anatomy_of
-from reflow_core.finding import Finding
-from reflow_core.library import Library
+from reflow_core.diagnosis.diagnose import anatomy_of
+from reflow_core.diagnosis.preflight import Preflight, cost, preflight
+from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.lab.store import Store, key_of
+from reflow_core.lab.study import Point, point
+from reflow_core.lab.sweep import Sweep, scrub
+from reflow_core.lab.work import Home, Job, Pool, Work, asked_key, asking, taking
 from reflow_core.machine import devices, keep_for_good
 from reflow_core.memo import Memo
-from reflow_core.preflight import Preflight, cost, preflight
-from reflow_core.result import Diagnosis
+from reflow_core.production.finding import Finding
+from reflow_core.signal.trace import WeightLayer
+from reflow_core.sources.access import Access
+from reflow_core.sources.library import Library
+from reflow_core.sources.uploads import Uploads, concerns
 from reflow_core.spec import Spec
-from reflow_core.store import Store, key_of
-from reflow_core.study import Point, point
-from reflow_core.sweep import Sweep, scrub
-from reflow_core.uploads import Uploads, concerns
-from reflow_core.work import Home, Job, Pool, Work, asked_key, asking, taking
 
 POLL_S = 0.1
 SOON_S = 1.0  # what is done so soon needs no progress bar

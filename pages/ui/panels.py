@@ -12,11 +12,11 @@ import streamlit as st
 
 from pages.ui.lab import lab
 from pages.ui.shown import shown
-from reflow_core.calibration import evaluation
-from reflow_core.figures import Chart
-from reflow_core.figures.layers import SIMILARITIES, channels, knowledge
+from reflow_core.diagnosis.calibration import evaluation
+from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.present.figures import Chart
+from reflow_core.present.figures.layers import SIMILARITIES, channels, knowledge
 from reflow_core.repairs import repairs
-from reflow_core.result import Diagnosis
 
 STRIP = 14
 SHOW = "Show data: "  # before a table's name

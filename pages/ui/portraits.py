@@ -12,13 +12,13 @@ import streamlit as st
 from pages.ui.lab import lab
 from pages.ui.scope import View
 from pages.ui.stage import sentence
-from reflow_core.calibration import evaluation
-from reflow_core.diagnose import idle
-from reflow_core.figures.portrait import REACH, look
-from reflow_core.finding import Finding
-from reflow_core.inspections.portrait import image_maps
+from reflow_core.diagnosis.calibration import evaluation
+from reflow_core.diagnosis.diagnose import idle
+from reflow_core.lab.sweep import Sweep, coarse_first
+from reflow_core.present.figures.portrait import REACH, look
+from reflow_core.production.finding import Finding
+from reflow_core.production.inspections.portrait import image_maps
 from reflow_core.spec import Spec
-from reflow_core.sweep import Sweep, coarse_first
 
 GRID = tuple(round(0.05 * step, 2) for step in range(20))
 

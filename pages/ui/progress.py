@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from reflow_core.sweep import Sweep
+from reflow_core.lab.sweep import Sweep
 
 
 def progress_row(sweep: Sweep[Any], what: str, complete: str, key: str = "sweep-toggle") -> None:

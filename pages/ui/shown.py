@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 import streamlit as st
 
-from reflow_core.figures import Chart
+from reflow_core.present.figures import Chart
 
 SHOWN = "_shown"
 

@@ -13,16 +13,16 @@ from pages.ui.controls import unknown_in_link
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.scope import PLAIN, View, scope
-from reflow_core.diagnose import idle
+from reflow_core.diagnosis.diagnose import idle
+from reflow_core.diagnosis.preflight import Preflight
+from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError
-from reflow_core.library import download, missing, size_of
+from reflow_core.lab.sweep import Sweep
 from reflow_core.machine import free_memory
-from reflow_core.models.catalogue import find
-from reflow_core.preflight import Preflight
-from reflow_core.result import Diagnosis
+from reflow_core.networks.catalogue import find
+from reflow_core.sources.library import download, missing, size_of
 from reflow_core.spec import Spec
-from reflow_core.sweep import Sweep
-from reflow_core.verdict import verdict
 
 AGREED = "_agreed"
 LONG_S = 30.0  # a computation that is asked for first

@@ -14,8 +14,8 @@ from pages.ui.portraits import portraits
 from pages.ui.stage import agree, need, sentence, stage
 from pages.ui.take_away import link
 from pages.ui.terms import explained
-from reflow_core.lesson import STEPS, Question, Seen, Step, down_at, see, spec_of
-from reflow_core.lesson.handout import handout
+from reflow_core.present.lesson import STEPS, Question, Seen, Step, down_at, see, spec_of
+from reflow_core.present.lesson.handout import handout
 from reflow_core.spec import DEFAULTS, Spec
 
 AT = "_story_at"

@@ -11,13 +11,13 @@ from pages.ui.browse import HANDED_OVER, browsing
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.stage import agree, sentence
-from reflow_core.criteria import criteria
+from reflow_core.lab.study import Point
+from reflow_core.lab.sweep import Sweep
+from reflow_core.pruning.criteria import criteria
+from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.spec import Spec
-from reflow_core.study import Point
-from reflow_core.sweep import Sweep
-from reflow_core.updates import updates
 
 ARM = ("criterion", "update", "pattern", "sparsity", "repair")  # what a page of arms asks for in its own way
 SEVERAL: dict[str, Registry] = {"criteria": criteria, "updates": updates, "repairs": repairs}  # type: ignore[type-arg]

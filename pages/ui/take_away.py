@@ -16,13 +16,15 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.ui.lab import lab
 from pages.ui.panels import PICTURE, PICTURES, tabular
 from pages.ui.shown import taken
-from reflow_core import finding, report, result
+from reflow_core.diagnosis import result
+from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
-from reflow_core.export import FORMATS
-from reflow_core.finding import Finding
-from reflow_core.report import Report
-from reflow_core.result import Diagnosis
-from reflow_core.snippets import command, diagnosing
+from reflow_core.present import report
+from reflow_core.present.report import Report
+from reflow_core.present.snippets import command, diagnosing
+from reflow_core.production import finding
+from reflow_core.production.export import FORMATS
+from reflow_core.production.finding import Finding
 from reflow_core.spec import Spec
 
 MADE = "_made"

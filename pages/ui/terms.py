@@ -6,8 +6,8 @@ import html
 
 import streamlit as st
 
-from reflow_core.lesson.glossary import GLOSSARY
-from reflow_core.lesson.handout import lettered
+from reflow_core.present.lesson.glossary import GLOSSARY
+from reflow_core.present.lesson.handout import lettered
 
 CSS = """
 <style>

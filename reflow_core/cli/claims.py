@@ -11,8 +11,8 @@ from tqdm import tqdm
 from reflow_core.cli.inspect import inspected
 from reflow_core.cli.options import add_spec, spec_of
 from reflow_core.cli.printing import add_printing, told
-from reflow_core.inspections.claims import names
-from reflow_core.study import claimed
+from reflow_core.lab.study import claimed
+from reflow_core.production.inspections.claims import names
 
 GIVEN = ("model", "data", "calibration_images", "calibration_view", "evaluation_images", "seed")
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from reflow_core.access import EVERYTHING
 from reflow_core.cli.options import open_store
-from reflow_core.library import Library
-from reflow_core.result import Diagnosis
+from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.lab.study import Point, point
+from reflow_core.lab.work import cluster, solve, threads
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
-from reflow_core.study import Point, point
-from reflow_core.work import cluster, solve, threads
 
 
 def points(specs: Iterable[Spec], options: argparse.Namespace) -> dict[Spec, Point]:

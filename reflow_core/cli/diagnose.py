@@ -6,13 +6,13 @@ import argparse
 import json
 from typing import Any
 
-from reflow_core.access import EVERYTHING
 from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
-from reflow_core.library import Library
+from reflow_core.diagnosis.result import Diagnosis, to_json
+from reflow_core.diagnosis.verdict import percent, verdict
+from reflow_core.lab.work import answer
 from reflow_core.machine import prepare
-from reflow_core.result import Diagnosis, to_json
-from reflow_core.verdict import percent, verdict
-from reflow_core.work import answer
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Library
 
 
 def add(commands: Any) -> None:

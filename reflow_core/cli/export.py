@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from reflow_core.access import EVERYTHING
 from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
-from reflow_core.export import FORMATS
-from reflow_core.library import Library
+from reflow_core.lab.work import take
 from reflow_core.machine import prepare
-from reflow_core.work import take
+from reflow_core.production.export import FORMATS
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Library
 
 
 def add(commands: Any) -> None:

@@ -7,17 +7,17 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from reflow_core.access import EVERYTHING
 from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
 from reflow_core.cli.printing import add_printing, told
-from reflow_core.finding import Finding
-from reflow_core.inspections import inspections
-from reflow_core.inspections.claims import PREFIX
-from reflow_core.library import Library
+from reflow_core.lab.work import inspect
 from reflow_core.machine import prepare
+from reflow_core.production.finding import Finding
+from reflow_core.production.inspections import inspections
+from reflow_core.production.inspections.claims import PREFIX
 from reflow_core.registry import Info
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
-from reflow_core.work import inspect
 
 ELSEWHERE = ("quantize",)  # commands with options of their own
 

@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from reflow_core.access import EVERYTHING
 from reflow_core.cli.options import add_spec, open_store, spec_of
-from reflow_core.lesson import STEPS, see
-from reflow_core.lesson import spec_of as step_spec
-from reflow_core.lesson.handout import handout
-from reflow_core.library import Library
+from reflow_core.lab.work import answer, inspect
 from reflow_core.machine import prepare
-from reflow_core.work import answer, inspect
+from reflow_core.present.lesson import STEPS, see
+from reflow_core.present.lesson import spec_of as step_spec
+from reflow_core.present.lesson.handout import handout
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Library
 
 FIELDS = ("model", "data", "calibration_images", "evaluation_images", "seed")
 

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from reflow_core import library as shelves
-from reflow_core.calibration import evaluation_inputs
+from reflow_core.diagnosis.calibration import evaluation_inputs
+from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError, unknown
-from reflow_core.library import Library
-from reflow_core.models.catalogue import find, known
-from reflow_core.models.hub import is_timm
+from reflow_core.networks.catalogue import find, known
+from reflow_core.networks.hub import is_timm
+from reflow_core.sources import library as shelves
+from reflow_core.sources.library import Library
+from reflow_core.sources.train import RECIPES, Recipe, save, train
 from reflow_core.spec import Spec
-from reflow_core.train import RECIPES, Recipe, save, train
-from reflow_core.verdict import percent
 
 
 def add(commands: Any) -> None:

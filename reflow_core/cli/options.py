@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from reflow_core.access import EVERYTHING
-from reflow_core.allocations import allocations
-from reflow_core.criteria import criteria
-from reflow_core.data.corruptions import corruptions
-from reflow_core.library import Library
+from reflow_core.images.corruptions import corruptions
+from reflow_core.lab.store import Store
 from reflow_core.machine import devices
+from reflow_core.present.snippets import flag
+from reflow_core.pruning.allocations import allocations
+from reflow_core.pruning.criteria import criteria
+from reflow_core.pruning.updates import updates
 from reflow_core.repairs import repairs
-from reflow_core.snippets import flag
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Library
 from reflow_core.spec import DEFAULTS, QUANTISE_ORDERS, Spec, parted
-from reflow_core.store import Store
-from reflow_core.updates import updates
 
 OPTIONS = {
     "model": "a network's name, or ARCHITECTURE@FILE for other weights; 'models' lists them",

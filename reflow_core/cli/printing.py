@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Mapping
 
-from reflow_core.finding import Finding, to_json
+from reflow_core.production.finding import Finding, to_json
 
 
 def add_printing(command: argparse.ArgumentParser) -> None:

@@ -9,10 +9,10 @@ from reflow_core.cli.compute import points
 from reflow_core.cli.inspect import add_inspection, inspected
 from reflow_core.cli.options import spec_of
 from reflow_core.cli.printing import told
-from reflow_core.diagnose import settle
+from reflow_core.diagnosis.diagnose import settle
 from reflow_core.errors import ReflowError
-from reflow_core.inspections import inspections
-from reflow_core.study import LIMITS, largest
+from reflow_core.lab.study import LIMITS, largest
+from reflow_core.production.inspections import inspections
 
 BEYOND = 3  # sparsities above the edge
 

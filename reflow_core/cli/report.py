@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from reflow_core.access import EVERYTHING
 from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
-from reflow_core.inspections import inspections
-from reflow_core.library import Library
+from reflow_core.lab.work import answer, inspect
 from reflow_core.machine import prepare
-from reflow_core.report import of_diagnosis, of_finding, written
-from reflow_core.snippets import command, inspecting
-from reflow_core.work import answer, inspect
+from reflow_core.present.report import of_diagnosis, of_finding, written
+from reflow_core.present.snippets import command, inspecting
+from reflow_core.production.inspections import inspections
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Library
 
 
 def add(commands: Any) -> None:

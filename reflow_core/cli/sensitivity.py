@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from reflow_core import sensitivity
-from reflow_core.access import EVERYTHING
-from reflow_core.anatomy import WeightLayer
 from reflow_core.cli.compute import points
 from reflow_core.cli.options import OPTIONS, add_spec, spec_of
 from reflow_core.cli.printing import add_printing, told
-from reflow_core.diagnose import anatomy_of
-from reflow_core.finding import Finding
-from reflow_core.library import Library
+from reflow_core.diagnosis.diagnose import anatomy_of
+from reflow_core.production import sensitivity
+from reflow_core.production.finding import Finding
+from reflow_core.signal.trace import WeightLayer
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
 
 OWN = ("sparsity", "allocation", "layer_sparsity")

@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from reflow_core import slices
-from reflow_core.access import EVERYTHING
 from reflow_core.cli.compute import points
 from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
 from reflow_core.cli.printing import add_printing, told
-from reflow_core.library import Library
+from reflow_core.lab.work import answer
 from reflow_core.machine import prepare
-from reflow_core.work import answer
+from reflow_core.production import slices
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Library
 
 
 def add(commands: Any) -> None:

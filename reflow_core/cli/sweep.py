@@ -11,15 +11,15 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from reflow_core.access import EVERYTHING
 from reflow_core.cli.compute import executor
 from reflow_core.cli.options import OPTIONS, add_spec, spec_of
-from reflow_core.diagnose import settle
+from reflow_core.diagnosis.diagnose import settle
+from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError, unknown
-from reflow_core.library import Library
-from reflow_core.result import Diagnosis
+from reflow_core.lab.study import arms, markdown, row
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Library
 from reflow_core.spec import MAX_SPARSITY, Spec, parted
-from reflow_core.study import arms, markdown, row
 
 PLURALS = {"models": "model", "criteria": "criterion", "updates": "update", "repairs": "repair"}
 

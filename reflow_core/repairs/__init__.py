@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from reflow_core.calibration import Calibration
+from reflow_core.diagnosis.calibration import Calibration
 from reflow_core.registry import Registry, import_siblings
 from reflow_core.watch import Watch
 

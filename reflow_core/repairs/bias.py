@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from reflow_core.calibration import Calibration
-from reflow_core.models.info import NORMS
+from reflow_core.diagnosis.calibration import Calibration
+from reflow_core.networks.info import NORMS
 from reflow_core.registry import Info
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.repairs.matching import match

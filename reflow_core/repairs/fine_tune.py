@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reflow_core.calibration import Calibration
-from reflow_core.models.info import PRUNABLE
+from reflow_core.diagnosis.calibration import Calibration
+from reflow_core.networks.info import PRUNABLE
 from reflow_core.registry import Info
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.repairs.reflow import batch_norms, in_one_batch

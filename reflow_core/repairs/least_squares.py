@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from reflow_core.calibration import Calibration
-from reflow_core.private import PreHook, hookable, hooked, watched
+from reflow_core.diagnosis.calibration import Calibration
 from reflow_core.registry import Info
 from reflow_core.repairs import repairs
 from reflow_core.repairs.reflow import batch_norms, in_one_batch
+from reflow_core.signal.copies import PreHook, hookable, hooked, watched
 from reflow_core.watch import Watch
 
 POSITIONS = 24  # sampled an image and layer

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from reflow_core.calibration import Calibration
-from reflow_core.moments import Moments, channel_dimension, channel_moments, channels_second
-from reflow_core.private import Hook, hookable, hooked, watched
+from reflow_core.diagnosis.calibration import Calibration
+from reflow_core.signal.copies import Hook, hookable, hooked, watched
+from reflow_core.signal.moments import Moments, channel_dimension, channel_moments, channels_second
 from reflow_core.watch import Watch
 
 DEAD_VARIANCE = 1e-12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from reflow_core.calibration import Calibration
+from reflow_core.diagnosis.calibration import Calibration
 from reflow_core.registry import Info
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.watch import Watch

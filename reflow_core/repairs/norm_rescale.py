@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from reflow_core.calibration import Calibration
-from reflow_core.pruning import prunable
+from reflow_core.diagnosis.calibration import Calibration
+from reflow_core.pruning.masks import prunable
 from reflow_core.registry import Info
 from reflow_core.repairs import repairs
 from reflow_core.watch import Watch

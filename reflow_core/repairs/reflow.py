@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reflow_core.calibration import Calibration
+from reflow_core.diagnosis.calibration import Calibration
 from reflow_core.machine import fitting, out_of_memory
-from reflow_core.models.info import is_frozen
-from reflow_core.moments import Moments, channel_moments
-from reflow_core.private import PreHook, device_of, hooked, watched
+from reflow_core.networks.info import is_frozen
 from reflow_core.registry import Info
 from reflow_core.repairs import NotApplicable, repairs
+from reflow_core.signal.copies import PreHook, device_of, hooked, watched
+from reflow_core.signal.moments import Moments, channel_moments
 from reflow_core.watch import Watch
 
 EMA_MOMENTUM = 0.1

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reflow_core.calibration import Calibration
-from reflow_core.models.info import PRUNABLE
-from reflow_core.pruning import prunable
+from reflow_core.diagnosis.calibration import Calibration
+from reflow_core.networks.info import PRUNABLE
+from reflow_core.pruning.masks import prunable
 from reflow_core.registry import Info
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.repairs.matching import match

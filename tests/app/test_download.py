@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
-from reflow_core.data.cifar import CIFAR10, CIFAR100, Archive
-from reflow_core.library import PUBLIC, download, missing
-from reflow_core.models.catalogue import CIFAR10_CLASSES, catalogue, find
-from reflow_core.vision import torchvision
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.images.cifar import CIFAR10, CIFAR100, Archive
+from reflow_core.networks.catalogue import CIFAR10_CLASSES, catalogue, find
+from reflow_core.networks.vision import torchvision
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import PUBLIC, download, missing
 from tests.app.test_pages import open_app
 
 MODEL = "resnet20-cifar10"

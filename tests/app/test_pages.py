@@ -12,8 +12,8 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from reflow_core.models.catalogue import find
-from reflow_core.models.checkpoint import weights_folder
+from reflow_core.networks.catalogue import find
+from reflow_core.networks.checkpoint import weights_folder
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -11,7 +11,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from reflow_core import Library, Spec
-from reflow_core.calibration import evaluation_inputs
+from reflow_core.diagnosis.calibration import evaluation_inputs
 from reflow_core.machine import prepare
 from tests.benchmarks.core import Row, bare
 from tests.e2e.browser import CHROMIUM, browser, server

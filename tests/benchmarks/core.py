@@ -21,21 +21,22 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
-from reflow_core.allocations import Budget
-from reflow_core.anatomy import anatomy
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.lab.store import Store
+from reflow_core.lab.study import GRID, arms
+from reflow_core.lab.work import threads
 from reflow_core.machine import cores, prepare
 from reflow_core.memo import Memo
-from reflow_core.models.catalogue import find
-from reflow_core.probes import BATCH, observe
-from reflow_core.pruning import EachTime, Scores
-from reflow_core.selectors import Rules, select
-from reflow_core.store import Store
-from reflow_core.study import GRID, arms
-from reflow_core.vision import torchvision
+from reflow_core.networks.catalogue import find
+from reflow_core.networks.vision import torchvision
+from reflow_core.pruning.allocations import Budget
+from reflow_core.pruning.masks import EachTime, Scores
+from reflow_core.pruning.select import Rules, select
+from reflow_core.signal.probes import BATCH, observe
+from reflow_core.signal.trace import anatomy
+from reflow_core.sources.access import EVERYTHING
 from reflow_core.watch import ignore
-from reflow_core.work import threads
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 IMAGES = 512

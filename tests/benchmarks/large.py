@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
-from reflow_core.library import weights_folder
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
 from reflow_core.machine import prepare
-from reflow_core.models.zoo import zoo
+from reflow_core.networks.zoo import zoo
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import weights_folder
 from tests.benchmarks.core import Row
 
 NAME = "resnext101_32x8d"

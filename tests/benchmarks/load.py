@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
-from reflow_core.data.digits import digits
-from reflow_core.library import SHIPPED
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.images.digits import digits
+from reflow_core.lab.sweep import pack
 from reflow_core.machine import prepare
-from reflow_core.sweep import pack
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import SHIPPED
 from tests.benchmarks.core import Row
 from tests.e2e.browser import server
 from tests.e2e.visitor import Visitor

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reflow_core import Library, Spec, diagnose, sensitivity
-from reflow_core.access import EVERYTHING
-from reflow_core.diagnose import anatomy_of
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.diagnose import anatomy_of
+from reflow_core.lab.study import Point, point
 from reflow_core.machine import prepare
-from reflow_core.study import Point, point
+from reflow_core.production import sensitivity
+from reflow_core.sources.access import EVERYTHING
 from tests.benchmarks.core import Row
 from tests.conftest import SHARED
 from tests.e2e.browser import browser, server

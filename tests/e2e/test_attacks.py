@@ -33,10 +33,11 @@ from PIL import Image
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.access import EVERYTHING, Access
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
 from reflow_core.errors import ReflowError
-from reflow_core.library import SHIPPED
+from reflow_core.sources.access import EVERYTHING, Access
+from reflow_core.sources.library import SHIPPED
 from tests.e2e.browser import server
 from tests.e2e.visitor import Visitor
 from tests.waiting import PATIENCE_S, until
@@ -227,7 +228,7 @@ def uploads_are_limited_private_and_deleted(address: str, kept: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="a question of POSIX file rights")
 def test_uploads_are_readable_by_their_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reflow_core.uploads import Uploads
+    from reflow_core.sources.uploads import Uploads
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     uploads = Uploads()

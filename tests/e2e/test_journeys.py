@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlparse
 
 from playwright.sync_api import Browser, Page, expect
 
-from reflow_core.data.digits import digits
+from reflow_core.images.digits import digits
 from tests.e2e.browser import ROOT
 
 PAGES = ["Collapse", "Signal", "Story", "Sweep", "Compare", "Selection vs signal", "Calibration"]

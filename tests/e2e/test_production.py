@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Download, Page, expect
 
-from reflow_core.data.digits import digits
+from reflow_core.images.digits import digits
 from tests.e2e.test_journeys import SMALL, query, wait_for_query
 
 ANSWER = "[data-testid=stMain] h4"

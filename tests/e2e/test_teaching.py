@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from reflow_core.lesson import STEPS
-from reflow_core.models.catalogue import find
+from reflow_core.networks.catalogue import find
+from reflow_core.present.lesson import STEPS
 from tests.e2e.test_journeys import SLIDER, SMALL, open_page, query, wait_for_query, whole_sweep
 
 TINY = "evaluation_images=32&calibration_images=16"  # so that a whole sweep is computed within a test

@@ -10,17 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
-from reflow_core.data.folder import image_folder
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
-from reflow_core.library import SHIPPED, weights_folder
-from reflow_core.models.catalogue import find
-from reflow_core.models.zoo import zoo
-from reflow_core.result import Diagnosis
+from reflow_core.images.folder import image_folder
+from reflow_core.networks.catalogue import find
+from reflow_core.networks.zoo import zoo
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import SHIPPED, weights_folder
 
 CODE = """
-from reflow_core.models.resnet import CifarResNet
+from reflow_core.networks.resnet import CifarResNet
 
 REFLOW = {{
     "classes": {classes!r}, "size": (32, 32), "train_view": "cifar",
@@ -100,7 +101,7 @@ def test_a_checkpoint_for_another_number_of_classes_is_understood(images: dict[s
 
 VIEW = """
 import torch
-from reflow_core.models.resnet import CifarResNet
+from reflow_core.networks.resnet import CifarResNet
 
 class Darker:
     def __call__(self, picture):

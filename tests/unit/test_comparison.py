@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from reflow_core import Diagnosis, Library, Spec, diagnose
-from reflow_core.comparison import chance, compared, paired
-from reflow_core.figures.collapse import accuracies, answered, ratios
+from reflow_core import Diagnosis, Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.present.figures.collapse import accuracies, answered, ratios
+from reflow_core.production.comparison import chance, compared, paired
 
 A = Spec(repair="none", evaluation_images=200, sparsity=0.7)
 B = Spec(sparsity=0.85, evaluation_images=200, calibration_images=64)

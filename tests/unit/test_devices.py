@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
 from reflow_core.errors import ReflowError
-from reflow_core.library import SHIPPED
 from reflow_core.machine import devices, out_of_memory
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import SHIPPED
 
 MODEL = "resnet20-digits"
 SMALL = Spec(evaluation_images=100, calibration_images=70, sparsity=0.8)
 CODE = """
 import torch
-from reflow_core.models.resnet import CifarResNet
+from reflow_core.networks.resnet import CifarResNet
 
 REFLOW = {{"classes": 10, "size": (16, 16), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "train_view": "affine"}}
 

@@ -12,13 +12,11 @@ from torch import nn
 from reflow_core import Library, Spec
 from reflow_core.cli import main
 from reflow_core.errors import ReflowError
-from reflow_core.inspections import inspections
-from reflow_core.inspections.claims import ELSEWHERE, FAILS, HOLDS, names
-from reflow_core.inspections.hardware import crossover, faster
-from reflow_core.patterns import n_of_m
-from reflow_core.private import private_copy
-from reflow_core.pruning import prunable
-from reflow_core.sparse import (
+from reflow_core.lab.study import claimed
+from reflow_core.production.inspections import inspections
+from reflow_core.production.inspections.claims import ELSEWHERE, FAILS, HOLDS, names
+from reflow_core.production.inspections.hardware import crossover, faster
+from reflow_core.production.sparse import (
     SparseConv2d,
     SparseLinear,
     csr_bytes,
@@ -29,8 +27,10 @@ from reflow_core.sparse import (
     sparse_tensor_cores,
     sparsified,
 )
-from reflow_core.study import claimed
-from reflow_core.timing import race
+from reflow_core.production.timing import race
+from reflow_core.pruning.masks import prunable
+from reflow_core.pruning.patterns import n_of_m
+from reflow_core.signal.copies import private_copy
 from reflow_core.watch import ignore
 
 SPEC = Spec(sparsity=0.9, evaluation_images=64, calibration_images=32)

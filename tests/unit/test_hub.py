@@ -15,15 +15,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
-from reflow_core.calibration import evaluation_inputs
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.calibration import evaluation_inputs
 from reflow_core.errors import ReflowError
-from reflow_core.library import download, missing
-from reflow_core.models import hub
-from reflow_core.models.catalogue import find
-from reflow_core.private import private_copy
-from reflow_core.vision import torchvision
+from reflow_core.networks import hub
+from reflow_core.networks.catalogue import find
+from reflow_core.networks.vision import torchvision
+from reflow_core.signal.copies import private_copy
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import download, missing
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs the optional package timm")
 NAME = "timm:mobilenetv3_small_050.lamb_in1k"

@@ -13,14 +13,15 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from reflow_core import Diagnosis, Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
-from reflow_core.data.digits import SPLIT_SEED, digits, enlarge
-from reflow_core.download import fetch
+from reflow_core import Diagnosis, Library, Spec
+from reflow_core.diagnosis import diagnose
 from reflow_core.errors import ReflowError
-from reflow_core.library import Network
-from reflow_core.models.catalogue import find
-from reflow_core.vision import operators_load, torchvision
+from reflow_core.images.digits import SPLIT_SEED, digits, enlarge
+from reflow_core.networks.catalogue import find
+from reflow_core.networks.fetch import fetch
+from reflow_core.networks.vision import operators_load, torchvision
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import Network
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,15 @@ import pytest
 import torch
 from latex2mathml.converter import convert
 
-from reflow_core import Finding, Library, Spec, diagnose, inspect
-from reflow_core.calibration import calibration
+from reflow_core import Finding, Library, Spec, inspect
 from reflow_core.cli import main
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.calibration import calibration
 from reflow_core.errors import ReflowError
-from reflow_core.export import rebuild
-from reflow_core.lesson import STEPS, TERM, Seen, Step, see, spec_of
-from reflow_core.lesson.glossary import GLOSSARY
-from reflow_core.private import hooked
+from reflow_core.present.lesson import STEPS, TERM, Seen, Step, see, spec_of
+from reflow_core.present.lesson.glossary import GLOSSARY
+from reflow_core.production.export import rebuild
+from reflow_core.signal.copies import hooked
 
 MODELS = ("resnet20-digits", "vgg-digits")
 SMALL = {"evaluation_images": 96, "calibration_images": 32}
@@ -29,8 +30,8 @@ def lessons(library: Library) -> dict[str, list[Seen]]:
     """Every step on two networks, quickly timed."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("timing.MOST_S", 0.0), ("timing.LEAST", 2), ("timing.WARM_UP", 1)):
-            patch.setattr(f"reflow_core.{name}", value)
-        patch.setattr("reflow_core.inspections.hardware.KERNEL_S", 0.0)
+            patch.setattr(f"reflow_core.production.{name}", value)
+        patch.setattr("reflow_core.production.inspections.hardware.KERNEL_S", 0.0)
         return {
             model: [
                 see(

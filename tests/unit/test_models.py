@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
-from reflow_core.library import weights_folder
-from reflow_core.models.info import NORMS
-from reflow_core.models.zoo import describe, synsets, zoo
-from reflow_core.private import Hook, hooked, private_copy
-from reflow_core.vision import torchvision
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.networks.info import NORMS
+from reflow_core.networks.vision import torchvision
+from reflow_core.networks.zoo import describe, synsets, zoo
+from reflow_core.signal.copies import Hook, hooked, private_copy
+from reflow_core.sources.access import EVERYTHING
+from reflow_core.sources.library import weights_folder
 
 FIXED = ("vit_b_32", "swin_t", "swin_v2_t", "maxvit_t")  # run at their own size only
 SMALL_SIZE = {"inception_v3": 96}
@@ -94,7 +95,7 @@ def test_every_family_is_measured_or_listed(name: str, pictures: Path, monkeypat
 
 def variances(network: nn.Module, library: Library, spec: Spec, names: list[str]) -> dict[str, Tensor]:
     """Population variance per channel of each layer's output by plain means over float64."""
-    from reflow_core.calibration import evaluation_inputs
+    from reflow_core.diagnosis.calibration import evaluation_inputs
 
     network, info, outputs = private_copy(network), zoo()[spec.model], {}
     images = library.images(spec).test.take(COUNT, spec.seed)

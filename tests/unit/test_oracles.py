@@ -14,19 +14,21 @@ from hypothesis import strategies as some
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from reflow_core import Library, Spec, diagnose, stats
-from reflow_core.allocations import Budget
-from reflow_core.anatomy import anatomy
-from reflow_core.calibration import Calibration
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.calibration import Calibration
 from reflow_core.errors import Cancelled
-from reflow_core.models.catalogue import find
-from reflow_core.models.checkpoint import fingerprint
-from reflow_core.moments import Moments, channel_moments
-from reflow_core.probes import observe
-from reflow_core.pruning import Masks, Scores, install, prunable, sparsity_of
+from reflow_core.networks.catalogue import find
+from reflow_core.networks.checkpoint import fingerprint
+from reflow_core.networks.vision import torchvision
+from reflow_core.pruning.allocations import Budget
+from reflow_core.pruning.masks import Masks, Scores, install, prunable, sparsity_of
+from reflow_core.pruning.select import Rules, select
 from reflow_core.repairs.reflow import batch_norms, reflow
-from reflow_core.selectors import Rules, select
-from reflow_core.vision import torchvision
+from reflow_core.signal import stats
+from reflow_core.signal.moments import Moments, channel_moments
+from reflow_core.signal.probes import observe
+from reflow_core.signal.trace import anatomy
 from reflow_core.watch import ignore
 
 

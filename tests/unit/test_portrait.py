@@ -11,13 +11,22 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from reflow_core import Finding, Library, Spec, inspect
-from reflow_core.calibration import evaluation, evaluation_inputs
-from reflow_core.diagnose import anatomy_of
-from reflow_core.export import rebuild
-from reflow_core.figures.findings import pictured
-from reflow_core.figures.portrait import REACH, look
-from reflow_core.inspections.portrait import PICTURED, SPREAD, image_maps, mapped, planar, plane, shrunk, strongest
-from reflow_core.private import hooked, private_copy
+from reflow_core.diagnosis.calibration import evaluation, evaluation_inputs
+from reflow_core.diagnosis.diagnose import anatomy_of
+from reflow_core.present.figures.findings import pictured
+from reflow_core.present.figures.portrait import REACH, look
+from reflow_core.production.export import rebuild
+from reflow_core.production.inspections.portrait import (
+    PICTURED,
+    SPREAD,
+    image_maps,
+    mapped,
+    planar,
+    plane,
+    shrunk,
+    strongest,
+)
+from reflow_core.signal.copies import hooked, private_copy
 
 SPEC = Spec(sparsity=0.9, evaluation_images=64, calibration_images=64)
 

@@ -12,16 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as some
 from torch import nn
 
-from reflow_core import Library, Spec, onnx_file
-from reflow_core.calibration import evaluation_inputs
+from reflow_core import Library, Spec
 from reflow_core.cli import main
-from reflow_core.data.images import ImageSet
+from reflow_core.diagnosis.calibration import evaluation_inputs
 from reflow_core.errors import ReflowError
-from reflow_core.inspections import inspections
-from reflow_core.int8 import decibels, quantised, round_weights, rounded, sqnr
-from reflow_core.private import private_copy
+from reflow_core.images.image_set import ImageSet
+from reflow_core.lab.study import largest, point
+from reflow_core.production import onnx_file
+from reflow_core.production.inspections import inspections
+from reflow_core.production.int8 import decibels, quantised, round_weights, rounded, sqnr
+from reflow_core.signal.copies import private_copy
 from reflow_core.spec import QUANTISE_ORDERS
-from reflow_core.study import largest, point
 from reflow_core.watch import ignore
 
 SPEC = Spec(sparsity=0.8, evaluation_images=200, calibration_images=64)
@@ -117,7 +118,7 @@ def test_without_training_images_it_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_edge_is_the_last_sparsity_before_five_points_are_lost() -> None:
     from dataclasses import replace
 
-    from reflow_core import diagnose
+    from reflow_core.diagnosis import diagnose
 
     one = point(diagnose(Spec(sparsity=0.3, evaluation_images=40, repair="none"), Library()))
     scores = {0.3: 0.90, 0.4: 0.86, 0.5: 0.84, 0.6: 0.89}

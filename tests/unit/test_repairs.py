@@ -11,16 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
-from reflow_core.calibration import Calibration
-from reflow_core.pruning import PRUNABLE, prunable
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.calibration import Calibration
+from reflow_core.pruning.masks import PRUNABLE, prunable
 from reflow_core.repairs import NotApplicable, repairs
 from reflow_core.repairs import least_squares as ls
 from reflow_core.repairs.norm_rescale import norm_rescale
 from reflow_core.repairs.reflow import reflow
 from reflow_core.repairs.repair_fuse import repair_fuse
 from reflow_core.repairs.statcorr import statcorr
+from reflow_core.sources.access import EVERYTHING
 from reflow_core.watch import ignore
 from tests.unit.test_oracles import pruned, small
 

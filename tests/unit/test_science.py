@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reflow_core import Diagnosis, Library, Spec, diagnose
-from reflow_core.access import EVERYTHING
-from reflow_core.diagnose import settle
-from reflow_core.models.catalogue import find
+from reflow_core import Diagnosis, Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.diagnose import settle
+from reflow_core.networks.catalogue import find
+from reflow_core.sources.access import EVERYTHING
 
 TABLE = {0.5: (0.98, 0.98, 0.71), 0.7: (0.98, 0.82, 0.30), 0.8: (1.02, 0.68, 0.17), 0.9: (0.99, 0.43, 0.032)}
 

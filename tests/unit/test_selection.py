@@ -13,23 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as some
 from torch import Tensor, nn
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.allocations import Budget, allocations
-from reflow_core.allocations.erk import kept_counts
-from reflow_core.allocations.lamp import relative
-from reflow_core.calibration import skewed
-from reflow_core.criteria import Samples, Subject, criteria
-from reflow_core.criteria.cbs import swapped
-from reflow_core.criteria.chita import thresholded
-from reflow_core.criteria.synflow import flow, linear
-from reflow_core.curvature import Quadratic, blocks, damping, inverse_diagonal, joined, split
-from reflow_core.diagnose import idle, settle
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.calibration import skewed
+from reflow_core.diagnosis.diagnose import idle, settle
 from reflow_core.errors import ReflowError
-from reflow_core.gradients import gradient_matrix, mean_gradient
-from reflow_core.patterns import group_numbers, n_of_m
-from reflow_core.pruning import Masks, Scores, Weights, prunable, sparsity_of
-from reflow_core.selectors import Rules, choose, pools, score, select
-from reflow_core.updates import updates
+from reflow_core.pruning.allocations import Budget, allocations
+from reflow_core.pruning.allocations.erk import kept_counts
+from reflow_core.pruning.allocations.lamp import relative
+from reflow_core.pruning.criteria import Samples, Subject, criteria
+from reflow_core.pruning.criteria.cbs import swapped
+from reflow_core.pruning.criteria.chita import thresholded
+from reflow_core.pruning.criteria.synflow import flow, linear
+from reflow_core.pruning.curvature import Quadratic, blocks, damping, inverse_diagonal, joined, split
+from reflow_core.pruning.gradients import gradient_matrix, mean_gradient
+from reflow_core.pruning.masks import Masks, Scores, Weights, prunable, sparsity_of
+from reflow_core.pruning.patterns import group_numbers, n_of_m
+from reflow_core.pruning.select import Rules, choose, pools, score, select
+from reflow_core.pruning.updates import updates
 from reflow_core.watch import ignore
 
 SCORED = ["magnitude", "random", "wanda", "snip", "fisher", "woodfisher"]
@@ -86,7 +87,7 @@ def test_gradients_equal_one_backward_pass_a_sample() -> None:
 
 def test_a_gradient_matrix_that_would_not_fit_is_refused_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     at = subject()
-    monkeypatch.setattr("reflow_core.gradients.MOST_BYTES", 10_000)
+    monkeypatch.setattr("reflow_core.pruning.gradients.MOST_BYTES", 10_000)
     with pytest.raises(ReflowError, match="at most 4 calibration images"):
         gradient_matrix(at.network, at.weights, at.samples().inputs, at.samples().classes, ignore)
 
@@ -159,7 +160,7 @@ def exact_fisher(gradients: Tensor, parts: list[slice], damp: float) -> Tensor:
 
 @pytest.mark.parametrize("block", [50, 2_000])
 def test_woodfisher_equals_the_exact_inverse(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reflow_core.curvature.BLOCK", block)  # narrower and wider than the 40 samples
+    monkeypatch.setattr("reflow_core.pruning.curvature.BLOCK", block)  # narrower and wider than the 40 samples
     at = subject()
     gradients = at.gradients()
     inverse = torch.linalg.inv(exact_fisher(gradients, blocks(at.weights), damping(gradients)))

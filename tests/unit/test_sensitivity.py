@@ -16,18 +16,20 @@ from scipy.stats import binomtest, spearmanr
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from reflow_core import Library, Spec, diagnose, sensitivity
-from reflow_core.anatomy import WeightLayer, anatomy
-from reflow_core.calibration import long_tailed
+from reflow_core import Library, Spec
 from reflow_core.cli import main
-from reflow_core.data.corruptions import SEVERITIES, corrupted, corruptions
-from reflow_core.data.digits import digits
-from reflow_core.data.images import Images
-from reflow_core.diagnose import anatomy_of, settle
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.calibration import long_tailed
+from reflow_core.diagnosis.diagnose import anatomy_of, settle
 from reflow_core.errors import ReflowError
-from reflow_core.patterns import channel_scores, whole_channels
-from reflow_core.stats import mcnemar
-from reflow_core.study import Point, point
+from reflow_core.images.corruptions import SEVERITIES, corrupted, corruptions
+from reflow_core.images.digits import digits
+from reflow_core.images.image_set import Images
+from reflow_core.lab.study import Point, point
+from reflow_core.production import sensitivity
+from reflow_core.pruning.patterns import channel_scores, whole_channels
+from reflow_core.signal.stats import mcnemar
+from reflow_core.signal.trace import WeightLayer, anatomy
 
 SMALL = Spec(evaluation_images=100, calibration_images=64)
 

@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
-from reflow_core import Diagnosis, Library, Spec, diagnose, slices
-from reflow_core.calibration import evaluation_order
+from reflow_core import Diagnosis, Library, Spec
 from reflow_core.cli import main
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.calibration import evaluation_order
 from reflow_core.errors import ReflowError
-from reflow_core.slices import Limits
-from reflow_core.study import point
+from reflow_core.lab.study import point
+from reflow_core.production import slices
+from reflow_core.production.slices import Limits
 
 SPEC = Spec(sparsity=0.85, evaluation_images=200, calibration_images=128, evaluation_tail=4)
 

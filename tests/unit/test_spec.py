@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reflow_core.diagnose import check, settle
+from reflow_core.diagnosis.diagnose import check, settle
 from reflow_core.errors import ReflowError
 from reflow_core.registry import Info, Registry
 from reflow_core.spec import DEFAULTS, Spec, read

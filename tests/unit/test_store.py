@@ -14,14 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reflow_core import Diagnosis, Library, Spec, diagnose, work
-from reflow_core.codec import decode, encode
+from reflow_core import Diagnosis, Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.result import to_json
 from reflow_core.errors import Cancelled, ReflowError
-from reflow_core.result import to_json
-from reflow_core.store import LEASE_S, Store
-from reflow_core.sweep import Sweep, along, coarse_first, pack
+from reflow_core.lab import work
+from reflow_core.lab.codec import decode, encode
+from reflow_core.lab.store import LEASE_S, Store
+from reflow_core.lab.sweep import Sweep, along, coarse_first, pack
+from reflow_core.lab.work import Pool, answer, asking
 from reflow_core.watch import Watch, ignore
-from reflow_core.work import Pool, answer, asking
 from tests.waiting import until
 
 SMALL = Spec(evaluation_images=64, calibration_images=32)

@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from reflow_core import Library, Spec
-from reflow_core.channels import Cutter, Group, coupled, difference, every_other, mismatches, silence, widths
-from reflow_core.codec import decode, encode
 from reflow_core.errors import Cancelled, ReflowError
-from reflow_core.finding import to_json
-from reflow_core.inspections import inspections
-from reflow_core.inspections.claims import narrowed
-from reflow_core.inspections.structured import Cut, checks, importance
-from reflow_core.private import private_copy
-from reflow_core.timing import race
+from reflow_core.lab.codec import decode, encode
+from reflow_core.production.channels import Cutter, Group, coupled, difference, every_other, mismatches, silence, widths
+from reflow_core.production.finding import to_json
+from reflow_core.production.inspections import inspections
+from reflow_core.production.inspections.claims import narrowed
+from reflow_core.production.inspections.structured import Cut, checks, importance
+from reflow_core.production.timing import race
+from reflow_core.signal.copies import private_copy
 from reflow_core.watch import ignore
 
 SHIPPED = ("resnet20-digits", "mobilenet-digits", "resnext-digits", "vgg-digits", "convnext-digits")

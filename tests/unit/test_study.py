@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reflow_core import Library, Spec, diagnose
-from reflow_core.figures.studies import curves, gained, matrix, overlap, price, saturating, signal
-from reflow_core.result import jaccard
-from reflow_core.store import Store, key_of
-from reflow_core.study import Point, arms, doubling, markdown, outcomes, point, saturation, selection, split
-from reflow_core.sweep import along
-from reflow_core.work import cluster, solve
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.result import jaccard
+from reflow_core.lab.store import Store, key_of
+from reflow_core.lab.study import Point, arms, doubling, markdown, outcomes, point, saturation, selection, split
+from reflow_core.lab.sweep import along
+from reflow_core.lab.work import cluster, solve
+from reflow_core.present.figures.studies import curves, gained, matrix, overlap, price, saturating, signal
 
 SMALL = Spec(calibration_images=32, evaluation_images=64)
 CRITERIA, UPDATES, REPAIRS = ["magnitude", "snip"], ["none", "obs"], ["none", "reflow"]

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reflow_core.codec import decode
-from reflow_core.store import Store
+from reflow_core.lab.codec import decode
+from reflow_core.lab.store import Store
 from tests.waiting import until
 
 ARMS = ["--criteria", "magnitude,snip", "--repairs", "none,reflow", "--sparsities", "0.5,0.8"]

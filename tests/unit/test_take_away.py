@@ -19,16 +19,18 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from reflow_core import Diagnosis, Library, Spec, diagnose, inspect, onnx_file
-from reflow_core.access import EVERYTHING
+from reflow_core import Diagnosis, Library, Spec, inspect
 from reflow_core.cli import main
-from reflow_core.codec import MAGIC
+from reflow_core.diagnosis import diagnose
+from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
-from reflow_core.export import FORMATS, ONNX_WITHIN, Made, as_onnx, card, rebuild
-from reflow_core.finding import Finding
-from reflow_core.report import of_diagnosis, of_finding, reopened, tables_of, written
-from reflow_core.snippets import claiming, command, comparing, diagnosing, inspecting, ranking, slicing
-from reflow_core.verdict import percent
+from reflow_core.lab.codec import MAGIC
+from reflow_core.present.report import of_diagnosis, of_finding, reopened, tables_of, written
+from reflow_core.present.snippets import claiming, command, comparing, diagnosing, inspecting, ranking, slicing
+from reflow_core.production import onnx_file
+from reflow_core.production.export import FORMATS, ONNX_WITHIN, Made, as_onnx, card, rebuild
+from reflow_core.production.finding import Finding
+from reflow_core.sources.access import EVERYTHING
 from tests.e2e.browser import ROOT
 
 SMALL = {"evaluation_images": 128, "calibration_images": 64}
@@ -86,7 +88,7 @@ def test_a_file_that_is_no_report_is_named(content: bytes) -> None:
 
 
 def test_a_result_that_unpacks_to_more_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reflow_core.codec.LARGEST", 1 << 16)
+    monkeypatch.setattr("reflow_core.lab.codec.LARGEST", 1 << 16)
     bomb = base64.b64encode(MAGIC + zlib.compress(bytes(1 << 20))).decode()
     with pytest.raises(ReflowError, match="too large"):
         reopened(f'<script type="application/x-reflow-lab" id="result">{bomb}</script>', "x.html")
@@ -136,7 +138,7 @@ def test_an_onnx_file_that_answers_otherwise_is_not_given_away(
         wrong: Made = rebuild(found.spec.replace(sparsity=0.5), library)
         return export(wrong.module, example)
 
-    monkeypatch.setattr("reflow_core.export.onnx_file.export", other)
+    monkeypatch.setattr("reflow_core.production.export.onnx_file.export", other)
     with pytest.raises(ReflowError, match="answers differently from torch") as said:
         as_onnx(made, {})
     assert float(str(said.value).split("by ")[1].split(";")[0]) > ONNX_WITHIN

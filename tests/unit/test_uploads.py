@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reflow_core import Library, Spec, diagnose
+from reflow_core import Library, Spec
+from reflow_core.diagnosis import diagnose
 from reflow_core.errors import ReflowError
-from reflow_core.models.checkpoint import SUFFIXES
-from reflow_core.uploads import Uploads, concerns
+from reflow_core.networks.checkpoint import SUFFIXES
+from reflow_core.sources.uploads import Uploads, concerns
 
 SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "networks" / "resnet20-digits.safetensors"
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import streamlit as st
 
-from reflow_core.diagnose import idle
+from reflow_core.diagnosis.diagnose import idle
+from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.lab.sweep import pack
 from reflow_core.repairs import repairs
-from reflow_core.result import Diagnosis
-from reflow_core.sweep import pack
 
 HERE = Path(__file__).parent
 KEY = "scope"

@@ -1,0 +1,98 @@
+"""What a diagnosis will cost, said before it is begun."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from reflow_core.diagnosis.calibration import evaluation_inputs
+from reflow_core.networks.info import Facts, facts_of, multiply_adds
+from reflow_core.registry import Info
+from reflow_core.repairs import repairs
+from reflow_core.signal.copies import device_of, hookable, hooked, readable
+from reflow_core.signal.probes import BATCH
+from reflow_core.sources.library import Library
+from reflow_core.spec import Spec
+
+SIZES = (1, 1, 8, 8, 32, 32, BATCH)  # images of the passes that warm up
+WARM_UP_S = 4.0  # of warm-up, at most; a busy machine is slow at single images
+COPIES = 2.3  # dense, a private copy, masks and the share of scores that is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Of one image on this machine: seconds of a pass, bytes of its largest layer's in- and output."""
+
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """The cost of one spec: `images` over all passes, expected `seconds` and `bytes`."""
+
+    facts: Facts
+    images: int
+    seconds: float
+    bytes: int
+
+
+def preflight(spec: Spec, source: Library) -> Preflight:
+    """Count and measure; a warm-up pass over a few images is run once a network. Raises ReflowError."""
+    network, images = source.network(spec.model), source.images(spec)
+    inputs = evaluation_inputs(images.test, network.info)
+    found = source.recall(
+        ("measured", network.digest), lambda: measured(readable(network.module, source.device), inputs)
+    )
+    info: Info = repairs[spec.repair].info
+    evaluated = min(spec.evaluation_images, len(images.test))
+    calibrated = min(spec.calibration_images, len(images.train)) if info.needs_data else 0
+    together = evaluated * (3 if calibrated else 2) + calibrated
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in network.module.parameters())
+    return Preflight(
+        facts_of(network.module),
+        together,
+        together * found.seconds,
+        round(COPIES * weights) + max(min(BATCH, evaluated), calibrated) * found.bytes,
+    )
+
+
+def cost(spec: Spec, source: Library) -> int:
+    """Multiply-adds an image of a spec's network; the first count takes seconds. Raises ReflowError."""
+    network = source.network(spec.model)
+    example = evaluation_inputs(source.images(spec).test, network.info)(slice(0, 1))
+    counted: int = source.recall(("cost", network.digest), lambda: multiply_adds(hookable(network.module), example))
+    return counted
+
+
+def measured(private: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
+    """The quickest pass of one image; where that takes no time, of a few, or of as many as a batch has."""
+    largest, example = 0, inputs(slice(0, 1)).to(device_of(private))
+
+    def look(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal largest
+        tensors = [each for each in (*arguments, output) if isinstance(each, Tensor)]
+        largest = max(largest, sum(each.numel() * each.element_size() for each in tensors))
+
+    leaves = [name for name, module in private.named_modules() if not list(module.children())]
+    with torch.inference_mode():
+        with hooked(private, after=dict.fromkeys(leaves, look)):
+            private(example)
+        spent = seconds = passed(private, example)
+        for size in SIZES:
+            if spent + size * seconds > WARM_UP_S:
+                break
+            again = passed(private, inputs(slice(0, size)).to(example.device))
+            seconds, spent = min(seconds, again), spent + size * again
+    return Measured(seconds, largest)
+
+
+def passed(network: nn.Module, batch: Tensor) -> float:
+    """Seconds an image of one forward pass."""
+    begun = time.perf_counter()
+    network(batch).cpu()  # which waits for an accelerator
+    return (time.perf_counter() - begun) / len(batch)

@@ -1,0 +1,166 @@
+"""From a spec to a pruned network: what is kept, and the values of the weights that are left."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from reflow_core.diagnosis.calibration import Calibration, calibration, no_training_images
+from reflow_core.images.image_set import ImageSet
+from reflow_core.networks.info import PRUNABLE
+from reflow_core.pruning.allocations import Budget
+from reflow_core.pruning.criteria import Samples, Subject, criteria
+from reflow_core.pruning.gradients import MOST_SAMPLES, gradient_matrix
+from reflow_core.pruning.masks import Masks, Scores, Weights, prunable
+from reflow_core.pruning.patterns import CHANNEL, N_OF_M, UNSTRUCTURED, divisible, parse
+from reflow_core.pruning.select import Rules, choose, score, select
+from reflow_core.pruning.updates import updates
+from reflow_core.signal.trace import Anatomy
+from reflow_core.sources.library import Library, Network
+from reflow_core.spec import CALIBRATION, Spec, by_layer
+from reflow_core.watch import Watch
+
+T = TypeVar("T")
+SELECTION = ("criterion", "update", "allocation", "pattern", "sparsity", "layer_sparsity", "exclude", "seed")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pruned:
+    """Masks (True: kept) and the weights with zeros where they are False, by layer name; `seconds`: what they cost."""
+
+    masks: Masks
+    weights: Weights
+    seconds: float = 0.0
+
+
+@dataclass(eq=False)
+class Pruner:
+    """Prunes one network as a spec says; what other specs can use too is kept in `source`."""
+
+    spec: Spec
+    source: Library
+    network: Network
+    images: ImageSet
+    anatomy: Anatomy
+    example: Tensor
+    watch: Watch
+    _price: dict[tuple[object, ...], float] = field(default_factory=dict, init=False)  # seconds of what was used
+    _inside: float = field(default=0.0, init=False)  # seconds just spent in parts of what is being built
+
+    def prune(self) -> Pruned:
+        """Select and update, once for all specs that differ only in what follows. Raises ReflowError."""
+        found = self._shared(("pruned", *self.key()), self._prune, "selections")
+        return dataclasses.replace(found, seconds=sum(self._price.values()))
+
+    def _shared(self, key: tuple[object, ...], build: Callable[[], T], shelf: str = "facts") -> T:
+        """What is built once for many specs; its own seconds and those of its parts are added to `_price`."""
+        begun = time.perf_counter()
+
+        def priced() -> tuple[T, dict[tuple[object, ...], float]]:
+            price, inside = self._price, self._inside
+            self._price, self._inside, start = {}, 0.0, time.perf_counter()
+            value = build()
+            own = time.perf_counter() - start - self._inside
+            whole, self._price, self._inside = self._price | {key: own}, price, inside
+            return value, whole
+
+        found: tuple[T, dict[tuple[object, ...], float]] = self.source.recall(key, priced, shelf)
+        self._price |= found[1]
+        self._inside += time.perf_counter() - begun
+        return found[0]
+
+    def _prune(self) -> Pruned:
+        if criteria[self.spec.criterion].info.per_sparsity:
+            masks = choose(self.subject, self.spec.criterion, self.rules)
+        else:
+            masks = select(self.scores(), self.rules)
+        return Pruned(masks, updates[self.spec.update].function(self.subject, masks))
+
+    def key(self) -> tuple[object, ...]:
+        """All that masks and updated weights depend on."""
+        return self.network.digest, *(getattr(self.spec, name) for name in SELECTION), *self._data_key()
+
+    def _data_key(self) -> tuple[object, ...]:
+        infos = criteria[self.spec.criterion].info, updates[self.spec.update].info
+        if not any(info.needs_data for info in infos):
+            return ()
+        return self.images.digest, *(getattr(self.spec, name) for name in CALIBRATION)
+
+    def scores(self) -> Scores:
+        """The criterion's scores, shared by all sparsities, allocations and patterns."""
+        key = ("scores", self.network.digest, self.spec.criterion, self.spec.seed, *self._data_key())
+        return self._shared(key, lambda: score(self.subject, self.spec.criterion))
+
+    @functools.cached_property
+    def calibration(self) -> Calibration:
+        """The calibration images of the spec."""
+        return calibration(self.spec, self.network.info, self.images)
+
+    @functools.cached_property
+    def subject(self) -> Subject:
+        """What criteria and updates look at."""
+        weights = prunable(self.network.module)
+        return Subject(
+            self.network.module, weights, self.spec.seed, self._samples, self._gradients, self.example, watch=self.watch
+        )
+
+    def _samples(self) -> Samples:
+        if len(self.images.train) == 0:
+            raise no_training_images(self.images)
+        few = slice(0, MOST_SAMPLES)
+        labels = self.calibration.labels
+        return Samples(self.calibration.inputs[few], None if labels is None else labels[few])
+
+    def _gradients(self) -> Tensor:
+        def build() -> Tensor:
+            samples, network = self._samples(), self.network.module
+            return gradient_matrix(network, self.subject.weights, samples.inputs, samples.classes, self.watch)
+
+        key = ("gradients", self.network.digest, self.spec.seed, *self._data_key())
+        return self._shared(key, build, "gradients")
+
+    @functools.cached_property
+    def rules(self) -> Rules:
+        """How much is pruned, of what, in which pattern."""
+        ends = {"first": [self.anatomy.first], "classifier": [self.anatomy.classifier]}
+        ends["both"] = ends["first"] + ends["classifier"]
+        whole = ends["classifier"] if self.spec.pattern == CHANNEL else []  # its output channels are the classes
+        excluded = frozenset(name for name in ends.get(self.spec.exclude, []) + whole if name is not None)
+        named = by_layer(self.spec.layer_sparsity)
+        budget = Budget(self.spec.sparsity, {name: named[name] for name in named.keys() - excluded})
+        return Rules(self.spec.allocation, budget, self.spec.pattern, excluded)
+
+    def notes(self) -> Iterator[str]:
+        """What the person should know about the selection."""
+        info, unstructured = criteria[self.spec.criterion].info, self.spec.pattern == UNSTRUCTURED
+        if info.comparison == "row" and unstructured and self.spec.allocation == "global":
+            yield f"{info.title} compares weights within one output only, so every output loses the same share."
+        reads = info.needs_data or updates[self.spec.update].info.needs_data
+        if reads and (there := len(self.calibration.inputs)) > MOST_SAMPLES:
+            yield f"The weights were chosen on the first {MOST_SAMPLES} of {there} calibration images."
+        if elsewhere := unreached(self.network.module):
+            share = sum(elsewhere.values()) / sum(each.numel() for each in self.network.module.parameters())
+            yield (
+                f"{100 * share:.0f} % of the parameters are weights outside convolution and linear layers and stay "
+                f"dense, such as {next(iter(elsewhere))}; the sparsity counts without them."
+            )
+        if self.spec.pattern in N_OF_M:
+            weights, group = prunable(self.network.module), parse(self.spec.pattern)[1]
+            if odd := [name for name, weight in weights.items() if not divisible(weight, group)]:
+                yield f"Dense, since their input channels do not come in groups of {group}: {', '.join(odd)}."
+
+
+def unreached(network: nn.Module) -> dict[str, int]:
+    """Numbers of weights by parameter name that no pruning reaches: matrices outside convolution and linear layers."""
+    reached = {id(module.get_parameter("weight")) for module in network.modules() if isinstance(module, PRUNABLE)}
+    return {
+        name: parameter.numel()
+        for name, parameter in network.named_parameters()
+        if parameter.squeeze().ndim > 1 and id(parameter) not in reached
+    }

@@ -1,0 +1,118 @@
+"""The verdict: what a diagnosis means, in plain words, with its evidence and visible thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reflow_core.diagnosis.result import Diagnosis, Layer, Outcome
+
+HEALTHY, DEGRADING, COLLAPSED, RESCUED = "healthy", "degrading", "collapsed", "rescued"
+HEALTHY_SKILL = 0.95
+COLLAPSED_SKILL = 0.5
+RESCUED_SKILL = 0.75
+WEAK_SIGNAL = 0.1
+
+THRESHOLDS = (
+    "Skill is accuracy above chance, as a share of the dense network's (without labels: agreement with dense). "
+    f"Healthy: pruned skill at least {HEALTHY_SKILL:.0%}. Degrading: {COLLAPSED_SKILL:.0%} to {HEALTHY_SKILL:.0%}. "
+    f"Collapsed: under {COLLAPSED_SKILL:.0%}. Rescued: pruned not healthy, repaired skill at least {RESCUED_SKILL:.0%} "
+    f"and above pruned. A layer's signal counts as lost under {WEAK_SIGNAL:g} of its dense variance."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`status`: healthy, degrading, collapsed or rescued. `layer`: where the signal first fails, or is weakest."""
+
+    status: str
+    headline: str
+    evidence: tuple[str, ...]
+    layer: str | None
+
+
+def verdict(found: Diagnosis) -> Verdict:
+    """Judge a diagnosis by the thresholds above."""
+    pruned, repaired = skill(found, "pruned"), skill(found, "repaired") if found.repaired else None
+    status = judge(pruned, repaired)
+    weak = weak_layer(found)
+    evidence = (_answers(found), *([] if weak is None else [_signal(found, weak)]))
+    return Verdict(status, _headline(found, status, repaired), evidence, None if weak is None else weak.name)
+
+
+def judge(pruned: float, repaired: float | None) -> str:
+    """The status for the skills (fractions) of the pruned and the repaired network."""
+    if pruned >= HEALTHY_SKILL:
+        return HEALTHY
+    if repaired is not None and repaired >= max(RESCUED_SKILL, pruned):
+        return RESCUED
+    return DEGRADING if pruned >= COLLAPSED_SKILL else COLLAPSED
+
+
+def skill(found: Diagnosis, arm: str) -> float:
+    """Accuracy above chance as a share of dense's; agreement with dense where accuracy says nothing."""
+    summary, dense = found.outcome(arm), found.dense
+    chance = 1 / len(found.classes)
+    if summary.accuracy is None or dense.accuracy is None or dense.accuracy <= chance:
+        return (summary.agreement - chance) / (1 - chance)
+    return (summary.accuracy - chance) / (dense.accuracy - chance)
+
+
+def weak_layer(found: Diagnosis) -> Layer | None:
+    """The first layer whose pruned variance ratio is under WEAK_SIGNAL, else the weakest; None if none is measured."""
+    measured = [(ratio, layer) for layer in found.layers if (ratio := layer.variance_ratio("pruned")) is not None]
+    if not measured:
+        return None
+    failing = [layer for ratio, layer in measured if ratio < WEAK_SIGNAL]
+    return failing[0] if failing else min(measured, key=lambda pair: pair[0])[1]
+
+
+def percent(share: float | None) -> str:
+    """A fraction as text: 99.1 %."""
+    return "not available" if share is None else f"{100 * share:.1f} %"
+
+
+def points_of(loss: float) -> str:
+    """A loss (fraction) as text: 1.2 points."""
+    return f"{100 * loss + 0.0:.1f} points"
+
+
+def _score(summary: Outcome) -> str:
+    return percent(summary.score)
+
+
+def _headline(found: Diagnosis, status: str, repaired: float | None) -> str:
+    measure = "accuracy" if found.labels is not None else "agreement with dense"
+    moves = "stays at" if status == HEALTHY else "falls to"
+    fall = (
+        f"{100 * found.sparsity:.0f} % of the weights removed: {measure} {moves} {_score(found.pruned)} "
+        f"(dense {_score(found.dense)})"
+    )
+    if found.repaired is None:
+        return f"{fall}."
+    name = "REFLOW" if found.spec.repair == "reflow" else found.spec.repair
+    brings = {
+        HEALTHY: f"with {name} {_score(found.repaired)}",
+        RESCUED: f"{name} brings it back to {_score(found.repaired)}",
+    }.get(status, f"{name} brings back only a part, {_score(found.repaired)}")
+    if repaired is not None and repaired <= skill(found, "pruned") and status != HEALTHY:
+        brings = f"{name} does not help, {_score(found.repaired)}"
+    return f"{fall}; {brings}."
+
+
+def _answers(found: Diagnosis) -> str:
+    summary, classes = found.pruned, found.classes
+    return (
+        f"{100 * summary.top_share:.0f} % of the pruned network's answers are “{classes[summary.top_class]}” "
+        f"(an even spread would give {100 / len(classes):.0f} %); "
+        f"it uses {summary.effective_classes:.1f} of {len(classes)} classes."
+    )
+
+
+def _signal(found: Diagnosis, layer: Layer) -> str:
+    ratio = layer.variance_ratio("pruned")
+    place = [other.name for other in found.layers].index(layer.name) + 1
+    where = f"{layer.name} (layer {place} of {len(found.layers)})"
+    assert ratio is not None
+    if ratio < WEAK_SIGNAL:
+        return f"The signal first falls under a tenth of its dense variance at {where}: ratio {ratio:.2g}."
+    return f"The signal is weakest at {where}: ratio {ratio:.2g} of its dense variance."

@@ -1,0 +1,41 @@
+"""Handwritten digits, real images that ship with the lab, so nothing is downloaded.
+
+E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), CC BY 4.0: the test part, which is
+scikit-learn's `load_digits` too. Kept here, for importing scikit-learn takes as long as importing torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reflow_core.images.image_set import Images, ImageSet
+
+FILE = Path(__file__).resolve().parents[2] / "assets" / "digits.npz"  # (N, 8, 8) of levels 0 to 16, labels (N,)
+TEST_IMAGES = 700
+SPLIT_SEED = 0
+
+
+def digits() -> ImageSet:
+    """1,797 images, 8x8 enlarged to 16x16 in three equal channels: 1,097 to train on, 700 held out."""
+    with np.load(FILE) as kept:
+        pixels = enlarge(torch.from_numpy(kept["images"]).float() / 16)
+        labels = torch.from_numpy(kept["labels"]).long()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    held, rest = order[:TEST_IMAGES], order[TEST_IMAGES:]
+    return ImageSet(
+        name="digits",
+        train=Images(pixels[rest], labels[rest]),
+        test=Images(pixels[held], labels[held]),
+        classes=tuple(str(digit) for digit in range(10)),
+    )
+
+
+def enlarge(grey: Tensor) -> Tensor:
+    """(N, 8, 8) in 0 to 1 -> uint8 (N, 3, 16, 16)."""
+    large = F.interpolate(grey[:, None], size=(16, 16), mode="bilinear", align_corners=False)
+    return (large * 255).round().to(torch.uint8).repeat(1, 3, 1, 1)

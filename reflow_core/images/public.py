@@ -1,0 +1,31 @@
+"""What a public image set tells of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from reflow_core.images.image_set import ImageSet
+from reflow_core.networks.info import NetworkInfo
+from reflow_core.watch import Watch
+
+
+class PublicSet(Protocol):
+    """Images that are fetched on request into a folder `root`; `bytes`: how many that takes."""
+
+    @property
+    def name(self) -> str:
+        """As it is called in a spec."""
+
+    @property
+    def bytes(self) -> int:
+        """What `download` fetches."""
+
+    def present(self, root: Path) -> bool:
+        """Whether the images lie in `root` (a look at the folder, no check of their content)."""
+
+    def download(self, root: Path, watch: Watch) -> None:
+        """Fetch them into `root`. Raises ReflowError."""
+
+    def open(self, root: Path, info: NetworkInfo) -> ImageSet:
+        """The images as the network reads them. Raises ReflowError where they are not on this machine."""

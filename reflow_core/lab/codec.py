@@ -1,0 +1,114 @@
+"""Results as bytes and back: JSON for the words, safetensors for the numbers, nothing that could execute.
+
+NumPy's own format is no choice here: reading its headers calls `ast.parse`, which two threads of Python 3.11 must not
+do at once (python/cpython#106905).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from reflow_core.diagnosis.result import Answers, Diagnosis, Layer
+from reflow_core.production.finding import Finding, to_json
+from reflow_core.spec import Spec
+
+Arrays = dict[str, NDArray[Any]]
+MAGIC = b"F"  # before the bytes of a finding; those of a diagnosis begin otherwise
+LARGEST = 128 << 20  # bytes that a result may have when it is unpacked; fifty thousand images take three million
+_ARRAYS = ("labels", "answers", "layers", "kept")
+
+
+def encode(found: Diagnosis | Finding) -> bytes:
+    """A diagnosis lossless in every value, a finding but for the kinds of missing values."""
+    return _encode_diagnosis(found) if isinstance(found, Diagnosis) else _encode_finding(found)
+
+
+def decode(content: bytes) -> Diagnosis | Finding:
+    """What was encoded. Raises ValueError, KeyError, TypeError or ReflowError for other bytes."""
+    if content[:1] == MAGIC:
+        return _decode_finding(_unpacked(content[1:]))
+    return _decode_diagnosis(_unpacked(content))
+
+
+def _unpacked(content: bytes) -> bytes:
+    """At most LARGEST bytes, so that a few bytes from elsewhere cannot fill the memory."""
+    unpacking = zlib.decompressobj()
+    try:
+        found = unpacking.decompress(content, LARGEST)
+    except zlib.error as error:
+        raise ValueError("these bytes hold no result") from error
+    if not unpacking.eof:
+        raise ValueError("this result is cut short or too large")
+    return found
+
+
+def _encode_finding(found: Finding) -> bytes:
+    return MAGIC + zlib.compress(json.dumps(to_json(found), allow_nan=False).encode())
+
+
+def _decode_finding(content: bytes) -> Finding:
+    plain = json.loads(content)
+    tables = {title: pd.DataFrame(table) for title, table in plain["tables"].items()}
+    return Finding(**plain | {"spec": Spec(**plain["spec"]), "tables": tables, "notes": tuple(plain["notes"])})
+
+
+def _encode_diagnosis(found: Diagnosis) -> bytes:
+    plain = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name not in _ARRAYS}
+    plain |= {"spec": found.spec.to_dict(), "seconds": dict(found.seconds)}
+    arrays: Arrays = {"kept": found.kept} if found.labels is None else {"kept": found.kept, "labels": found.labels}
+    plain["answers"] = {arm: _pack_answers(arm, answers, arrays) for arm, answers in found.answers.items()}
+    plain["layers"] = [_pack_layer(number, layer, arrays) for number, layer in enumerate(found.layers)]
+    arrays["plain"] = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
+    return zlib.compress(save(arrays), level=1)
+
+
+def _decode_diagnosis(content: bytes) -> Diagnosis:
+    try:
+        arrays = load(content)
+    except SafetensorError as error:
+        raise ValueError("these bytes hold no diagnosis") from error
+    plain = json.loads(arrays["plain"].tobytes())
+    answers = {arm: _unpack_answers(arm, row, arrays) for arm, row in plain.pop("answers").items()}
+    layers = tuple(_unpack_layer(number, row, arrays) for number, row in enumerate(plain.pop("layers")))
+    return Diagnosis(
+        **plain
+        | {
+            "spec": Spec(**plain["spec"]),
+            "classes": tuple(plain["classes"]),
+            "unmeasured": tuple((name, reason) for name, reason in plain["unmeasured"]),
+            "notes": tuple(plain["notes"]),
+            "labels": arrays.get("labels"),
+            "kept": arrays["kept"],
+            "answers": answers,
+            "layers": layers,
+        }
+    )
+
+
+def _pack_answers(arm: str, answers: Answers, arrays: Arrays) -> dict[str, Any]:
+    arrays[f"{arm}.predicted"], arrays[f"{arm}.confidence"] = answers.predicted, answers.confidence
+    return {"separability": answers.separability, "finite": answers.finite}
+
+
+def _unpack_answers(arm: str, row: Mapping[str, Any], arrays: Arrays) -> Answers:
+    return Answers(arrays[f"{arm}.predicted"], arrays[f"{arm}.confidence"], **row)
+
+
+def _pack_layer(number: int, layer: Layer, arrays: Arrays) -> dict[str, Any]:
+    arrays |= {f"{number}.{arm}": variance for arm, variance in layer.variance.items()}
+    row = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name != "variance"}
+    return row | {"arms": list(layer.variance)}
+
+
+def _unpack_layer(number: int, row: dict[str, Any], arrays: Arrays) -> Layer:
+    return Layer(variance={arm: arrays[f"{number}.{arm}"] for arm in row.pop("arms")}, **row)

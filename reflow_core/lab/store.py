@@ -1,0 +1,199 @@
+"""The result store: one SQLite file in WAL mode that many threads and processes share."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import sqlite3
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.lab import codec
+from reflow_core.production.finding import Finding
+from reflow_core.sources.library import Library, cache_folder
+from reflow_core.spec import Spec
+
+LEASE_S = 15.0  # a computation whose heart has not beaten for so long is taken to be dead
+MAX_RESULTS = 20_000
+POLL_S = 0.02
+BUSY_S = 5.0  # how long to wait for another writer
+STUCK_S = 0.1  # the same, once waiting was in vain
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS results
+    (key TEXT PRIMARY KEY, spec TEXT NOT NULL, content BLOB NOT NULL, made REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS results_made ON results (made);
+CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, beat REAL NOT NULL);
+"""
+
+
+@functools.cache
+def source_hash() -> str:
+    """SHA-256 over the core's source: results of another version are never mistaken for this one's."""
+    state = hashlib.sha256()
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+        state.update(file.read_bytes())
+    return state.hexdigest()
+
+
+def key_of(spec: Spec, library: Library, asked: str = "") -> str:
+    """The store's key: the spec, the content behind its names and the core's source. Raises ReflowError.
+
+    `asked`: what is wanted of the spec besides its diagnosis, with the machine where that matters.
+    """
+    content = f"{asked}{spec.canonical()}|{library.identity(spec)}|{source_hash()}"
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def alive(process: int) -> bool:
+    """Whether a process of this machine exists."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            return connection
+        except sqlite3.OperationalError as error:  # two that make a new file WAL at once do not wait for each other
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+
+
+class Store:
+    """Diagnoses and findings by key. `problem` says, in a sentence, why results are not kept; None while all is well.
+
+    A folder that cannot be written to is replaced by a temporary one, so that work goes on.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.problem: str | None = None
+        self._local = threading.local()
+        self._owner = uuid.uuid4().hex
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self.path = (folder or cache_folder()) / "results.sqlite"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+        except (OSError, sqlite3.Error) as error:
+            self.problem = (
+                f"Results cannot be kept in {self.path.parent} ({error}); they last until the server stops. "
+                "Set REFLOW_CACHE to a folder that can be written to."
+            )
+            self._temporary = tempfile.TemporaryDirectory(prefix="reflow-")
+            self.path = Path(self._temporary.name) / "results.sqlite"
+            self._local = threading.local()
+            self._open()
+
+    def __contains__(self, key: str) -> bool:
+        return self._connection.execute("SELECT 1 FROM results WHERE key = ?", (key,)).fetchone() is not None
+
+    def get(self, key: str) -> Any:
+        """What is stored, a diagnosis or a finding, or None. A row that cannot be read counts as missing."""
+        row = self._connection.execute("SELECT content FROM results WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return codec.decode(row[0])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, key: str, found: Diagnosis | Finding) -> None:
+        """Keep what was found, in one transaction; where the disk is full `problem` is set and only this is lost."""
+        content = codec.encode(found)
+        row = (key, found.spec.canonical(), content, time.time())
+        try:
+            self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", row)
+            self._forget_oldest()
+            self.problem = self.problem if self._temporary else None
+            self._patience(BUSY_S)
+        except sqlite3.Error as error:
+            mend = "end the program that holds it" if "locked" in str(error) else "free some space there"
+            self.problem = f"Results could not be kept in {self.path.parent} ({error}); {mend}."
+            self._patience(STUCK_S)
+
+    def forget(self, key: str) -> None:
+        """Drop what is stored under a key, so that it is computed anew."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("DELETE FROM results WHERE key = ?", (key,))
+
+    def claim(self, key: str) -> bool:
+        """Take the right to compute `key`; False while another, living computation holds it."""
+        now = time.time()
+        sql = (
+            "INSERT INTO leases VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
+            "SET owner = excluded.owner, beat = excluded.beat WHERE beat < ?"
+        )
+        try:
+            self._free_if_dead(key)
+            return self._connection.execute(sql, (key, self._claimant, now, now - LEASE_S)).rowcount > 0
+        except sqlite3.Error:
+            return True  # where no lease can be written, computing twice is better than not at all
+
+    def beat(self, key: str) -> None:
+        """Say that the computation of `key` is alive."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute(
+                "UPDATE leases SET beat = ? WHERE key = ? AND owner = ?", (time.time(), key, self._claimant)
+            )
+
+    def release(self, key: str) -> None:
+        """Give the right to compute `key` back."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("DELETE FROM leases WHERE key = ? AND owner = ?", (key, self._claimant))
+
+    def _patience(self, seconds: float) -> None:
+        """How long this thread's next statements wait for another writer."""
+        self._connection.execute(f"PRAGMA busy_timeout = {1000 * seconds:.0f}")
+
+    def _free_if_dead(self, key: str) -> None:
+        """A killed process of this machine leaves its lease behind: no need to wait for its heart to be missed."""
+        row = self._connection.execute("SELECT owner FROM leases WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return
+        host, process, _ = row[0].split("|", 2)
+        if host == platform.node() and not alive(int(process)):
+            self._connection.execute("DELETE FROM leases WHERE key = ? AND owner = ?", (key, row[0]))
+
+    @property
+    def _claimant(self) -> str:
+        return f"{platform.node()}|{os.getpid()}|{self._owner}:{threading.get_ident()}"
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = _connect(self.path)
+        return connection
+
+    def _open(self) -> None:
+        try:
+            self._connection.executescript(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            # Not a database: results can be computed again, so a broken file is set aside.
+            self.path.replace(self.path.with_suffix(f".broken-{int(time.time())}"))
+            self._local = threading.local()
+            self._connection.executescript(SCHEMA)
+
+    def _forget_oldest(self) -> None:
+        sql = "DELETE FROM results WHERE made < (SELECT made FROM results ORDER BY made DESC LIMIT 1 OFFSET ?)"
+        self._connection.execute(sql, (MAX_RESULTS - 1,))

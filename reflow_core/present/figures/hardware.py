@@ -1,0 +1,120 @@
+"""What runs faster: every form of a network beside dense, where a sparse kernel begins to pay, and bytes."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from reflow_core.present.figures import COLOURS, Chart
+from reflow_core.production.inspections.hardware import crossover
+
+INKS = {
+    "zeros": "#56B4E9",
+    "CSR": "#E69F00",
+    "structured": "#009E73",
+    "int8": "#CC79A7",
+    "onnxruntime": "#8A7A00",
+    "dense": COLOURS["dense"],
+}
+DASHES = ("dot", "dash", "solid")
+SYMBOLS = ("circle", "square", "diamond")
+
+
+def speeds(table: pd.DataFrame, answer: str) -> Chart:
+    """How many times as fast as what it stands beside, by batch; log axis, line at 1: no gain."""
+    shown = table[table.network != table.beside]
+    traces = [
+        {
+            "type": "bar",
+            "name": f"{name} / {rows.beside.iloc[0]}",
+            "x": [f"batch {batch}" for batch in rows.batch],
+            "y": rows.speed,
+            "base": 0,
+            "marker": {"color": INKS.get(str(name), "#7F7F7F")},
+            "text": [f"{value:.2f}×" for value in rows.speed],
+            "textposition": "outside",
+            "customdata": rows.median_ms,
+            "hovertemplate": "%{x}: %{y:.2f} times as fast, %{customdata:.2f} ms<extra>" + str(name) + "</extra>",
+        }
+        for name, rows in shown.groupby("network", sort=False)
+    ]
+    layout = {
+        "height": 360,
+        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "uirevision": "keep",
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "yaxis": {"title": {"text": "times as fast"}, "range": [0, max(2.0, 1.15 * float(shown.speed.max()))]},
+        "shapes": [_level()],
+    }
+    return Chart(go.Figure({"data": traces, "layout": layout}), answer, table)
+
+
+def _level() -> dict[str, object]:
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": 1,
+        "y1": 1,
+        "line": {"width": 1.5, "color": "#888"},
+    }
+
+
+def crossing(kernel: pd.DataFrame) -> Chart:
+    """A CSR kernel beside the dense one by sparsity, a line a batch; above the line at 1 sparsity pays."""
+    traces, told = [], []
+    for place, (batch, own) in enumerate(kernel.groupby("batch")):
+        at = crossover(own.sparsity.tolist(), own.speed.tolist())
+        told.append(f"batch {batch}: " + ("never" if at is None else f"{100 * at:.0f} %"))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": f"batch {batch}",
+                "x": own.sparsity,
+                "y": own.speed,
+                "line": {"color": INKS["CSR"], "dash": DASHES[place % 3]},
+                "marker": {"symbol": SYMBOLS[place % 3], "size": 8},
+                "hovertemplate": "%{x:.0%}: %{y:.2f} times as fast",
+            }
+        )
+    layout = {
+        "height": 360,
+        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "uirevision": "keep",
+        "hovermode": "x unified",
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "xaxis": {"title": {"text": "sparsity of the kernel"}, "tickformat": ".0%", "range": [0.48, 1.0]},
+        "yaxis": {"title": {"text": "CSR, times as fast as dense (log)"}, "type": "log"},
+        "shapes": [_level()],
+    }
+    message = f"{kernel.layer.iloc[0]} alone: CSR is as fast as dense from, {', '.join(told)}."
+    return Chart(go.Figure({"data": traces, "layout": layout}), message, kernel)
+
+
+def bytes_of(table: pd.DataFrame) -> Chart:
+    """Bytes of the weights in each form."""
+    trace = {
+        "type": "bar",
+        "orientation": "h",
+        "y": table.form,
+        "x": table.bytes / 1e6,
+        "marker": {"color": [COLOURS["dense"] if "dense" in form else COLOURS["pruned"] for form in table.form]},
+        "text": [f"{count / 1e6:.2f} MB" for count in table.bytes],
+        "textposition": "auto",
+        "hovertemplate": "%{y}: %{x:.3f} MB<extra></extra>",
+    }
+    layout = {
+        "height": 90 + 34 * len(table),
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 46},
+        "uirevision": "keep",
+        "xaxis": {"title": {"text": "MB"}},
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+    }
+    by = table.set_index("form").bytes
+    message = (
+        f"Zeros take no fewer bytes until they are coded: zipped {by['pruned, zipped'] / by['dense']:.2f} of dense, as "
+        f"CSR {by['pruned, CSR'] / by['dense']:.2f}, with a bit mask {by['pruned, bit mask'] / by['dense']:.2f}."
+    )
+    return Chart(go.Figure({"data": [trace], "layout": layout}), message, table)

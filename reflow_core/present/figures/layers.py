@@ -1,0 +1,133 @@
+"""What the layers of one diagnosis show: what they still know, and one of them channel by channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reflow_core.diagnosis.result import ARMS, Diagnosis, Layer
+from reflow_core.present.figures import COLOURS, DASHES, MARKERS, RATIO_RANGE, Chart, figure
+
+SIMILARITIES: dict[str, Callable[[Layer], Mapping[str, float | None]]] = {
+    "CKA": lambda layer: layer.cka,
+    "cosine": lambda layer: layer.cosine,
+    "ε floor": lambda layer: layer.eps_floor,
+}
+
+
+def knowledge(found: Diagnosis, chosen: str | None, similarity: str = "CKA") -> Chart:
+    """What each layer still knows: CKA or cosine to dense, or the ε floor, in forward order; all 0 to 1."""
+    names = [layer.name for layer in found.layers]
+    places = list(range(1, len(names) + 1))
+    traces = [
+        {
+            "x": places,
+            "y": [SIMILARITIES[similarity](layer).get(arm) for layer in found.layers],
+            "text": names,
+            "mode": "lines+markers",
+            "line": {"color": COLOURS[arm], "dash": DASHES[arm]},
+            "marker": {"symbol": MARKERS[arm], "size": 7},
+            "hovertemplate": "%{text}: %{y:.3f}<extra>" + f"{similarity}, {arm}</extra>",
+        }
+        for arm in _shown(found)
+    ]
+    columns = {
+        f"{name} {arm}": [pick(layer).get(arm) for layer in found.layers]
+        for name, pick in SIMILARITIES.items()
+        for arm in _shown(found)
+    }
+    table = pd.DataFrame(
+        {"layer": names, "sparsity of its weights": [layer.sparsity for layer in found.layers], **columns}
+    )
+    x_axis = {"title": f"layer, first to last (first {found.probed} images)", "range": [0.5, len(names) + 0.5]}
+    y_axis = {"title": "σ² / (σ² + ε)" if similarity == "ε floor" else f"{similarity} to dense"}
+    band = [_band(names.index(chosen) + 1)] if chosen in names else []
+    drawn = figure(_shown(found), traces, x_axis, y_axis | {"range": [-0.05, 1.05]}, band)
+    return Chart(drawn, _knowledge_message(found), table)
+
+
+def _knowledge_message(found: Diagnosis) -> str:
+    if not found.layers:
+        return "No layer of this network could be measured."
+    last = found.layers[-1]
+    told = [f"{arm} {value:.2f}" for arm in _shown(found) if (value := last.cka.get(arm)) is not None]
+    alike = (
+        f"CKA to dense in the last layer: {', '.join(told)}."
+        if told
+        else "The last layer is constant: CKA is not defined."
+    )
+    apart = [
+        (arm, summary.separability) for arm, summary in found.outcomes().items() if summary.separability is not None
+    ]
+    share = ", ".join(f"{arm} {100 * value:.0f} %" for arm, value in apart)
+    return f"{alike} Told apart by nearest class mean in the penultimate features: {share}." if share else alike
+
+
+def channels(found: Diagnosis, layer: Layer) -> Chart:
+    """One layer's per-channel variance ratios, channels in the order of dense variance; log axis, line at 1."""
+    order = np.argsort(-layer.variance["dense"])
+    low, high = RATIO_RANGE
+    columns: dict[str, object] = {"channel": order, "variance dense": layer.variance["dense"][order]}
+    traces = []
+    for arm in _shown(found):
+        ratios = layer.channel_ratios(arm)[order]
+        columns |= {f"variance {arm}": layer.variance[arm][order], f"ratio {arm}": ratios}
+        outside = (ratios < low) | (ratios > high)
+        traces.append(
+            {
+                "x": list(range(1, len(order) + 1)),
+                "y": np.clip(ratios, low, high),
+                "mode": "markers",
+                "customdata": np.stack([order, ratios], 1),
+                "marker": {
+                    "color": COLOURS[arm],
+                    "size": 8,
+                    "symbol": np.where(outside, "triangle-down", MARKERS[arm]),
+                },
+                "hovertemplate": "channel %{customdata[0]}: %{customdata[1]:.3g}<extra>" + arm + "</extra>",
+            }
+        )
+    x_axis = {"title": "channels, strongest in dense first (▼: off the axis)"}
+    y_axis = {
+        "title": "Var / Var of dense",
+        "type": "log",
+        "range": [np.log10(low), np.log10(high) + 0.05],
+        "dtick": 1,
+        "exponentformat": "power",
+    }
+    drawn = figure(_shown(found), traces, x_axis, y_axis, [_line_at_one()])
+    return Chart(drawn, _channels_message(found, layer), pd.DataFrame(columns))
+
+
+def _channels_message(found: Diagnosis, layer: Layer) -> str:
+    own = "" if layer.sparsity is None else f" Its weights ({layer.weights}) are {100 * layer.sparsity:.0f} % zero."
+    dead = ", ".join(f"{arm} {len(layer.dead_channels(arm))}" for arm in ARMS if arm in layer.variance)
+    ratio, median = layer.variance_ratio("pruned"), layer.median_ratio("pruned")
+    shrunk = "is constant in the dense network" if ratio is None else f"keeps {ratio:.2g} of its variance when pruned"
+    middle = "" if median is None else f" (median channel {median:.2g})"
+    total = len(layer.variance["dense"])
+    return f"{layer.name} {shrunk}{middle}.{own} Dead channels of {total}: {dead}."
+
+
+def _shown(found: Diagnosis) -> list[str]:
+    return [arm for arm in ARMS[1:] if arm in found.answers]
+
+
+def _band(place: int) -> dict[str, Any]:
+    return {
+        "type": "rect",
+        "yref": "paper",
+        "x0": place - 0.4,
+        "x1": place + 0.4,
+        "y0": 0,
+        "y1": 1,
+        "line": {"width": 0},
+        "fillcolor": "rgba(128,128,128,0.2)",
+    }
+
+
+def _line_at_one() -> dict[str, Any]:
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"width": 1, "color": "#888"}}

@@ -1,0 +1,49 @@
+"""The penultimate features as a map: one panel an arm, one colour and shape a class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plotly.subplots import make_subplots
+
+from reflow_core.present.figures import Chart
+from reflow_core.production.finding import Finding
+
+CLASS_COLOURS = [
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8A100"),
+    *("#56B4E9", "#8C564B", "#7F7F7F", "#6A3D9A", "#E69F00"),
+]
+SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down")
+REACH = 3.2  # dense deviations that a panel shows, each way; what lies beyond lies on its edge
+
+
+def look(group: int) -> tuple[str, str]:
+    """Colour and shape of a class; no two of the first fifty share both."""
+    return CLASS_COLOURS[group % len(CLASS_COLOURS)], SHAPES[(group + group // len(CLASS_COLOURS)) % len(SHAPES)]
+
+
+def features(found: Finding) -> Chart:
+    """A portrait's map of the penultimate features, all panels on dense's scale."""
+    table, classes = found.tables["Map of features"], list(found.facts["classes"])
+    arms = list(dict.fromkeys(table.arm))
+    drawn = make_subplots(1, max(1, len(arms)), subplot_titles=arms or None, shared_yaxes=True, horizontal_spacing=0.03)
+    named: set[str] = set()
+    for (arm, name), rows in table.groupby(["arm", "class"], sort=False):
+        colour, shape = look(classes.index(name))
+        trace: dict[str, Any] = {
+            "type": "scatter",
+            "mode": "markers",
+            "x": rows.x.clip(-REACH, REACH),
+            "y": rows.y.clip(-REACH, REACH),
+            "name": str(name),
+            "legendgroup": str(name),
+            "showlegend": name not in named,
+            "marker": {"color": colour, "symbol": shape, "size": 6, "opacity": 0.8},
+            "hovertemplate": f"{name}<extra>{arm}</extra>",
+        }
+        drawn.add_trace(trace, 1, arms.index(arm) + 1)
+        named.add(name)
+    drawn.update_layout(height=380, margin={"l": 8, "r": 8, "t": 34, "b": 8}, uirevision="keep")
+    drawn.update_xaxes(range=[-REACH - 0.2, REACH + 0.2], showticklabels=False, zeroline=False)
+    drawn.update_yaxes(range=[-REACH - 0.2, REACH + 0.2], showticklabels=False, zeroline=False)
+    return Chart(drawn, found.answer, table)

@@ -1,0 +1,152 @@
+"""What each layer can lose alone: layer × sparsity, loss over depth, and a budget beside the usual allocations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from reflow_core.present.figures import COLOURS, MARKERS, Chart
+
+LOSSES = [[0, "#F2F2F2"], [0.5, "#D55E00"], [1, "#5A2700"]]
+SHOWN = 0.5  # a loss (fraction) from which on a cell is as dark as it gets
+ROW = 19  # pixels a layer
+LOSS_OF = {"pruned": "loss_pruned", "repaired": "loss_repaired"}
+
+
+def heatmap(found: pd.DataFrame, arm: str) -> Chart:
+    """Accuracy lost (points) in layer × sparsity, forward order from the top; hatched where nothing was pruned."""
+    table = found.set_index(["depth", "layer", "sparsity"])[LOSS_OF[arm]].unstack("sparsity")
+    names = [f"{depth} {layer}" for depth, layer in table.index]
+    shares = [f"{100 * share:g} %" for share in table.columns]
+    values = 100 * table.to_numpy(dtype=float)
+    idle = found[~found.ranked]
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "heatmap",
+            "x": shares,
+            "y": names,
+            "z": values,
+            "zmin": 0,
+            "zmax": 100 * SHOWN,
+            "colorscale": LOSSES,
+            "colorbar": {"title": {"text": "points lost"}, "thickness": 12},
+            "hovertemplate": "%{y} at %{x}: %{z:.1f} points lost<extra></extra>",
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [f"{100 * share:g} %" for share in idle.sparsity],
+            "y": [f"{depth} {layer}" for depth, layer in zip(idle.depth, idle.layer, strict=True)],
+            "marker": {"symbol": "x-thin", "size": 8, "line": {"width": 1.5, "color": "#888"}},
+            "hovertemplate": "%{y} at %{x}: nothing was pruned<extra></extra>",
+            "showlegend": False,
+        },
+    ]
+    layout = {
+        "height": 110 + ROW * len(names),
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 46},
+        "uirevision": "keep",
+        "xaxis": {"type": "category", "title": {"text": "share of the layer alone"}},
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+    }
+    return Chart(go.Figure({"data": traces, "layout": layout}), _heat_message(found, arm), found)
+
+
+def _heat_message(found: pd.DataFrame, arm: str) -> str:
+    ranked = found[found.ranked].dropna(subset=[LOSS_OF[arm]])
+    if ranked.empty:
+        return "No layer is measured yet."
+    worst = ranked.loc[ranked[LOSS_OF[arm]].idxmax()]
+    marked = "" if found.ranked.all() else " ×: nothing was pruned, not ranked."
+    return (
+        f"Points of accuracy lost, {arm}. The most: {worst.layer} at {100 * worst.sparsity:g} %, "
+        f"{100 * worst[LOSS_OF[arm]]:.1f} points.{marked}"
+    )
+
+
+def depths(found: pd.DataFrame, share: float) -> Chart:
+    """Points lost by depth at one share of each layer, pruned and repaired, with the cost of the layer behind."""
+    at = found[np.isclose(found.sparsity, share) & found.ranked]
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "bar",
+            "x": at.depth,
+            "y": 100 * at.multiply_adds / max(1, at.multiply_adds.sum()),
+            "name": "multiply-adds",
+            "yaxis": "y2",
+            "marker": {"color": "rgba(128,128,128,0.25)"},
+            "hovertemplate": "%{y:.1f} % of the multiply-adds",
+        }
+    ]
+    for arm, column in LOSS_OF.items():
+        if at[column].notna().any():
+            traces.append(
+                {
+                    "type": "scatter",
+                    "x": at.depth,
+                    "y": 100 * at[column],
+                    "text": at.layer,
+                    "name": arm,
+                    "mode": "lines+markers",
+                    "line": {"color": COLOURS[arm], "dash": "dash" if arm == "pruned" else "solid"},
+                    "marker": {"symbol": MARKERS[arm], "size": 8},
+                    "hovertemplate": "%{text}: %{y:.1f} points",
+                }
+            )
+    layout = {
+        "height": 340,
+        "margin": {"l": 60, "r": 60, "t": 34, "b": 46},
+        "uirevision": "keep",
+        "hovermode": "x unified",
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "xaxis": {"title": {"text": "layer, first to last"}},
+        "yaxis": {"title": {"text": "points lost"}, "rangemode": "tozero", "overlaying": "y2"},
+        "yaxis2": {"title": {"text": "share of multiply-adds (%)"}, "side": "right", "showgrid": False},
+    }
+    message = f"Points lost where a layer alone loses {100 * share:g} %; grey: its share of the multiply-adds."
+    return Chart(go.Figure({"data": traces, "layout": layout}), message, at)
+
+
+def scored(found: pd.DataFrame, by: str, answer: str) -> Chart:
+    """Accuracies with their 95 % intervals, one row a value of `by`; the first column of colours is the repaired."""
+    low, high = (found[edge].astype(float) for edge in ("low", "high"))
+    trace = {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": found.accuracy,
+        "y": found[by],
+        "text": [f"  {100 * score:.1f} %" for score in found.accuracy],
+        "textposition": "top center",
+        "marker": {"color": COLOURS["repaired"], "size": 11, "symbol": MARKERS["repaired"]},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": (high - found.accuracy).fillna(0),
+            "arrayminus": (found.accuracy - low).fillna(0),
+            "thickness": 1.5,
+        },
+        "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
+    }
+    layout = {
+        "height": 90 + 46 * len(found),
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 46},
+        "uirevision": "keep",
+        "xaxis": {"title": {"text": "accuracy, 95 % interval"}, "tickformat": ".0%", "range": [-0.02, 1.05]},
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+    }
+    return Chart(go.Figure({"data": [trace], "layout": layout}), answer, found)
+
+
+def cuts(found: pd.DataFrame, answer: str) -> Chart:
+    """Accuracies of early and late cuts after each repair, one row each."""
+    return scored(found.assign(arm=found.cut + ", " + found.repair), "arm", answer)
+
+
+def shares(found: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:
+    """A budget as a table to edit: layer, weights, multiply-adds, sparsity in %."""
+    layers = found.drop_duplicates("layer")[["layer", "weights", "multiply_adds"]]
+    return layers.assign(sparsity=[100 * chosen.get(name, 0.0) for name in layers.layer]).reset_index(drop=True)

@@ -1,0 +1,152 @@
+"""What an aggregate hides: slices beside the whole, confusion, and accuracy under corruption."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from reflow_core.diagnosis.result import ARMS
+from reflow_core.present.figures import COLOURS, DASHES, MARKERS, Chart
+
+MOST_ROWS = 30
+MOST_CLASSES = 25
+INK = [[0, "#F2F2F2"], [1, "#0072B2"]]
+
+
+def beside(table: pd.DataFrame, by: str, answer: str) -> Chart:
+    """Accuracy of each slice by arm with its 95 % interval; dotted lines: all images. The worst slices of many."""
+    parts, whole = table[table.by == by], table.iloc[0]
+    arms = [arm for arm in ARMS if arm in table]
+    if len(parts) > MOST_ROWS:
+        parts = parts.sort_values(f"lost_{arms[-1]}", ascending=False).head(MOST_ROWS)
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": arm,
+            "x": parts[arm],
+            "y": [f"{name}  (n = {n})" for name, n in zip(parts.slice, parts.n, strict=True)],
+            "marker": {"color": COLOURS[arm], "symbol": MARKERS[arm], "size": 10},
+            "error_x": {
+                "type": "data",
+                "symmetric": False,
+                "array": parts[f"{arm}_high"] - parts[arm],
+                "arrayminus": parts[arm] - parts[f"{arm}_low"],
+                "thickness": 1,
+                "color": COLOURS[arm],
+            },
+            "hovertemplate": "%{y}: %{x:.1%}<extra>" + arm + "</extra>",
+        }
+        for arm in arms
+    ]
+    layout = {
+        "height": 120 + 34 * len(parts),
+        "margin": {"l": 8, "r": 8, "t": 34, "b": 46},
+        "uirevision": "keep",
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "xaxis": {"title": {"text": "accuracy, 95 % interval"}, "tickformat": ".0%", "range": [-0.02, 1.02]},
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True, "title": {"text": by}},
+        "shapes": [_upright(float(whole[arm]), COLOURS[arm]) for arm in arms],
+    }
+    return Chart(go.Figure({"data": traces, "layout": layout}), f"{answer} Dotted: all images.", parts)
+
+
+def _upright(at: float, ink: str) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "yref": "paper",
+        "x0": at,
+        "x1": at,
+        "y0": 0,
+        "y1": 1,
+        "line": {"color": ink, "width": 1, "dash": "dot"},
+    }
+
+
+def confused(counts: dict[str, NDArray[np.int64]], classes: tuple[str, ...]) -> Chart:
+    """Confusion matrices of all arms side by side, each row as shares of its true class; of many classes the worst."""
+    shares = {arm: each / np.maximum(each.sum(1, keepdims=True), 1) for arm, each in counts.items()}
+    last = list(shares)[-1]
+    shown = np.argsort(np.diag(shares[last]))[:MOST_CLASSES] if len(classes) > MOST_CLASSES else np.arange(len(classes))
+    shown = np.sort(shown)
+    names = [classes[place] for place in shown]
+    figure = make_subplots(1, len(shares), subplot_titles=list(shares), shared_yaxes=True, horizontal_spacing=0.03)
+    for place, (arm, each) in enumerate(shares.items(), 1):
+        figure.add_trace(
+            go.Heatmap(
+                z=each[np.ix_(shown, shown)],
+                x=names,
+                y=names,
+                zmin=0,
+                zmax=1,
+                colorscale=INK,
+                showscale=False,
+                hovertemplate="true %{y}, answered %{x}: %{z:.1%}<extra>" + arm + "</extra>",
+            ),
+            1,
+            place,
+        )
+    figure.update_xaxes(type="category", title_text="answer")
+    figure.update_yaxes(type="category", autorange="reversed")
+    figure.update_yaxes(title_text="true class", col=1)
+    figure.update_layout(height=420, margin={"l": 60, "r": 8, "t": 40, "b": 46}, uirevision="keep")
+    table = pd.DataFrame(
+        [
+            {"arm": arm, "true": classes[i], "answer": classes[j], "images": int(each[i, j])}
+            for arm, each in counts.items()
+            for i, j in zip(*np.nonzero(each), strict=True)
+        ]
+    )
+    return Chart(figure, _confused_message(counts[last], classes, last), table)
+
+
+def _confused_message(counts: NDArray[np.int64], classes: tuple[str, ...], arm: str) -> str:
+    off = counts - np.diag(np.diag(counts))
+    true, told = np.unravel_index(off.argmax(), off.shape)
+    if not off.any():
+        return f"The {arm} network makes no mistake here."
+    return (
+        f"Most often the {arm} network takes {classes[true]} for {classes[told]}: {off[true, told]} of "
+        f"{counts[true].sum()}. Each row sums to 1."
+    )
+
+
+def under_corruption(found: pd.DataFrame, answer: str) -> Chart:
+    """Accuracy by severity, a panel a corruption, a line an arm; severity 0 is clean."""
+    names = [name for name in dict.fromkeys(found.corruption) if name != "none"]
+    clean = found[found.severity == 0]
+    columns = min(3, max(1, len(names)))
+    rows = -(-max(1, len(names)) // columns)
+    figure = make_subplots(rows, columns, subplot_titles=names, shared_yaxes=True, vertical_spacing=0.16)
+    for place, name in enumerate(names):
+        own = pd.concat([clean, found[found.corruption == name]])
+        for arm in (arm for arm in ARMS if arm in own):
+            figure.add_trace(
+                go.Scatter(
+                    x=own.severity,
+                    y=own[arm],
+                    name=arm,
+                    legendgroup=arm,
+                    showlegend=place == 0,
+                    mode="lines+markers",
+                    line={"color": COLOURS[arm], "dash": DASHES[arm]},
+                    marker={"symbol": MARKERS[arm]},
+                    hovertemplate="severity %{x}: %{y:.1%}",
+                ),
+                place // columns + 1,
+                place % columns + 1,
+            )
+    figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%")
+    figure.update_yaxes(title_text="accuracy", col=1)
+    figure.update_xaxes(dtick=1, title_text="severity", row=rows)
+    legend = {"orientation": "h", "y": 1.08, "yanchor": "bottom"}
+    margin = {"l": 60, "r": 8, "t": 70, "b": 46}
+    figure.update_layout(
+        height=240 * rows + 120, legend=legend, margin=margin, uirevision="keep", hovermode="x unified"
+    )
+    return Chart(figure, answer, found)

@@ -1,0 +1,141 @@
+"""What is left of a network whose channels were cut: widths, latency, and accuracy at equal size and equal time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from reflow_core.lab.study import Point
+from reflow_core.present.figures import COLOURS, Chart
+from reflow_core.production.finding import Finding
+
+KINDS = {"unstructured": ("#56B4E9", "circle"), "2:4": ("#CC79A7", "diamond"), "structured": ("#009E73", "square")}
+BATCH = "64"
+
+
+def widths(table: pd.DataFrame) -> Chart:
+    """Channels of every layer before and after, in registration order."""
+    changed = table[table.before != table.after]
+    traces = [
+        {
+            "type": "bar",
+            "x": table.layer,
+            "y": table.before,
+            "name": "before",
+            "marker": {"color": "rgba(127,127,127,0.35)"},
+            "hovertemplate": "%{x}: %{y} before<extra></extra>",
+        },
+        {
+            "type": "bar",
+            "x": table.layer,
+            "y": table.after,
+            "name": "after",
+            "marker": {"color": KINDS["structured"][0]},
+            "width": 0.5,
+            "hovertemplate": "%{x}: %{y} after<extra></extra>",
+        },
+    ]
+    layout = {
+        "height": 340,
+        "barmode": "overlay",
+        "margin": {"l": 60, "r": 8, "t": 34, "b": 90},
+        "uirevision": "keep",
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "xaxis": {"type": "category", "tickangle": -60, "tickfont": {"size": 10}},
+        "yaxis": {"title": {"text": "output channels"}},
+    }
+    message = f"{len(changed)} of {len(table)} layers and norms are narrower than before."
+    return Chart(go.Figure({"data": traces, "layout": layout}), message, table)
+
+
+def latency(table: pd.DataFrame) -> Chart:
+    """Milliseconds of a pass by batch, median with its 95 % quantile, one bar a network."""
+    inks = {
+        "int8": "#CC79A7",
+        "dense": COLOURS["dense"],
+        "zeros": KINDS["unstructured"][0],
+        "structured": KINDS["structured"][0],
+    }
+    traces = [
+        {
+            "type": "bar",
+            "name": str(name),
+            "x": [f"batch {batch}" for batch in rows.batch],
+            "y": rows.median_ms,
+            "error_y": {
+                "type": "data",
+                "symmetric": False,
+                "array": rows.p95_ms - rows.median_ms,
+                "arrayminus": [0] * len(rows),
+            },
+            "marker": {"color": inks.get(str(name), "#7F7F7F")},
+            "hovertemplate": "%{x}: %{y:.2f} ms<extra>" + str(name) + "</extra>",
+        }
+        for name, rows in table.groupby("network", sort=False)
+    ]
+    layout = {
+        "height": 320,
+        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "uirevision": "keep",
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "yaxis": {"title": {"text": "ms a pass (log), to the 95 % quantile"}, "type": "log"},
+    }
+    return Chart(go.Figure({"data": traces, "layout": layout}), "Median milliseconds of a pass, taking turns.", table)
+
+
+def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
+    """Accuracy after repair against the weights that are left, and against measured time: three kinds of sparsity."""
+    zeros = [cut.facts["zeros_speed"][BATCH] for cut in cuts]
+    same = 1 / (sum(zeros) / len(zeros)) if zeros else 1.0
+    rows: list[dict[str, Any]] = []
+    for point in points:
+        kind = "unstructured" if point.row["pattern"] == "unstructured" else "2:4"
+        left = {"left": 1 - point.row["reached"], "time": same}
+        rows.append({"kind": kind, "accuracy": point.score(point.last), **left})
+    for cut in cuts:
+        left = {"left": cut.facts["parameters"], "time": 1 / cut.facts["speed"][BATCH]}
+        rows.append({"kind": "structured", "accuracy": cut.facts["accuracy"][cut.facts["arm"]], **left})
+    table = pd.DataFrame(rows, columns=["kind", "accuracy", "left", "time"])
+    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
+    for column, name in enumerate(("left", "time"), 1):
+        for kind, own in table.groupby("kind", sort=False):
+            ink, symbol = KINDS[str(kind)]
+            own = own.sort_values(name)
+            figure.add_trace(
+                go.Scatter(
+                    x=own[name],
+                    y=own.accuracy,
+                    name=str(kind),
+                    legendgroup=str(kind),
+                    showlegend=column == 1,
+                    mode="lines+markers" if column == 1 or kind == "structured" else "markers",
+                    line={"color": ink},
+                    marker={"symbol": symbol, "size": 9},
+                    hovertemplate="%{x:.2f} of dense: %{y:.1%}",
+                ),
+                1,
+                column,
+            )
+    figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%")
+    figure.update_yaxes(title_text="accuracy after repair", col=1)
+    figure.update_xaxes(title_text="weights left, of dense", range=[-0.02, 1.05], col=1)
+    figure.update_xaxes(title_text="time on 64 images, of dense", rangemode="tozero", col=2)
+    legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}
+    figure.update_layout(height=380, legend=legend, margin={"l": 60, "r": 8, "t": 34, "b": 46}, uirevision="keep")
+    return Chart(figure, _traded_message(table), table)
+
+
+def _traded_message(table: pd.DataFrame) -> str:
+    cuts, loose = table[table.kind == "structured"], table[table.kind == "unstructured"]
+    if cuts.empty or loose.empty:
+        return "Not all kinds are measured yet."
+    near = cuts.loc[(cuts.left - 0.5).abs().idxmin()]
+    rival = loose.loc[(loose.left - near.left).abs().idxmin()]
+    return (
+        f"With {100 * near.left:.0f} % of the weights left, whole channels cut give {100 * near.accuracy:.1f} % in "
+        f"{near.time:.2f} of dense's time, single weights {100 * rival.accuracy:.1f} % in {rival.time:.2f} of it."
+    )

@@ -1,0 +1,344 @@
+"""Arms side by side: curves, layer × sparsity, selection × repair, overlap, price, and calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from reflow_core.diagnosis.result import jaccard
+from reflow_core.lab.study import Point, Split, saturation
+from reflow_core.present.figures import COLOURS, RATIO_RANGE, Chart
+from reflow_core.pruning.criteria import criteria
+
+REPAIR_COLOURS = {
+    "none": COLOURS["pruned"],
+    "reflow": COLOURS["repaired"],
+    "least-squares": "#009E73",
+    "statcorr": "#CC79A7",
+    "bias": "#E69F00",
+    "norm-rescale": "#56B4E9",
+    "repair-fuse": "#8A7A00",
+}
+INKS = (COLOURS["repaired"], COLOURS["pruned"], "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagram", "hourglass")
+FALLING = [[0, "#5A2700"], [0.4, "#D55E00"], [0.8, "#F2F2F2"], [1, "#0072B2"]]  # log ratio −4 … 0 … 1
+RISING = [[0, "#5A2700"], [0.5, "#D55E00"], [1, "#F2F2F2"]]
+SHARES = [[0, "#F2F2F2"], [1, "#0072B2"]]
+PERCENT = ".0%"
+
+
+def colour(repair: str) -> str:
+    """One colour a repair, everywhere; grey for one that has none yet."""
+    return REPAIR_COLOURS.get(repair, "#7F7F7F")
+
+
+def curves(table: pd.DataFrame, cells: Sequence[Point], arm: str, measure: str, gain: bool = False) -> Chart:
+    """Accuracy (or its gain over magnitude, in points) against sparsity, above the layers of one arm's sweep.
+
+    `table`: rows of `study.outcomes`. `cells`: that sweep's points; `arm`: "pruned" or "repaired"; `measure`: "variance
+    ratio" or "CKA". Both plots share the sparsity axis and its cursor; the gain is over magnitude pruning without
+    update under the same repair.
+    """
+    shown = gained(table) if gain else table.assign(value=table.accuracy)
+    traces = [trace for group in shown.groupby(["selection", "repair"], sort=False) for trace in _line(group, gain)]
+    names = list(cells[0].layers) if cells else []
+    traces += _cells(cells, names, arm, measure)
+    cursor = {"showspikes": True, "spikemode": "across", "spikethickness": 1, "spikesnap": "cursor"}
+    layout = {
+        "height": 420 + 17 * len(names),
+        "margin": {"l": 120, "r": 8, "t": 60, "b": 46},
+        "hovermode": "x unified" if not cells else "x",
+        "hoversubplots": "axis",
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
+        "uirevision": "keep",
+        "clickmode": "event+select",
+        "xaxis": cursor
+        | {"title": {"text": "sparsity"}, "tickformat": PERCENT, "anchor": "y2", "range": [-0.02, 0.99]},
+        "yaxis": _score_axis(gain) | {"domain": [_split_at(names), 1]},
+        "yaxis2": {"domain": [0, _split_at(names) - 0.06], "autorange": "reversed", "dtick": 1},
+    }
+    return Chart(go.Figure({"data": traces, "layout": layout}), _curves_message(table), table)
+
+
+def _split_at(names: Sequence[str]) -> float:
+    return 1 - 330 / (330 + 17 * len(names)) if names else 0.06
+
+
+def _score_axis(gain: bool) -> dict[str, Any]:
+    if gain:
+        return {"title": {"text": "points above magnitude"}, "zeroline": True, "zerolinewidth": 2}
+    return {"title": {"text": "accuracy"}, "tickformat": PERCENT, "range": [-0.02, 1.02]}
+
+
+def gained(table: pd.DataFrame) -> pd.DataFrame:
+    """Each row's accuracy minus that of magnitude without update under the same repair, as `value` in points."""
+    keys = ["repair", "sparsity", "seed"]
+    base = table[table.selection == "magnitude"].set_index(keys).accuracy
+    base = base[~base.index.duplicated()].rename("base").reset_index()
+    joined = table.merge(base, on=keys)
+    return joined.assign(value=100 * (joined.accuracy - joined.base))
+
+
+def _line(group: tuple[tuple[str, str], pd.DataFrame], gain: bool) -> list[dict[str, Any]]:
+    (selection, repair), rows = group
+    rows = rows.sort_values("sparsity")
+    name, ink = f"{selection} → {repair}", colour(repair)
+    line: dict[str, Any] = {
+        "type": "scatter",
+        "x": rows.sparsity,
+        "y": rows.value,
+        "name": name,
+        "legendgroup": name,
+        "mode": "lines+markers",
+        "line": {"color": ink, "dash": "dash" if "+" in selection else "solid"},
+        "marker": {"symbol": _symbol(selection), "size": 7},
+        "hovertemplate": "%{y:+.1f} points" if gain else "%{y:.1%}",
+    }
+    if gain or rows.low.isna().any():
+        return [line]
+    return [_band(rows.sparsity, rows.low, rows.high, ink, name), line]
+
+
+def _band(x: pd.Series | pd.Index, low: pd.Series, high: pd.Series, ink: str, group: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": [*x, *x[::-1]],
+        "y": [*high, *low[::-1]],
+        "fill": "toself",
+        "fillcolor": ink,
+        "opacity": 0.15,
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "legendgroup": group,
+        "mode": "lines",
+    }
+
+
+def _symbol(selection: str) -> str:
+    names = criteria.names()
+    name = selection.partition(" ")[0]
+    return SYMBOLS[names.index(name) % len(SYMBOLS)] if name in names else SYMBOLS[0]
+
+
+def _cells(cells: Sequence[Point], names: Sequence[str], arm: str, measure: str) -> list[dict[str, Any]]:
+    """Layer × sparsity as a heatmap under invisible markers, which unlike its cells can be clicked."""
+    ordered = sorted(cells, key=lambda each: each.row["sparsity"])
+    if not ordered or not names:
+        return []
+    places = [each.row["sparsity"] for each in ordered]
+    profile = [each.cka.get(arm) if measure == "CKA" else each.ratio.get(arm) for each in ordered]
+    values = np.array([[np.nan if v is None else v for v in one or [None] * len(names)] for one in profile], float).T
+    low, high = RATIO_RANGE
+    with np.errstate(divide="ignore"):
+        shade = values if measure == "CKA" else np.clip(np.log10(values), np.log10(low), np.log10(high))
+    limits = (0, 1, RISING) if measure == "CKA" else (np.log10(low), np.log10(high), FALLING)
+    scale = dict(zip(("zmin", "zmax", "colorscale"), limits, strict=True))
+    common = {"xaxis": "x", "yaxis": "y2", "showlegend": False}
+    heat = {
+        "type": "heatmap",
+        "x": places,
+        "y": list(names),
+        "z": shade,
+        "customdata": values,
+        "showscale": False,
+        "hovertemplate": "%{y}: " + measure + " %{customdata:.3g}<extra></extra>",
+        **scale,
+        **common,
+    }
+    grid = [(place, name) for name in names for place in places]
+    click = {
+        "type": "scatter",
+        "x": [place for place, _ in grid],
+        "y": [name for _, name in grid],
+        "customdata": grid,
+        "mode": "markers",
+        "marker": {"symbol": "square", "size": 14, "opacity": 0},
+        "hoverinfo": "none",
+        **common,
+    }
+    return [heat, click]
+
+
+def _curves_message(table: pd.DataFrame) -> str:
+    if table.empty:
+        return "No point is computed yet."
+    near = table.sparsity.iloc[(table.sparsity - 0.8).abs().argmin()]
+    at = table[table.sparsity == near]
+    told = [f"{row.selection} → {row.repair} {100 * row.accuracy:.1f} %" for row in at.itertuples()]
+    return f"Accuracy at {100 * near:.0f} % sparsity: {', '.join(told)}."
+
+
+def matrix(table: pd.DataFrame) -> Chart:
+    """Selection × repair at one sparsity: accuracy with its 95 % interval in each cell, a dash where not applicable."""
+    listed = [list(dict.fromkeys(table[name])) for name in ("selection", "repair")]
+    scores, low, high = (
+        table.pivot(index="selection", columns="repair", values=value).reindex(index=listed[0], columns=listed[1])
+        for value in ("accuracy", "low", "high")
+    )
+    words = [
+        [_cell(*(float(part.iat[i, j]) for part in (scores, low, high))) for j in range(scores.shape[1])]
+        for i in range(scores.shape[0])
+    ]
+    drawn = _shaded(scores, text=words, texttemplate="%{text}", hovertemplate="%{y} → %{x}: %{z:.1%}<extra></extra>")
+    return Chart(drawn, _matrix_message(scores), table)
+
+
+def _cell(score: float, low: float, high: float) -> str:
+    if pd.isna(score):
+        return "–"
+    told = f"<b>{100 * score:.1f}</b>"
+    return told if pd.isna(low) else f"{told}<br>{100 * low:.0f} to {100 * high:.0f}"
+
+
+def _shaded(values: pd.DataFrame, **words: Any) -> go.Figure:
+    """A table of fractions as a heatmap, with what stands in its cells."""
+    heat = {
+        "type": "heatmap",
+        "x": list(values.columns),
+        "y": list(values.index),
+        "z": values.to_numpy(dtype=float),
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": SHARES,
+        "showscale": False,
+        **words,
+    }
+    layout = {
+        "height": 110 + 46 * len(values),
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "uirevision": "keep",
+        "xaxis": {"type": "category", "automargin": True},
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+    }
+    return go.Figure({"data": [heat], "layout": layout})
+
+
+def _matrix_message(scores: pd.DataFrame) -> str:
+    flat = scores.stack()
+    if flat.empty:
+        return "No cell is computed yet."
+    best, worst = flat.idxmax(), flat.idxmin()
+    return (
+        f"Best: {best[0]} → {best[1]}, {100 * flat.max():.1f} %. Worst: {worst[0]} → {worst[1]}, "
+        f"{100 * flat.min():.1f} %. In each cell accuracy in %, below it the 95 % interval."
+    )
+
+
+def split_message(found: Split) -> str:
+    """What the shares mean, in a sentence."""
+    return (
+        f"Of the differences between these cells (squared), {100 * found.selection:.0f} % lie between selections, "
+        f"{100 * found.repair:.0f} % between repairs and {100 * found.interaction:.0f} % in how the two meet."
+    )
+
+
+def signal(table: pd.DataFrame) -> Chart:
+    """Last layer's variance ratio, with the accuracy beside it, of every pruned network before any repair."""
+    bare = table[(table.repair == "none") & table.last_ratio.notna()]
+    low, high = RATIO_RANGE
+    x_axis = {"title": "variance ratio of the last layer (log)", "type": "log", "range": [-4, 1], "dtick": 1}
+    figure = _dots([_dot(bare, bare.last_ratio.clip(low, high), "none", "ratio %{x:.3g}")], x_axis)
+    told = ", ".join(
+        f"{row.selection} {row.last_ratio:.2g} ({100 * row.accuracy:.0f} %)"
+        for row in bare.sort_values("last_ratio", ascending=False).itertuples()
+    )
+    return Chart(figure, f"Ratio, and accuracy in brackets, before any repair: {told}.", bare)
+
+
+def price(table: pd.DataFrame) -> Chart:
+    """What an arm costs: seconds to select and to repair, on this machine, once; its accuracy beside it."""
+    paid = table.assign(seconds=table.seconds.clip(lower=1e-3))
+    traces = [
+        _dot(rows, rows.seconds, str(repair), "%{x:.2g} s", beside=False)
+        for repair, rows in paid.groupby("repair", sort=False)
+    ]
+    x_axis = {"title": "seconds to select and repair (log)", "type": "log"}
+    if paid.empty:
+        return Chart(_dots([], x_axis), "No arm is computed yet.", table)
+    dear, best = paid.loc[paid.seconds.idxmax()], paid.loc[paid.accuracy.idxmax()]
+    message = (
+        f"Dearest: {dear.selection} → {dear.repair}, {dear.seconds:.1f} s. "
+        f"Best: {best.selection} → {best.repair}, {best.seconds:.1f} s. Hover for the accuracy."
+    )
+    return Chart(_dots(traces, x_axis), message, table)
+
+
+def _dot(rows: pd.DataFrame, x: pd.Series, repair: str, hover: str, beside: bool = True) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": x,
+        "y": rows.selection,
+        "customdata": rows.accuracy,
+        "text": [f"  {100 * score:.0f} %" for score in rows.accuracy],
+        "textposition": "middle right",
+        "name": repair,
+        "mode": "markers+text" if beside else "markers",
+        "marker": {"color": colour(repair), "size": 11},
+        "hovertemplate": "%{y}: " + hover + ", accuracy %{customdata:.1%}<extra>" + repair + "</extra>",
+    }
+
+
+def _dots(traces: Sequence[Mapping[str, Any]], x_axis: Mapping[str, Any]) -> go.Figure:
+    layout = {
+        "height": 380,
+        "margin": {"l": 8, "r": 8, "t": 34, "b": 46},
+        "uirevision": "keep",
+        "showlegend": len(traces) > 1,
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "xaxis": {**x_axis, "title": {"text": x_axis["title"]}, "exponentformat": "power"},
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+    }
+    return go.Figure({"data": list(traces), "layout": layout})
+
+
+def overlap(masks: Mapping[str, Point]) -> Chart:
+    """Jaccard overlap between the masks of the selections, by name."""
+    names = list(masks)
+    values = [[jaccard(masks[one].kept, masks[other].kept) for other in names] for one in names]
+    table = pd.DataFrame(values, index=names, columns=names)
+    figure = _shaded(table, texttemplate="%{z:.2f}", hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>")
+    apart = min(((v, names[i], names[j]) for i, r in enumerate(values) for j, v in enumerate(r) if i < j), default=None)
+    told = "" if apart is None else f" Least alike: {apart[1]} and {apart[2]}, {apart[0]:.2f}."
+    sample = len(next(iter(masks.values())).kept) if masks else 0
+    message = f"Weights that both keep over weights that either keeps, on {sample:,} weights.{told}"
+    return Chart(figure, message, table.reset_index(names="selection"))
+
+
+def saturating(table: pd.DataFrame, by: str) -> Chart:
+    """Accuracy against the number of calibration images, one line a value of `by`; band from worst to best repeat."""
+    traces: list[dict[str, Any]] = []
+    for place, (value, rows) in enumerate(table.groupby(by, sort=False)):
+        seen = rows.groupby("calibration_images").accuracy.agg(["mean", "min", "max"])
+        ink, name = INKS[place % len(INKS)], str(value)
+        traces += [
+            _band(seen.index, seen["min"], seen["max"], ink, name),
+            {
+                "type": "scatter",
+                "x": seen.index,
+                "y": seen["mean"],
+                "name": name,
+                "legendgroup": name,
+                "mode": "lines+markers",
+                "line": {"color": ink},
+                "marker": {"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8},
+                "hovertemplate": "%{x} images: %{y:.1%}",
+            },
+        ]
+    counts = sorted(int(count) for count in table.calibration_images.unique())
+    layout = {
+        "height": 400,
+        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "uirevision": "keep",
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "xaxis": {"title": {"text": "calibration images (log)"}, "type": "log", "tickvals": counts},
+        "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".1%"},
+    }
+    figure = go.Figure({"data": traces, "layout": layout})
+    enough = {str(value): saturation(rows) for value, rows in table.groupby(by, sort=False)}
+    told = ", ".join(f"{value} {count}" for value, count in enough.items())
+    return Chart(figure, f"Images that come within a point of the best: {told}. Bands: worst to best repeat.", table)

@@ -1,0 +1,138 @@
+"""The lesson: steps in order, each with a prediction to make, what is then seen, a formula, an exercise and notes.
+
+A step is one file here; ORDER says when it comes. Its texts are functions of what was computed for it, so that no
+number is ever typed in. In texts, [[term]] or [[term|as written]] marks a word that the glossary explains.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from reflow_core.diagnosis.diagnose import settle
+from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.networks.catalogue import find
+from reflow_core.production.finding import Finding
+from reflow_core.spec import DEFAULTS, Spec, parted
+
+ORDER = (
+    "works",
+    "half",
+    "fades",
+    "collapses",
+    "selection",
+    "stale",
+    "by_hand",
+    "reflow",
+    "limits",
+    "hardware",
+    "at_work",
+)
+TERM = re.compile(r"\[\[([^\]|]+)(?:\|([^\]]+))?\]\]")
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was computed for a step. `others`: further diagnoses by name. `finding`: of its inspection, if any."""
+
+    found: Diagnosis
+    others: Mapping[str, Diagnosis] = field(default_factory=dict)
+    finding: Finding | None = None
+
+    def facts(self, name: str) -> float:
+        """A number of the finding."""
+        assert self.finding is not None
+        return float(self.finding.facts[name])
+
+
+@dataclass(frozen=True)
+class Question:
+    """A number to predict. `truth`: what it is; `low`, `high`: the ends of the slider; `unit`: after the number."""
+
+    asks: str
+    truth: Callable[[Seen], float]
+    unit: str = "%"
+    low: float = 0.0
+    high: float = 100.0
+    start: float = 50.0
+    step: float = 1.0
+
+    def shown(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{value:.0f} {self.unit}" if self.step >= 1 else f"{value:.1f} {self.unit}"
+
+    def judged(self, guess: float, seen: Seen) -> str:
+        """The guess beside the truth, in a sentence."""
+        truth = self.truth(seen)
+        beyond = " (off the scale)" if not self.low <= truth <= self.high else ""
+        near = abs(guess - truth) <= 0.05 * (self.high - self.low)
+        said = "Well predicted" if near else "Not what one expects"
+        return f"{said}: you said {self.shown(guess)}, it is {self.shown(truth)}{beyond}."
+
+
+@dataclass(frozen=True)
+class Formula:
+    """LaTeX, what its letters mean, and where it is from."""
+
+    latex: str
+    words: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. `changes`: what it sets in the controls, given the sparsity at which this network is down.
+
+    `opening` is read before the prediction and gives nothing away; `reveal` after it. `others`: further specs to
+    diagnose, by name. `inspection`: one to make of the spec. `exercise` and `answer` are for paper, `notes` for the
+    teacher. `view`: how the network is shown, "Scope" or "Signal" (see the pages). `table`: of the inspection, shown
+    below the text. `late`: the inspection is made only after the prediction, for it takes a while.
+    """
+
+    title: str
+    changes: Callable[[float], Mapping[str, str | float]]
+    opening: Callable[[Seen], str]
+    question: Question
+    reveal: Callable[[Seen], str]
+    formula: Formula
+    exercise: str
+    answer: Callable[[Seen], str]
+    notes: str
+    others: Callable[[Spec], Mapping[str, Spec]] = lambda spec: {}
+    inspection: str = ""
+    view: str = "Scope"
+    table: str = ""
+    late: bool = False
+
+
+STEPS: tuple[Step, ...] = tuple(importlib.import_module(f"{__name__}.{name}").STEP for name in ORDER)
+
+
+def inspected(spec: Spec) -> Spec:
+    """The spec that inspections are asked of: they look at the pruned network, so the repair is no one's choice."""
+    return settle(spec, repair=DEFAULTS["repair"])
+
+
+def spec_of(step: Step, base: Spec) -> Spec:
+    """The spec that a step looks at, on the network, images and seed of `base`."""
+    return settle(base, **step.changes(down_at(base.model)))
+
+
+def down_at(model: str) -> float:
+    """The sparsity at which a network is down."""
+    return find(parted(model)[0]).collapse_at
+
+
+def see(
+    step: Step,
+    spec: Spec,
+    diagnose: Callable[[Spec], Diagnosis],
+    inspect: Callable[[str, Spec], Finding],
+    revealed: bool = True,
+) -> Seen:
+    """Compute what a step tells about a spec, before or after it is `revealed`. Raises ReflowError."""
+    others = {name: diagnose(other) for name, other in step.others(spec).items()}
+    asked = bool(step.inspection) and (revealed or not step.late)
+    return Seen(diagnose(spec), others, inspect(step.inspection, inspected(spec)) if asked else None)

@@ -1,0 +1,75 @@
+"""Step 5: why a better choice of weights does not save it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reflow_core.diagnosis.diagnose import settle
+from reflow_core.diagnosis.verdict import percent
+from reflow_core.present.lesson import Formula, Question, Seen, Step
+from reflow_core.spec import Spec
+
+
+def others(spec: Spec) -> Mapping[str, Spec]:
+    """Magnitude and chance, at the same sparsity."""
+    return {
+        "magnitude": settle(spec, criterion="magnitude", repair="none"),
+        "random": settle(spec, criterion="random", repair="none"),
+    }
+
+
+def opening(seen: Seen) -> str:
+    """The usual idea."""
+    magnitude = seen.others["magnitude"].pruned
+    return (
+        "Perhaps we removed the wrong weights? Size is a crude [[criterion]]. SNIP asks instead how much the loss "
+        "would "
+        "change without a weight: weight times gradient, measured on training images. At the same "
+        f"{100 * seen.found.spec.sparsity:.0f} % sparsity, magnitude pruning left {percent(magnitude.score)}."
+    )
+
+
+def reveal(seen: Seen) -> str:
+    """What it is worth."""
+    here, magnitude, chance = seen.found, seen.others["magnitude"], seen.others["random"]
+    ratio = here.last_ratio("pruned")
+    left = "" if ratio is None else f" In the last layer {ratio:.2g} of the variance is left."
+    better = here.pruned.score > magnitude.pruned.score + 0.02
+    verdict = "Better, and still far from " if better else "No better, and far from "
+    return (
+        f"SNIP leaves {percent(here.pruned.score)}. {verdict}the {percent(here.dense.score)} of the dense network; "
+        f"choosing at random leaves {percent(chance.pruned.score)}.{left} Whatever you choose, most of the weights are "
+        "gone, and each that goes takes variance with it. The choice decides how fast the signal fades, not whether. "
+        "(The page “Selection vs signal” does this for every criterion.)"
+    )
+
+
+def answer(seen: Seen) -> str:
+    """The exercise's."""
+    rows = {"SNIP": seen.found, **seen.others}
+    told = "; ".join(
+        f"{name}: {percent(one.pruned.score)} at a last ratio of {one.last_ratio('pruned') or 0:.2g}"
+        for name, one in rows.items()
+        if one.layers
+    )
+    return f"{told}. Compare them: where the ratio is small the accuracy is that of chance, whoever chose."
+
+
+STEP = Step(
+    title="Does a better choice of weights save it?",
+    changes=lambda down: {"sparsity": down, "repair": "none", "criterion": "snip"},
+    opening=opening,
+    question=Question(
+        "What will the accuracy be with SNIP's choice?", lambda seen: 100 * seen.found.pruned.score, start=70
+    ),
+    reveal=reveal,
+    formula=Formula(
+        r"s_i=\left|\,w_i\,\frac{\partial \mathcal L}{\partial w_i}\right|",
+        "The score of a weight: how much the loss would change, to first order, if it were zero.",
+        "Lee et al., SNIP, arXiv 1810.02340; so already Molchanov et al., arXiv 1611.06440.",
+    ),
+    exercise="Put accuracy and last variance ratio of magnitude, SNIP and chance side by side. What goes with what?",
+    answer=answer,
+    notes="Fairness: every arm gets the same images and seed. On some networks SNIP is better; the sentence says so.",
+    others=others,
+)

@@ -1,0 +1,114 @@
+"""Copy as code: the same numbers from the command line and from Python."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from reflow_core.spec import Spec
+
+SHORT = {"calibration_images": "calibration", "evaluation_images": "evaluation"}
+Value = str | float | int | bool
+
+
+def flag(field: str) -> str:
+    """The command line's option of a field of the spec."""
+    return f"--{SHORT.get(field, field.replace('_', '-'))}"
+
+
+def options(spec: Spec) -> list[str]:
+    """What differs from the defaults as options of the command line, quoted for a shell."""
+    return [f"{flag(name)} {shlex.quote(str(value))}" for name, value in spec.differences().items()]
+
+
+def command(name: str, spec: Spec, also: Mapping[str, Value] | None = None, flags: str = "--json") -> str:
+    """A command with a spec; `also`: its own options by name, True for a flag without value, "" for none."""
+    own = [
+        f"--{key}" if value is True else f"--{key} {shlex.quote(str(value))}"
+        for key, value in (also or {}).items()
+        if value != ""
+    ]
+    return " ".join(filter(None, [f"python -m reflow_core {name}", flags, *options(spec), *own]))
+
+
+def constructed(spec: Spec) -> str:
+    """A spec as Python: only what differs from the defaults."""
+    return f"Spec({', '.join(f'{name}={value!r}' for name, value in spec.differences().items())})"
+
+
+def _code(*lines: str) -> str:
+    return "\n".join(lines)
+
+
+def diagnosing(spec: Spec) -> str:
+    """Python that prints the accuracies of a diagnosis (agreement with dense where there are no labels)."""
+    return _code(
+        "from reflow_core import Library, Spec, diagnose",
+        "",
+        f"found = diagnose({constructed(spec)}, Library())",
+        "for arm, summary in found.outcomes().items():",
+        "    print(arm, summary.score)",
+    )
+
+
+def comparing(specs: Sequence[Spec]) -> str:
+    """Python that prints the accuracies of every arm of a study, one line a spec."""
+    listed = [f"    {constructed(spec)}," for spec in specs]
+    return _code(
+        "from reflow_core import Library, Spec, diagnose",
+        "",
+        "library = Library()",
+        "for spec in [",
+        *listed,
+        "]:",
+        "    found = diagnose(spec, library)",
+        "    print(spec.differences(), {arm: summary.score for arm, summary in found.outcomes().items()})",
+    )
+
+
+def slicing(spec: Spec, drop: float, slice_drop: float, least: int, floors: str) -> str:
+    """Python that prints the answer of the release gate."""
+    return _code(
+        "from reflow_core import Library, Spec, diagnose",
+        "from reflow_core.production import slices",
+        "",
+        f"limits = slices.Limits({drop!r}, {slice_drop!r}, {least!r}, slices.floors({floors!r}))",
+        f"print(slices.finding(diagnose({constructed(spec)}, Library()), None, limits).answer)",
+    )
+
+
+def ranking(spec: Spec, share: float) -> str:
+    """Python that prints which layers cannot lose a share of their weights."""
+    return _code(
+        "from reflow_core import Library, Spec, diagnose",
+        "from reflow_core.diagnosis.diagnose import anatomy_of",
+        "from reflow_core.lab.study import point",
+        "from reflow_core.production import sensitivity",
+        "",
+        f"base, library = {constructed(spec)}, Library()",
+        "layers = anatomy_of(base, library).layers",
+        f"alone = sensitivity.alone(base, layers, [{share!r}])",
+        "points = {spec: point(diagnose(spec, library)) for spec in alone}",
+        f"print(sensitivity.finding(base, sensitivity.profile(points, layers), {share!r}).answer)",
+    )
+
+
+def claiming(spec: Spec, names: Sequence[str]) -> str:
+    """Python that prints every claim with its measurement."""
+    return _code(
+        "from reflow_core import Library, Spec, inspect",
+        "",
+        "library = Library()",
+        f"for name in {list(names)!r}:",
+        f"    print(inspect(name, {constructed(spec)}, library).answer)",
+    )
+
+
+def inspecting(name: str, spec: Spec) -> str:
+    """Python that prints the answer of an inspection."""
+    return _code(
+        "from reflow_core import Library, Spec, inspect",
+        "",
+        f"found = inspect({name!r}, {constructed(spec)}, Library())",
+        "print(found.answer)",
+    )

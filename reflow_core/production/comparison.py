@@ -1,0 +1,87 @@
+"""Two diagnoses side by side: what differs between their specs, and what that makes of the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reflow_core.diagnosis.result import ARMS, Diagnosis
+from reflow_core.diagnosis.verdict import percent
+from reflow_core.production.finding import Finding
+from reflow_core.signal.stats import mcnemar
+
+SURE = 0.05  # a p value below which a difference is more than the choice of images
+SAME_IMAGES = ("evaluation_images", "evaluation_tail", "seed")
+
+
+def compared(a: Diagnosis, b: Diagnosis) -> Finding:
+    """B against A: the fields in which their specs differ, accuracies, answers and signal of each arm, side by side.
+
+    Facts: `gain`, B's last arm minus A's (fraction of accuracy, or of agreement with dense without labels); `p`,
+    McNemar's two-sided exact p value that both are equally often right, None where their images differ.
+    """
+    gain, p = b.final.score - a.final.score, chance(a, b)
+    fields = pd.DataFrame(list(_fields(a, b)), columns=["field", "A", "B"])
+    numbers = pd.DataFrame(list(_numbers(a, b)), columns=["what", "A", "B", "B - A"])
+    tables = {"What differs": fields, "Numbers": numbers}
+    return Finding(b.spec, _answer(a, b, gain, p, fields), tables, {"gain": gain, "p": p})
+
+
+def paired(a: Diagnosis, b: Diagnosis) -> bool:
+    """Whether both were asked about the same labelled images, one by one (a corruption may differ)."""
+    same = a.data == b.data and all(getattr(a.spec, name) == getattr(b.spec, name) for name in SAME_IMAGES)
+    return same and a.labels is not None and b.labels is not None and np.array_equal(a.labels, b.labels)
+
+
+def chance(a: Diagnosis, b: Diagnosis) -> float | None:
+    """McNemar's p value of the last arms; None for different images."""
+    if not paired(a, b):
+        return None
+    right = [each.answers[each.last].predicted == each.labels for each in (a, b)]
+    return mcnemar(right[0], right[1])
+
+
+def _fields(a: Diagnosis, b: Diagnosis) -> Iterator[tuple[str, str, str]]:
+    one, other = a.spec.to_dict(), b.spec.to_dict()
+    return ((name, str(one[name]), str(other[name])) for name in one if one[name] != other[name])
+
+
+def _numbers(a: Diagnosis, b: Diagnosis) -> Iterator[tuple[str, float | None, float | None, float | None]]:
+    for arm in ARMS:
+        if arm in a.answers or arm in b.answers:
+            yield _row(f"{arm}: {_measure(a, b)} (%)", *(_percent(each, arm, "score") for each in (a, b)))
+            yield _row(f"{arm}: most frequent answer (%)", *(_percent(each, arm, "top_share") for each in (a, b)))
+    for arm in ARMS[1:]:
+        ratios = [each.last_ratio(arm) for each in (a, b)]
+        if any(ratio is not None for ratio in ratios):
+            yield _row(f"{arm}: variance ratio of the last layer", *ratios)
+
+
+def _measure(a: Diagnosis, b: Diagnosis) -> str:
+    return "agreement with dense" if a.labels is None or b.labels is None else "accuracy"
+
+
+def _percent(found: Diagnosis, arm: str, what: str) -> float | None:
+    return 100 * float(getattr(found.outcome(arm), what)) if arm in found.answers else None
+
+
+def _row(what: str, a: float | None, b: float | None) -> tuple[str, Any, Any, Any]:
+    return what, a, b, None if a is None or b is None else b - a
+
+
+def _answer(a: Diagnosis, b: Diagnosis, gain: float, p: float | None, fields: pd.DataFrame) -> str:
+    if fields.empty:
+        return "A and B are the same view: change any control, and B follows."
+    scores = f"{percent(b.final.score)} ({b.last}) against {percent(a.final.score)} ({a.last})"
+    side = "better" if gain > 0 else "worse"
+    moved = "as good as" if abs(gain) < 0.0005 else f"{100 * abs(gain):.1f} points {side} than"
+    sure = (
+        "their images differ, so chance is not ruled out"
+        if p is None
+        else f"on the same {b.dense.n} images, {'more' if p < SURE else 'no more'} than chance would give (p = {p:.2g})"
+    )
+    changed = ", ".join(f"{row.field} {row.A or 'none'} → {row.B or 'none'}" for row in fields.itertuples())
+    return f"B is {moved} A: {scores}; {sure}. Changed: {changed}."

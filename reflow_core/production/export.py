@@ -1,0 +1,123 @@
+"""The pruned and repaired network itself, to take away: as safetensors with its card, as a state dict, as ONNX."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from reflow_core.diagnosis.diagnose import Bench, check, memory_told
+from reflow_core.diagnosis.result import Diagnosis, finite
+from reflow_core.errors import ReflowError
+from reflow_core.networks.checkpoint import fingerprint
+from reflow_core.production import onnx_file
+from reflow_core.sources.library import Library, Network
+from reflow_core.spec import Spec, parted
+from reflow_core.watch import Watch, ignore
+
+ONNX_WITHIN = 1e-4  # largest difference of a logit between torch and the file, as a share of the largest logit
+CHECKED = 32  # images on which the file is compared
+PACKAGES = ("torch", "torchvision", "numpy")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Made:
+    """The network that a spec makes. `images` (N, 3, H, W): some normalised inputs, on the CPU."""
+
+    spec: Spec
+    origin: Network
+    module: nn.Module
+    images: Tensor
+
+
+def rebuild(spec: Spec, source: Library, watch: Watch = ignore) -> Made:
+    """Prune and repair again, without measuring: the very weights and buffers that `diagnose` measured.
+
+    Where the repair does not apply the network is the pruned one. Raises ReflowError.
+    """
+    check(spec)
+    with memory_told():
+        bench = Bench(spec, source, watch)
+        bench.open()
+        private = bench.private(bench.prune())
+        bench.repair(private)
+        images = bench.inputs(slice(0, CHECKED))
+    return Made(spec, bench.network, private.to("cpu").eval(), images)
+
+
+def card(made: Made, found: Diagnosis) -> dict[str, Any]:
+    """What somebody needs to know who is given the file: what it is, how good, from what, and how to load it."""
+    info, architecture = made.origin.info, parted(made.spec.model)[0]
+    return {
+        "name": f"{architecture}, {100 * found.sparsity:.1f} % of its weights removed, repair {made.spec.repair}",
+        "architecture": architecture,
+        "from": made.origin.origin,
+        "spec": made.spec.to_dict(),
+        "arm": found.last,
+        "sparsity": found.sparsity,
+        "accuracy": {arm: finite(summary.accuracy) for arm, summary in found.outcomes().items()},
+        "accuracy_95_percent_interval": {arm: summary.ci95 for arm, summary in found.outcomes().items()},
+        "agreement_with_dense": {arm: summary.agreement for arm, summary in found.outcomes().items()},
+        "evaluated_on": f"{found.dense.n} test images of {found.data}",
+        "repair": found.repair_report or found.reason,
+        "notes": list(found.notes),
+        "classes": list(info.classes),
+        "input": {"size": list(info.size), "resize": info.resize, "mean": list(info.mean), "std": list(info.std)},
+        "fingerprint": {"dense": made.origin.digest, "this": fingerprint(made.module)},
+        "versions": versions(),
+        "load": f"python -m reflow_core diagnose --model {architecture} --checkpoint FILE --sparsity 0 --repair none",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def as_safetensors(made: Made, about: Mapping[str, Any]) -> bytes:
+    """The state dict as safetensors, the card in the file's metadata."""
+    return save(_state(made), {"format": "pt", "card": json.dumps(about)})
+
+
+def as_state_dict(made: Made, about: Mapping[str, Any]) -> bytes:
+    """The plain state dict, for `torch.load(FILE, weights_only=True)`; it has no room for a card."""
+    file = io.BytesIO()
+    torch.save(_state(made), file)
+    return file.getvalue()
+
+
+def _state(made: Made) -> dict[str, Tensor]:
+    """Each tensor with memory of its own, as files want it."""
+    return {name: tensor.detach().contiguous().clone() for name, tensor in made.module.state_dict().items()}
+
+
+def as_onnx(made: Made, about: Mapping[str, Any]) -> bytes:
+    """An ONNX file for any number of images, BatchNorm folded, the card in its metadata; checked against torch.
+
+    Raises ReflowError where a logit differs by more than `ONNX_WITHIN` of the largest, or where it cannot be exported.
+    """
+    content = onnx_file.export(made.module, made.images[:1])
+    if not (apart := onnx_file.apart(content, made.module, made.images)) <= ONNX_WITHIN:
+        raise ReflowError(f"The ONNX file answers differently from torch, by {apart:.2g}; take the safetensors file.")
+    return onnx_file.noted(content, {"card": json.dumps(about), "largest_difference_from_torch": f"{apart:.3g}"})
+
+
+def as_card(made: Made, about: Mapping[str, Any]) -> bytes:
+    """The card alone, as JSON."""
+    return json.dumps(about, indent=1).encode()
+
+
+FORMATS: dict[str, tuple[str, Callable[[Made, Mapping[str, Any]], bytes]]] = {
+    "safetensors": (".safetensors", as_safetensors),
+    "onnx": (".onnx", as_onnx),
+    "state-dict": (".pth", as_state_dict),
+    "card": (".json", as_card),
+}

@@ -1,0 +1,119 @@
+"""Stale statistics: what each BatchNorm stored in training beside what reaches it after pruning, channel by channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from reflow_core.diagnosis.diagnose import Bench, memory_told, settle
+from reflow_core.errors import ReflowError
+from reflow_core.production.finding import Finding
+from reflow_core.production.inspections import inspections
+from reflow_core.registry import Info
+from reflow_core.repairs.reflow import arriving, batch_norms, in_order
+from reflow_core.signal.copies import device_of, private_copy, readable, watched
+from reflow_core.signal.moments import Moments
+from reflow_core.signal.probes import BATCH
+from reflow_core.sources.library import Library
+from reflow_core.spec import Spec
+from reflow_core.watch import Watch
+
+
+@inspections.register(
+    Info(
+        "stale",
+        "Stale statistics",
+        "What every BatchNorm layer stored in training beside what reaches it after pruning, channel by channel.",
+        "arXiv 2502.15790",
+        needs_data=True,
+    )
+)
+def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
+    """REFLOW by hand: for each channel the stored, the arriving and the re-estimated moments, and what leaves.
+
+    Table "Channels": `stored_*` of training; `arriving_*` in the pruned network, nothing repaired; `re_estimated_*`
+    after REFLOW; `out_*`: deviation of the channel's output, |γ|·√(v/(σ²+ε)), in the dense,
+    the pruned and the repaired network. Table "Norms": the median of √(stored variance / arriving variance) a layer.
+    Fact `channel`: the row of the last norm's channel whose output is strongest in dense. All on calibration images.
+    Raises ReflowError where REFLOW does not apply.
+    """
+    spec = settle(spec, repair="reflow")
+    with memory_told():
+        bench = Bench(spec, source, watch)
+        bench.open()
+        pruned = bench.private(bench.prune())
+        repaired = private_copy(pruned)
+        _, reason = bench.repair(repaired)
+        if reason is not None:
+            raise ReflowError(reason)
+        dense = readable(bench.network.module, source.device)
+        as_trained, now = (reaching(bench, *each) for each in ((dense, "target"), (pruned, "pruned")))
+        names = in_order(pruned, batch_norms(pruned), bench.pruner.calibration.inputs[:1])
+    norms = {name: (batch_norms(dense)[name], batch_norms(repaired)[name]) for name in names}
+    channels = pd.concat([_rows(name, *pair, as_trained[name], now[name]) for name, pair in norms.items()])
+    layers = channels.groupby("norm", sort=False).agg(times=("times", "median"), channels=("channel", "size"))
+    last = channels[channels.norm == names[-1]]
+    chosen = last.loc[last.out_dense.idxmax()]
+    first, end = float(layers.times.iloc[0]), float(layers.times.iloc[-1])
+    answer = (
+        f"The deviation that BatchNorm stored is {first:.2g} times the one that arrives in the first layer and "
+        f"{end:.2g} times in the last (median over channels), so what leaves is that much too small."
+    )
+    facts = {"first": first, "last": end, "norm": names[-1], "eps": norms[names[-1]][0].eps, "channel": dict(chosen)}
+    tables = {"Norms": layers.reset_index(), "Channels": channels.reset_index(drop=True)}
+    return Finding(spec, answer, tables, _plain(facts))
+
+
+def reaching(bench: Bench, network: nn.Module, stage: str) -> dict[str, Moments]:
+    """The moments (C,) of what reaches each BatchNorm of a network in eval mode on the calibration images."""
+    inputs = bench.pruner.calibration.inputs
+    batches = inputs.split(BATCH)
+    with (
+        torch.inference_mode(),
+        watched(network, bench.watch, stage, len(inputs), len(batches)),
+        arriving(network, batch_norms(network)) as found,
+    ):
+        for batch in batches:
+            network(batch.to(device_of(network)))
+    return found
+
+
+def _rows(name: str, stored: _BatchNorm, fresh: _BatchNorm, trained: Moments, now: Moments) -> pd.DataFrame:
+    """One norm's channels."""
+    mean, variance = (stored.get_buffer(f"running_{what}").double().numpy() for what in ("mean", "var"))
+    new_mean, new_variance = (fresh.get_buffer(f"running_{what}").double().numpy() for what in ("mean", "var"))
+    gamma = np.ones_like(mean) if stored.weight is None else stored.weight.detach().double().numpy()
+    beta = np.zeros_like(mean) if stored.bias is None else stored.bias.detach().double().numpy()
+    here, was, eps = now.variance.numpy(), trained.variance.numpy(), stored.eps
+    tiny = np.finfo(float).tiny
+    return pd.DataFrame(
+        {
+            "norm": name,
+            "channel": np.arange(len(mean)),
+            "gamma": gamma,
+            "beta": beta,
+            "stored_mean": mean,
+            "stored_deviation": np.sqrt(variance),
+            "arriving_mean": now.mean.numpy(),
+            "arriving_deviation": np.sqrt(here),
+            "times": np.sqrt((variance + eps) / np.maximum(here, tiny)),
+            "re_estimated_mean": new_mean,
+            "re_estimated_deviation": np.sqrt(new_variance),
+            "out_dense": np.abs(gamma) * np.sqrt(was / (variance + eps)),
+            "out_pruned": np.abs(gamma) * np.sqrt(here / (variance + eps)),
+            "out_repaired": np.abs(gamma) * np.sqrt(new_variance / (new_variance + eps)),
+        }
+    )
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    """Values as JSON holds them."""
+    return {
+        name: _plain(value) if isinstance(value, dict) else value.item() if isinstance(value, np.generic) else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,298 @@
+"""Structured pruning: channels really cut out, verified, repaired, measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reflow_core.diagnosis.calibration import no_training_images
+from reflow_core.diagnosis.diagnose import Bench, check, memory_told
+from reflow_core.diagnosis.result import outcome
+from reflow_core.diagnosis.verdict import percent
+from reflow_core.errors import ReflowError
+from reflow_core.machine import fingerprint
+from reflow_core.production import onnx_file
+from reflow_core.production.channels import Cutter, Group, coupled, difference, mismatches, widths
+from reflow_core.production.finding import Finding
+from reflow_core.production.inspections import inspections
+from reflow_core.production.timing import BATCHES, passes
+from reflow_core.pruning.allocations import Budget, allocations
+from reflow_core.pruning.masks import Scores
+from reflow_core.registry import Info
+from reflow_core.repairs import NotApplicable, repairs
+from reflow_core.signal.copies import private_copy
+from reflow_core.signal.probes import Observation, observe
+from reflow_core.signal.trace import anatomy
+from reflow_core.sources.library import Library
+from reflow_core.spec import Spec
+from reflow_core.watch import Watch
+
+PROOF = 8  # images on which a cut network is put to the proof
+ALLOCATIONS = ("global", "uniform")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Cut:
+    """A network with channels cut out, and what led to it: `gone` channels and `kept` counts by group name."""
+
+    network: nn.Module
+    groups: list[Group]
+    gone: dict[str, list[int]]
+    kept: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must hold of a cut network, and what was found."""
+
+    what: str
+    passed: bool
+    told: str
+
+
+@inspections.register(
+    Info(
+        "structured",
+        "Structured",
+        "Cut whole channels out of the network, verify, repair and measure it.",
+        "arXiv 2301.12900",
+        needs_data=True,
+        timed=True,
+    )
+)
+def structured(spec: Spec, source: Library, watch: Watch) -> Finding:
+    """Cut the fraction `sparsity` of the channels that can be cut. Raises ReflowError where none can."""
+    check(spec, never=("pattern", "update", "exclude"))
+    with memory_told():
+        bench = Bench(spec, source, watch)
+        bench.open()
+        dense = bench.dense()
+        cut = cut_channels(bench)
+        checks = verified(bench, cut)
+        arms: dict[str, tuple[nn.Module, Observation]] = {"dense": (bench.network.module, dense)}
+        pruned = private_copy(cut.network)
+        arms["pruned"] = pruned, _observed(bench, pruned, "pruned")
+        reason = repair(bench, cut.network)
+        if not reason:
+            arms["repaired"] = cut.network, _observed(bench, cut.network, "repaired")
+        return _finding(bench, cut, checks, arms, reason)
+
+
+def cut_channels(bench: Bench) -> Cut:
+    """A private copy without the least important channels of each group. Raises ReflowError."""
+    if bench.spec.allocation not in ALLOCATIONS:
+        raise ReflowError(f"Channels are cut by allocation {' or '.join(ALLOCATIONS)}, not {bench.spec.allocation}.")
+    images = bench.inputs(slice(0, PROOF))
+    network, classifier = bench.network.module, bench.anatomy.classifier
+    groups: list[Group] = bench.source.recall(
+        ("groups", bench.network.digest), lambda: coupled(network, images, classifier, bench.watch)
+    )
+    free = [group for group in groups if not group.held and group.channels > 1]
+    if not free:
+        raise ReflowError("No channel of this network can be cut out: " + "; ".join({g.held for g in groups}) + ".")
+    gone = chosen(bench, free)
+    private = Cutter(private_copy(network), images[:1], classifier)
+    try:
+        private.cut(gone)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ReflowError(f"The channels could not be cut out ({str(error).splitlines()[0][:200]}).") from error
+    kept = {group.name: group.channels - len(gone.get(group.name, ())) for group in groups}
+    return Cut(private.network, groups, gone, kept)
+
+
+def chosen(bench: Bench, groups: Sequence[Group]) -> dict[str, list[int]]:
+    """The channels to cut by group: those of least importance, one of each group always left."""
+    scores = {group.name: importance(bench.pruner.scores().by_layer, group) for group in groups}
+    blocks = {group.name: group.blocks for group in groups}
+    if bench.spec.allocation == "global":  # groups differ in scale: each is compared with its own mean
+        scores = {name: score / score.mean().clamp(min=1e-12) for name, score in scores.items()}
+    masks = allocations[bench.spec.allocation].function(Scores(scores), Budget(bench.spec.sparsity))
+    found = {}
+    for name, mask in masks.items():
+        if not mask.any():
+            mask[scores[name].argmax()] = True
+        found[name] = (~mask.repeat(blocks[name])).nonzero().flatten().tolist()
+    return found
+
+
+def importance(scores: Mapping[str, Tensor], group: Group) -> Tensor:
+    """A score (C,) a channel: the criterion's scores of the weights that make it, the mean over weights and layers.
+
+    Where grouped convolutions lose the same channels in each group, (C / groups,), the mean over the groups.
+    """
+    makers = [member for member in group.members if member.side == "out" and member.layer in scores]
+    whole = [member for member in makers if len(member.channels) == group.channels]
+    each = torch.stack([scores[member.layer].flatten(1).mean(1)[list(member.channels)] for member in whole]).mean(0)
+    return each.view(group.blocks, -1).mean(0)
+
+
+def repair(bench: Bench, network: nn.Module) -> str:
+    """Repair a cut network in place; returns why not, "" if it was done."""
+    method = repairs[bench.spec.repair]
+    if not method.info.any_width:
+        return f"{method.info.title} compares channel by channel with dense, and channels are gone; choose REFLOW."
+    if method.info.needs_data and len(bench.images.train) == 0:
+        return str(no_training_images(bench.images))
+    try:
+        method.function(bench.network.module, network, bench.pruner.calibration, bench.watch)
+    except NotApplicable as why:
+        return str(why)
+    return ""
+
+
+def _observed(bench: Bench, network: nn.Module, stage: str) -> Observation:
+    inputs = bench.inputs
+    return observe(
+        network, anatomy(network, inputs(slice(0, 1))), inputs, bench.labels, len(bench.evaluation), bench.watch, stage
+    )
+
+
+def verified(bench: Bench, cut: Cut) -> list[Check]:
+    """Everything that must hold of a cut network before anybody trusts it."""
+    images = bench.inputs(slice(0, PROOF))
+    return list(checks(bench.network.module, cut, images, bench.anatomy.classifier, len(bench.network.info.classes)))
+
+
+def checks(dense: nn.Module, cut: Cut, images: Tensor, classifier: str | None, classes: int) -> Iterator[Check]:
+    """Forward, widths by name, equality with the silent network, fewer parameters, one training step, ONNX."""
+    with torch.inference_mode():
+        logits = cut.network(images)
+    right = logits.shape == (len(images), classes) and bool(logits.isfinite().all())
+    yield Check("forward", right, f"logits {tuple(logits.shape)}, {'finite' if right else 'not as they should be'}")
+    wrong = list(mismatches(cut.network, dense, cut.groups, cut.kept))
+    yield Check("coupled widths", not wrong, "; ".join(wrong) or "every layer has the channels of its group")
+    odd = list(_odd_norms(cut.network))
+    yield Check("norm widths", not odd, "; ".join(odd) or "weights and statistics of every norm are equally long")
+    apart = difference(dense, images, classifier, cut.gone)
+    yield Check("same as silent", not apart, apart or "answers as the network in which these channels are zero")
+    before, after = (sum(each.numel() for each in net.parameters()) for net in (dense, cut.network))
+    yield Check("parameters", after < before, f"{after:,} of {before:,} are left")
+    yield _trains(cut.network, images)
+    yield _exports(cut.network, images)
+
+
+def _odd_norms(network: nn.Module) -> Iterator[str]:
+    for name, module in network.named_modules():
+        lengths = {len(each) for each in (*module.parameters(False), *module.buffers(False)) if each.ndim == 1}
+        if "Norm" in type(module).__name__ and len(lengths) > 1:
+            yield f"{name} has {' and '.join(map(str, sorted(lengths)))} channels"
+
+
+def _trains(network: nn.Module, images: Tensor) -> Check:
+    """One step of training on a copy: the loss and every gradient are finite."""
+    private = private_copy(network).requires_grad_(True)
+    loss = F.cross_entropy(private(images), torch.zeros(len(images), dtype=torch.long))
+    loss.backward()
+    finite = all(bool(each.grad.isfinite().all()) for each in private.parameters() if each.grad is not None)
+    return Check(
+        "training step", finite and bool(loss.isfinite()), f"loss {float(loss.detach()):.3f}, gradients finite"
+    )
+
+
+def _exports(network: nn.Module, images: Tensor) -> Check:
+    """Exported to ONNX and run by onnxruntime."""
+    try:
+        apart = onnx_file.apart(onnx_file.export(network, images[:1]), network, images)
+    except ReflowError as error:
+        return Check("ONNX", False, str(error))
+    return Check("ONNX", apart <= 1e-3, f"logits differ by {apart:.1g} of the largest")
+
+
+def _finding(
+    bench: Bench,
+    cut: Cut,
+    checked: Sequence[Check],
+    arms: Mapping[str, tuple[nn.Module, Observation]],
+    reason: str,
+) -> Finding:
+    inputs = bench.inputs
+    networks = {"dense": bench.network.module, "zeros": zeroed(bench), "structured": cut.network}
+    timed = passes(networks, inputs(slice(0, max(BATCHES))), bench.watch)
+    rows = []
+    for arm, (network, observation) in arms.items():
+        found = outcome(observation.answers, bench.labels, arms["dense"][1].answers, len(bench.images.classes))
+        low, high = found.ci95 or (None, None)
+        rows.append(
+            {"arm": arm, "accuracy": found.score, "low": low, "high": high} | cost(network, inputs(slice(0, 1)))
+        )
+    outcomes = pd.DataFrame(rows)
+    facts = _facts(outcomes, timed) | {"held": [group.name for group in cut.groups if group.held]}
+    tables = {
+        "Outcome": outcomes,
+        "Checks": pd.DataFrame([dataclasses.asdict(each) for each in checked]),
+        "Groups": pd.DataFrame([_group_row(group, cut.kept[group.name]) for group in cut.groups]),
+        "Widths": _width_rows(bench.network.module, cut.network),
+        "Latency": timed,
+    }
+    notes = [f"No repair: {reason}"] if reason else []
+    if held := facts["held"]:
+        notes.append(f"Left whole, {len(held)} of {len(cut.groups)} groups: {cut_reason(cut.groups)}.")
+    passed = all(each.passed for each in checked)
+    answer = _answer(facts, sum(each.passed for each in checked), len(checked))
+    return Finding(bench.spec, answer, tables, facts, tuple(notes), passed, fingerprint())
+
+
+def zeroed(bench: Bench) -> nn.Module:
+    """The network with the same fraction of single weights at zero, in dense kernels."""
+    return bench.private(bench.prune()).to("cpu")
+
+
+def cut_reason(groups: Sequence[Group]) -> str:
+    """Why groups are left whole, each reason once."""
+    return "; ".join(dict.fromkeys(f"{group.name}: {group.held}" for group in groups if group.held))
+
+
+def _facts(outcomes: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
+    by = outcomes.set_index("arm")
+    last = "repaired" if "repaired" in by.index else "pruned"
+    speed = timed.set_index(["batch", "network"]).median_ms
+    return {
+        "arm": last,
+        "parameters": float(by.parameters[last] / by.parameters["dense"]),
+        "multiply_adds": float(by.multiply_adds[last] / by.multiply_adds["dense"]),
+        "speed": {str(batch): float(speed[batch, "dense"] / speed[batch, "structured"]) for batch in BATCHES},
+        "zeros_speed": {str(batch): float(speed[batch, "dense"] / speed[batch, "zeros"]) for batch in BATCHES},
+        "accuracy": {str(arm): float(by.accuracy[arm]) for arm in by.index},
+    }
+
+
+def _answer(facts: Mapping[str, Any], passed: int, asked: int) -> str:
+    scores, last = facts["accuracy"], facts["arm"]
+    mended = f", {percent(scores['repaired'])} after the repair" if last == "repaired" else ""
+    return (
+        f"Cut to {100 * facts['parameters']:.0f} % of its parameters and {100 * facts['multiply_adds']:.0f} % of its "
+        f"multiply-adds the network has {percent(scores['pruned'])}{mended} (dense {percent(scores['dense'])}) and "
+        f"runs {facts['speed']['1']:.2f} times as fast on one image, {facts['speed']['64']:.2f} times on 64; "
+        f"{passed} of {asked} checks hold."
+    )
+
+
+def cost(network: nn.Module, example: Tensor) -> dict[str, int]:
+    """Parameters, and multiply-adds an image in convolutions and linear layers."""
+    layers = anatomy(network, example).layers
+    total = sum(each.numel() for each in network.parameters())
+    return {"parameters": total, "multiply_adds": sum(layer.multiply_adds for layer in layers)}
+
+
+def _group_row(group: Group, kept: int) -> dict[str, Any]:
+    layers = {side: [each.layer for each in group.members if each.side == side] for side in ("out", "in")}
+    return {
+        "group": group.name,
+        "role": group.role,
+        "channels": group.channels,
+        "kept": kept,
+        "made by": ", ".join(dict.fromkeys(layers["out"])),
+        "read by": ", ".join(dict.fromkeys(layers["in"])),
+        "left whole because": group.held,
+    }
+
+
+def _width_rows(dense: nn.Module, cut: nn.Module) -> pd.DataFrame:
+    before, after = widths(dense), widths(cut)
+    return pd.DataFrame([{"layer": name, "before": before[name], "after": after[name]} for name in before])

@@ -1,0 +1,138 @@
+"""int8: weights rounded to their grid, and networks quantised by onnxruntime (static, QDQ), to be run on a CPU."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from torch import Tensor, nn
+
+from reflow_core.networks.info import PRUNABLE
+from reflow_core.production.onnx_file import INPUT, session
+
+LEVELS = 127  # of a symmetric grid to each side of zero
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+BATCH = 32
+QUANTISING = threading.Lock()  # the log level that is lowered meanwhile is everybody's
+
+
+def rounded(weight: Tensor) -> Tensor:
+    """A weight (C_out, …) rounded to the int8 grid of each output channel, scale max|w| / 127; zero stays zero.
+
+    So every value is off by half a scale at most.
+    """
+    scale = weight.flatten(1).abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny) / LEVELS
+    scale = scale.view(-1, *[1] * (weight.ndim - 1))
+    return (weight / scale).round() * scale
+
+
+def round_weights(network: nn.Module) -> None:
+    """Round the weights of all convolutions and linear layers of a private copy, in place."""
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, PRUNABLE):
+                module.weight.copy_(rounded(module.weight))
+
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc]
+    """Calibration images as onnxruntime wants them: one batch after the other."""
+
+    def __init__(self, images: Tensor) -> None:
+        self._left = iter(images.split(BATCH))
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """The next batch, None at the end."""
+        batch = next(self._left, None)
+        return None if batch is None else {INPUT: batch.numpy()}
+
+
+def fast_int8() -> bool:
+    """Whether this processor sums int8 products in 32 bits (VNNI); without it sums of two may overflow 16."""
+    try:
+        return "vnni" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def quantised(content: bytes, images: Tensor) -> bytes:
+    """An ONNX file with weights and activations in int8, ranges from calibration images (N, 3, H, W).
+
+    Static, QDQ, weights by output channel. Where the processor would overflow, weights take 7 bits.
+    """
+    logger, level = logging.getLogger(), logging.getLogger().level
+    with QUANTISING, tempfile.TemporaryDirectory(prefix="reflow-") as folder:
+        place = Path(folder) / "int8.onnx"
+        logger.setLevel(logging.ERROR)  # it advises to optimise first, which the export has done
+        try:
+            quantize_static(
+                onnx.load_model_from_string(content),
+                str(place),
+                _Batches(images),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=not fast_int8(),
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+        finally:
+            logger.setLevel(level)
+        return place.read_bytes()
+
+
+def sqnr(content: bytes, int8: bytes, images: Tensor, layers: Sequence[str]) -> list[dict[str, Any]]:
+    """Signal-to-quantisation-noise ratio of each weight layer's output, in dB, in forward order.
+
+    10·log10(Σ x² / Σ (x − x̂)²) over images (N, 3, H, W), where x̂ is what the int8 network puts out there.
+    """
+    rectified = _outputs(content, int8)
+    wanted, found = (_values(file, list(rectified), images) for file in (content, int8))
+    titles = layers if len(layers) == len(rectified) else list(rectified)
+    rows = []
+    for title, (name, clipped) in zip(titles, rectified.items(), strict=True):
+        signal, heard = ((np.maximum(side[name], 0) if clipped else side[name]) for side in (wanted, found))
+        rows.append({"layer": title, "sqnr_db": decibels(signal, heard)})
+    return rows
+
+
+def decibels(signal: NDArray[np.float32], heard: NDArray[np.float32]) -> float:
+    """Signal over noise in dB; None would be no noise, which is said as 200."""
+    noise = float(np.square(signal.astype(np.float64) - heard).sum())
+    power = float(np.square(signal.astype(np.float64)).sum())
+    return 200.0 if noise == 0 else float(10 * np.log10(max(power, 1e-300) / noise))
+
+
+def _outputs(content: bytes, int8: bytes) -> dict[str, bool]:
+    """What every node with weights puts out, by a name that both files have, and whether a ReLU follows.
+
+    The int8 file has no ReLU: rounding to unsigned numbers clips as it does, so both sides are to be clipped there.
+    """
+    graph, there = onnx.load_model_from_string(content).graph, onnx.load_model_from_string(int8).graph
+    kept = {name for node in there.node for name in node.output}
+    constant = {tensor.name for tensor in graph.initializer}
+    after = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Relu"}
+    own = [node.output[0] for node in graph.node if node.op_type in WEIGHTED and set(node.input) & constant]
+    return {name if name in kept else after.get(name, name): name in after for name in own}
+
+
+def _values(content: bytes, outputs: Sequence[str], images: Tensor) -> Mapping[str, NDArray[np.float32]]:
+    """What a network puts out at these places."""
+    model = onnx.load_model_from_string(content)
+    there = {output.name for output in model.graph.output}
+    kinds = onnx.TensorProto.FLOAT
+    for name in outputs:
+        if name not in there:
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, kinds, None))
+    file = io.BytesIO()
+    onnx.save_model(model, file)
+    values = session(file.getvalue()).run(list(outputs), {INPUT: images.numpy()})
+    return dict(zip(outputs, values, strict=True))

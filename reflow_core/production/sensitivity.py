@@ -1,0 +1,281 @@
+"""Sensitivity: what each layer can lose alone, the budget that follows, and what early channels cost."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from reflow_core.diagnosis.diagnose import settle
+from reflow_core.diagnosis.verdict import percent, points_of
+from reflow_core.errors import ReflowError
+from reflow_core.lab.study import Point
+from reflow_core.production.finding import Finding
+from reflow_core.pruning.patterns import CHANNEL
+from reflow_core.signal.stats import mcnemar
+from reflow_core.signal.trace import WeightLayer, convolutions
+from reflow_core.spec import MAX_SPARSITY, Spec
+
+SHARE = 0.2
+CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+ALLOCATIONS = ("uniform", "global", "erk", "lamp")
+EARLY_SHARE = 0.5
+EARLY_ARMS = ("none", "reflow", "fine-tune")
+UNTOUCHED = "nothing was pruned"
+
+
+def alone(base: Spec, layers: Iterable[WeightLayer], sparsities: Iterable[float]) -> list[Spec]:
+    """One spec a layer and sparsity, in which that layer alone is pruned; sparsity by sparsity, layers in order."""
+    layers = list(layers)
+    return [
+        settle(base, allocation="custom", sparsity=0.0, layer_sparsity=f"{layer.name}:{share:g}")
+        for share in sparsities
+        for layer in layers
+    ]
+
+
+def profile(points: Mapping[Spec, Point], layers: Sequence[WeightLayer]) -> pd.DataFrame:
+    """A row a layer and sparsity: accuracies (fractions) with their 95 % intervals, losses against dense, cost.
+
+    `points`: those of specs made by `alone`. `loss_pruned`, `loss_repaired`: points of accuracy lost, as fractions.
+    `fidelity_loss`: of the repaired network, or of the pruned one without repair (see `Outcome.fidelity`). `ranked`:
+    False where nothing was pruned.
+    """
+    places = {layer.name: (place, layer) for place, layer in enumerate(layers, 1)}
+    total = sum(layer.weights for layer in layers)
+    table = []
+    for spec, point in points.items():
+        name, _, share = spec.layer_sparsity.rpartition(":")
+        place, layer = places[name]
+        table.append(
+            {"layer": name, "depth": place, "kind": layer.kind, "sparsity": float(share)}
+            | {"weights": layer.weights, "multiply_adds": layer.multiply_adds}
+            | {"removed": round(point.row["reached"] * total)}
+            | _losses(point)
+        )
+    found = pd.DataFrame(table)
+    if found.empty:
+        return found
+    found["ranked"] = found.removed > 0
+    return found.sort_values(["sparsity", "depth"], ignore_index=True)
+
+
+def _losses(point: Point) -> dict[str, float | None]:
+    row = point.row
+    dense = point.score("dense")
+    found: dict[str, float | None] = {"dense": dense}
+    for arm in ("pruned", "repaired"):
+        there = f"{arm}_n" in row
+        found |= {
+            arm: point.score(arm) if there else None,
+            f"loss_{arm}": dense - point.score(arm) if there else None,
+        }
+        found |= {f"{arm}_low": row.get(f"{arm}_low"), f"{arm}_high": row.get(f"{arm}_high")}
+    return found | {"fidelity_loss": (row["dense_fidelity"] or 0) - (row[f"{point.last}_fidelity"] or 0)}
+
+
+def finding(base: Spec, found: pd.DataFrame, share: float = SHARE) -> Finding:
+    """The answer: which layers cannot lose `share` of their weights, and whether that depends on depth."""
+    at = found[np.isclose(found.sparsity, share)] if not found.empty else found
+    ranked = at[at.ranked] if not at.empty else at
+    if ranked.empty:
+        return Finding(base, f"Nothing could be pruned at {100 * share:.0f} %.", {"Layers": found})
+    what = "channels" if base.pattern == CHANNEL else "weights"
+    worst = ranked.loc[ranked.loss_pruned.idxmax()]
+    after = "" if pd.isna(worst.loss_repaired) else f", and {points_of(worst.loss_repaired)} after {base.repair}"
+    safe = int((ranked.loss_pruned <= 0.01).sum())
+    where = f"{worst.layer} (layer {worst.depth})"
+    if safe == len(ranked):
+        told = f"no layer costs more than a point: the worst is {where} with {points_of(worst.loss_pruned)}{after}."
+    else:
+        told = (
+            f"{where} costs most: {points_of(worst.loss_pruned)}{after}; {safe} of {len(ranked)} layers cost a "
+            "point or less."
+        )
+    answer = f"When one layer alone loses {100 * share:.0f} % of its {what}, {told}"
+    trend = depth_trend(ranked)
+    unranked = at[~at.ranked].layer.tolist()
+    notes = [trend_told(trend, ranked)]
+    if unranked:
+        notes.append(f"Not ranked, since {UNTOUCHED}: {', '.join(unranked)}.")
+    facts = {"share": share, "trend": trend, "unranked": unranked, "worst": worst.layer} | thirds(ranked)
+    return Finding(base, answer, {"Layers": found}, facts, tuple(notes))
+
+
+def depth_trend(ranked: pd.DataFrame) -> float | None:
+    """Spearman's rank correlation of depth and loss, −1 (early layers cost most) to 1; None where one is constant."""
+    if len(ranked) < 3 or ranked.loss_pruned.nunique() < 2:
+        return None
+    return float(ranked.depth.rank().corr(ranked.loss_pruned.rank()))
+
+
+def thirds(ranked: pd.DataFrame) -> dict[str, float]:
+    """Mean loss (fraction) of the first and of the last third of the ranked layers."""
+    count = max(1, len(ranked) // 3)
+    ordered = ranked.sort_values("depth").loss_pruned
+    return {"early": float(ordered.iloc[:count].mean()), "late": float(ordered.iloc[-count:].mean())}
+
+
+def trend_told(trend: float | None, ranked: pd.DataFrame) -> str:
+    """Depth and loss in a sentence."""
+    both = thirds(ranked)
+    told = (
+        f"The first third of the layers loses {points_of(both['early'])} on average, the last {points_of(both['late'])}"
+    )
+    return f"{told}; no trend over depth." if trend is None else f"{told}; rank correlation with depth {trend:+.2f}."
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a layer's convex loss curve: from one sparsity to the next, and the loss a weight there."""
+
+    slope: float
+    layer: str
+    start: float
+    end: float
+
+
+def budget(found: pd.DataFrame, sparsity: float) -> dict[str, float]:
+    """Sparsity by layer (fractions) that removes `sparsity` of all weights at the least expected loss.
+
+    The expected loss is the sum over layers of the lower convex hull of the fidelity each lost alone (repaired, where
+    a repair was asked for). A sum of convex, piecewise linear functions under one linear constraint is least where the
+    stretches are taken in the order of their slope. Raises ReflowError where the profile does not reach so far.
+    """
+    layers = found.drop_duplicates("layer").set_index("layer").weights
+    stretches = sorted(_segments(found, layers), key=lambda each: (each.slope, each.start))
+    left = sparsity * float(layers.sum())
+    shares = dict.fromkeys(layers.index, 0.0)
+    for each in stretches:
+        taken = min(left, (each.end - each.start) * float(layers[each.layer]))
+        shares[each.layer] += taken / float(layers[each.layer])
+        left -= taken
+    if left > 0.5:
+        reached = 1 - left / float(layers.sum()) - (1 - sparsity)
+        raise ReflowError(
+            f"A budget of {100 * sparsity:.0f} % is beyond what the profile covers, {100 * reached:.1f} %; choose less."
+        )
+    return {name: min(round(share, 4), MAX_SPARSITY) for name, share in shares.items()}
+
+
+def expected_loss(found: pd.DataFrame, shares: Mapping[str, float]) -> float:
+    """The sum over layers of the convex loss curve (fraction of fidelity) at each layer's share."""
+    total = 0.0
+    for name, own in found.groupby("layer"):
+        corners = hull(_curve(own))
+        total += float(np.interp(shares.get(str(name), 0.0), [x for x, _ in corners], [y for _, y in corners]))
+    return total
+
+
+def _segments(found: pd.DataFrame, weights: pd.Series) -> Iterable[Segment]:
+    for name, own in found.groupby("layer", sort=False):
+        corners = hull(_curve(own))
+        for (start, low), (end, high) in itertools.pairwise(corners):
+            yield Segment((high - low) / ((end - start) * weights[name]), str(name), start, end)
+
+
+def _curve(own: pd.DataFrame) -> list[tuple[float, float]]:
+    """One layer's loss by sparsity from (0, 0) on, never falling, without points at which nothing was pruned."""
+    own = own[own.ranked].sort_values("sparsity")
+    losses = np.maximum.accumulate(own.fidelity_loss.clip(lower=0).to_numpy(dtype=float))
+    return [(0.0, 0.0), *zip(own.sparsity.tolist(), losses.tolist(), strict=True)]
+
+
+def hull(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The corners of the lower convex hull of points in ascending order of x (Andrew's monotone chain)."""
+    corners: list[tuple[float, float]] = []
+    for x, y in curve:
+        while len(corners) > 1 and _above(corners[-2], corners[-1], (x, y)):
+            corners.pop()
+        corners.append((x, y))
+    return corners
+
+
+def _above(first: tuple[float, float], middle: tuple[float, float], last: tuple[float, float]) -> bool:
+    return (middle[1] - first[1]) * (last[0] - first[0]) >= (last[1] - first[1]) * (middle[0] - first[0])
+
+
+def as_text(shares: Mapping[str, float]) -> str:
+    """A budget as the spec's `layer_sparsity`; layers without a share are left out."""
+    return ",".join(f"{name}:{share:g}" for name, share in shares.items() if share > 0)
+
+
+def rivals(base: Spec, sparsity: float, shares: Mapping[str, float]) -> dict[str, Spec]:
+    """The budget and the usual allocations at the same sparsity, by name."""
+    mine = settle(base, allocation="custom", sparsity=0.0, layer_sparsity=as_text(shares))
+    return {"budget": mine} | {name: settle(base, allocation=name, sparsity=sparsity) for name in ALLOCATIONS}
+
+
+def compared(base: Spec, sparsity: float, specs: Mapping[str, Spec], points: Mapping[Spec, Point]) -> Finding:
+    """The budget beside the usual allocations; each is tested against uniform on the same images (McNemar)."""
+    there = {name: points[spec] for name, spec in specs.items() if spec in points}
+    if not {"budget", "uniform"} <= there.keys():
+        return Finding(base, "The budget and uniform pruning are being computed.", {})
+    arm = there["uniform"].last  # pruned, too, where the repair does not apply
+    against = there["uniform"].correct.get(arm)
+    table = []
+    for name, point in there.items():
+        right = point.correct.get(arm)
+        row = {"allocation": name, "accuracy": point.score(arm), "low": point.row[f"{arm}_low"]}
+        row |= {"high": point.row[f"{arm}_high"], "sparsity": point.row["reached"]}
+        paired = None if right is None or against is None or name == "uniform" else mcnemar(right, against)
+        table.append(row | {"p_against_uniform": paired})
+    found = pd.DataFrame(table).sort_values("accuracy", ascending=False, ignore_index=True)
+    scores = found.set_index("allocation").accuracy
+    best = [name for name in scores.index if name != "budget"][:1]
+    gain = scores["budget"] - scores["uniform"]
+    probability = found.set_index("allocation").p_against_uniform["budget"]
+    answer = (
+        f"At {100 * sparsity:.0f} % the budget from this profile reaches {percent(float(scores['budget']))}, uniform "
+        f"{percent(float(scores['uniform']))} (McNemar p = {probability:.2g}), the best of the others is "
+        f"{best[0]} with {percent(float(scores[best[0]]))}."
+    )
+    return Finding(base, answer, {"Allocations": found}, {"gain_over_uniform": float(gain)})
+
+
+def early(layers: Sequence[WeightLayer], late: bool = False) -> dict[str, float]:
+    """Half of the channels of the first third of the convolutions, or of the last third, by layer name."""
+    return dict.fromkeys(convolutions(layers, late), EARLY_SHARE)
+
+
+def cuts(base: Spec, layers: Sequence[WeightLayer]) -> dict[tuple[str, str], Spec]:
+    """Early and late channels cut, each with no repair, REFLOW and a short fine-tune, by (where, repair)."""
+    return {
+        (where, repair): settle(
+            base,
+            pattern=CHANNEL,
+            allocation="custom",
+            sparsity=0.0,
+            layer_sparsity=as_text(early(layers, where == "late")),
+            repair=repair,
+        )
+        for where in ("early", "late")
+        for repair in EARLY_ARMS
+    }
+
+
+def recovered(base: Spec, specs: Mapping[tuple[str, str], Spec], points: Mapping[Spec, Point]) -> Finding:
+    """What REFLOW and a short fine-tune bring back after half of the early, or of the late, channels are gone."""
+    table = []
+    for (where, repair), spec in specs.items():
+        if (point := points.get(spec)) is None:
+            continue
+        arm = "pruned" if repair == "none" else "repaired"
+        if f"{arm}_n" not in point.row:
+            continue
+        row = {"cut": where, "repair": repair, "accuracy": point.score(arm), "dense": point.score("dense")}
+        table.append(row | {"low": point.row[f"{arm}_low"], "high": point.row[f"{arm}_high"]})
+    found = pd.DataFrame(table)
+    if found.empty:
+        return Finding(base, "No cut could be measured.", {"Cuts": found})
+    found["lost"] = found.dense - found.accuracy
+    told = [
+        f"{'no repair' if row.repair == 'none' else row.repair} leaves {points_of(row.lost)} lost"
+        for row in found[found.cut == "early"].itertuples()
+    ]
+    return Finding(
+        base, f"With half of the channels of the early convolutions cut, {', '.join(told)}.", {"Cuts": found}
+    )

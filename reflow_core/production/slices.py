@@ -1,0 +1,294 @@
+"""Slices: what an aggregate hides by class, rarity, confidence, any column, under corruption; and a release gate."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reflow_core.diagnosis.calibration import evaluation, evaluation_order
+from reflow_core.diagnosis.diagnose import settle
+from reflow_core.diagnosis.result import ARMS, Diagnosis
+from reflow_core.diagnosis.verdict import points_of
+from reflow_core.errors import ReflowError
+from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
+from reflow_core.images.image_set import ImageSet
+from reflow_core.lab.study import Point
+from reflow_core.production.finding import Finding
+from reflow_core.signal.stats import wilson
+from reflow_core.spec import Spec
+
+CONFIDENCE = (0.0, 0.5, 0.8, 0.95, 1.0)  # edges of the bins of the dense network's confidence
+BINS = 4  # of a column of numbers: quartiles
+MOST_VALUES = 30  # of a column of words; the others are put together
+LEAST = 10  # images of a slice that is judged by what it loses
+INDEX = "image"  # the column of a CSV that names test images by number, from 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a release has to keep, fractions of accuracy.
+
+    `drop`: the most that may be lost overall. `slice_drop`: the most that a slice of at least `least` images may lose.
+    `floors`: the least accuracy of single slices, by "BY/SLICE".
+    """
+
+    drop: float = 0.01
+    slice_drop: float = 0.05
+    least: int = LEAST
+    floors: Mapping[str, float] | None = None
+
+
+def floors(text: str) -> dict[str, float]:
+    """ "class/8:0.95,brightness/low:0.9" as fractions by slice. Raises ReflowError."""
+    found = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, _, least = part.rpartition(":")
+        try:
+            found[name] = float(least)
+        except ValueError:
+            name = ""
+        if "/" not in name or not 0 <= found[name] <= 1:
+            raise ReflowError(f"floor {part!r} is not BY/SLICE:FRACTION; write for example class/8:0.95.")
+    return found
+
+
+def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | None = None) -> pd.DataFrame:
+    """One row an evaluation image: brightness and contrast (0 to 1) of its pixels, then the columns of a CSV file.
+
+    The file has one row a test image in their order, or names them by number in a column "image". Raises ReflowError.
+    """
+    pixels = evaluation(spec, images).pixels.float().flatten(1) / 255
+    found = pd.DataFrame({"brightness": pixels.mean(1).numpy(), "contrast": pixels.std(1).numpy()})
+    if file is None:
+        return found
+    order = evaluation_order(spec, images).numpy()
+    return pd.concat([found, _brought(file, len(images.test)).loc[order].reset_index(drop=True)], axis=1)
+
+
+def _brought(file: Path | IO[bytes], count: int) -> pd.DataFrame:
+    """The columns of a CSV by the number of the test image."""
+    try:
+        table = pd.read_csv(file)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ReflowError(f"The columns could not be read as CSV ({str(error).splitlines()[0]}).") from None
+    if INDEX in table:
+        if not table[INDEX].is_unique:
+            raise ReflowError(f"The column {INDEX!r} names some images twice; one row an image.")
+        return table.set_index(INDEX).reindex(range(count))
+    if len(table) != count:
+        raise ReflowError(
+            f"The CSV has {len(table)} rows, the data {count} test images; bring one row an image, or number them in a "
+            f"column {INDEX!r}, from 0."
+        )
+    return table
+
+
+def groups(found: Diagnosis, also: pd.DataFrame | None = None) -> dict[str, pd.Series]:
+    """The slice of each evaluation image, by what it is sliced by. Raises ReflowError without labels."""
+    if found.labels is None:
+        raise ReflowError("Slices need labelled evaluation images; these have no labels.")
+    labels = pd.Series(found.labels)
+    counts = labels.map(labels.value_counts())
+    names = np.array(found.classes)
+    sliced = {
+        "class": pd.Series(names[found.labels]),
+        "rarity": _rarity(counts),
+        "confidence": _confidence(found.answers["dense"].confidence),
+    }
+    if also is not None:
+        sliced |= {str(name): binned(also[name]) for name in also.columns}
+    return sliced
+
+
+def _rarity(counts: pd.Series) -> pd.Series:
+    """Thirds of the classes by how many images they have, where they differ."""
+    sizes = np.sort(counts.unique())
+    if len(sizes) < 3:
+        return counts.map(lambda size: f"{size} images a class")
+    rare, common = sizes[len(sizes) // 3 - 1], sizes[-(len(sizes) // 3)]
+    words = [f"rare, to {rare} images", "between", f"common, from {common}"]
+    return counts.map(lambda size: words[0] if size <= rare else words[2] if size >= common else words[1])
+
+
+def _confidence(confidence: NDArray[np.float32]) -> pd.Series:
+    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(CONFIDENCE)]
+    return pd.Series(pd.cut(confidence.astype(float), CONFIDENCE, labels=names, include_lowest=True).astype(str))
+
+
+def binned(values: pd.Series) -> pd.Series:
+    """Slices of a column: quartiles of numbers with more than a few values, words as they are; what is missing is said.
+
+    Of words the most frequent are kept, the rest is "other".
+    """
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values) and values.nunique() > BINS:
+        cut = pd.qcut(values, BINS, duplicates="drop", precision=3)
+        named = cut.map(lambda part: f"{part.left:g} to {part.right:g}", na_action="ignore").astype(object)
+    else:
+        named = values.astype(object).map(str, na_action="ignore")
+        often = named.value_counts().index[:MOST_VALUES]
+        named = named.where(named.isin(often) | named.isna(), "other")
+    return named.where(named.notna(), "missing")
+
+
+def slices(found: Diagnosis, also: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A row a slice: `by`, `slice`, n, and accuracy by arm with its 95 % interval (fractions), and what was lost.
+
+    The first row is all images. `lost_*`: dense's accuracy minus the arm's. Raises ReflowError without labels.
+    """
+    sliced = {"all": pd.Series(["all"] * len(found.answers["dense"].predicted))} | groups(found, also)
+    right = {arm: answers.predicted == found.labels for arm, answers in found.answers.items()}
+    table = [
+        {"by": by, "slice": name, "n": int(inside.sum())} | _scores(right, inside.to_numpy())
+        for by, parts in sliced.items()
+        for name, inside in ((name, parts == name) for name in _ordered(by, parts, found.classes))
+    ]
+    return pd.DataFrame(table)
+
+
+def _ordered(by: str, parts: pd.Series, classes: tuple[str, ...]) -> list[str]:
+    """Slices in the order in which one reads them: classes as they are, numbers ascending, words by frequency."""
+    there = list(parts.unique())
+    if by == "class":
+        return [name for name in dict.fromkeys(classes) if name in there]
+    starts = {name: _start(name) for name in there}
+    if all(start is not None or name == "missing" for name, start in starts.items()):
+        return sorted(there, key=lambda name: np.inf if starts[name] is None else float(starts[name] or 0))
+    return list(parts.value_counts().index)
+
+
+def _start(name: str) -> float | None:
+    """Where a bin "LOW to HIGH" begins, None for a word."""
+    low, to, _ = name.partition(" to ")
+    try:
+        return float(low) if to else None
+    except ValueError:
+        return None
+
+
+def _scores(right: Mapping[str, NDArray[np.bool_]], inside: NDArray[np.bool_]) -> dict[str, float]:
+    row: dict[str, float] = {}
+    count = int(inside.sum())
+    for arm, correct in right.items():
+        hits = int(correct[inside].sum())
+        low, high = wilson(hits, count)
+        row |= {arm: hits / count, f"{arm}_low": low, f"{arm}_high": high}
+    return row | {f"lost_{arm}": row["dense"] - row[arm] for arm in right if arm != "dense"}
+
+
+def by_class(found: Diagnosis) -> pd.DataFrame:
+    """A row a class and arm: n, recall and precision (fractions; None where nothing was answered so)."""
+    assert found.labels is not None
+    table = []
+    for arm in found.answers:
+        counts = confusion(found, arm)
+        for place, name in enumerate(found.classes):
+            n, told, hits = int(counts[place].sum()), int(counts[:, place].sum()), int(counts[place, place])
+            recall, precision = (hits / n if n else None), (hits / told if told else None)
+            table.append(
+                {"arm": arm, "class": name, "n": n, "answered": told, "recall": recall, "precision": precision}
+            )
+    return pd.DataFrame(table)
+
+
+def confusion(found: Diagnosis, arm: str) -> NDArray[np.int64]:
+    """Images by true class (rows) and answer (columns), (K, K)."""
+    assert found.labels is not None
+    many = len(found.classes)
+    counts = np.bincount(many * found.labels + found.answers[arm].predicted, minlength=many * many)
+    return counts.reshape(many, many)
+
+
+def gate(table: pd.DataFrame, arm: str, limits: Limits) -> list[str]:
+    """What of the limits an arm breaks, a sentence each; none where it passes. Raises ReflowError for no slice."""
+    whole = table[table.by == "all"].iloc[0]
+    broken = []
+    if whole[f"lost_{arm}"] > limits.drop + 1e-9:
+        broken.append(f"overall it loses {points_of(whole[f'lost_{arm}'])}, allowed are {points_of(limits.drop)}")
+    parts = table[(table.by != "all") & (table.n >= limits.least)]
+    for _, row in parts[parts[f"lost_{arm}"] > limits.slice_drop + 1e-9].iterrows():
+        told = f"{row.by} {row.slice} (n = {row.n}) loses {points_of(row[f'lost_{arm}'])}"
+        broken.append(f"{told}, allowed are {points_of(limits.slice_drop)}")
+    for name, least in (limits.floors or {}).items():
+        by, _, part = name.partition("/")
+        at = table[(table.by == by) & (table.slice == part)]
+        if at.empty:
+            there = ", ".join(
+                f"{row.by}/{row.slice}" for row in table.itertuples() if row.by == by or by not in set(table.by)
+            )
+            raise ReflowError(f"There is no slice {name!r}; there are {there}.")
+        if at.iloc[0][arm] < least:
+            broken.append(f"{by} {part} has {100 * at.iloc[0][arm]:.1f} %, asked are {100 * least:.1f} %")
+    return broken
+
+
+def finding(found: Diagnosis, also: pd.DataFrame | None, limits: Limits, arm: str = "") -> Finding:
+    """The aggregate beside the worst slice, and whether the network may be released. Raises ReflowError."""
+    table = slices(found, also)
+    arm = arm or found.last
+    broken = gate(table, arm, limits)
+    whole, parts = table.iloc[0], table[(table.by != "all") & (table.n >= limits.least)]
+    answer = f"The {arm} network loses {points_of(whole[f'lost_{arm}'])} overall"
+    facts = {"arm": arm, "overall": float(whole[f"lost_{arm}"]), "broken": broken}
+    if not parts.empty:
+        worst = parts.loc[parts[f"lost_{arm}"].idxmax()]
+        answer += (
+            f", and {points_of(worst[f'lost_{arm}'])} on its worst slice, {worst.by} {worst.slice} (n = {worst.n}, "
+            f"dense {100 * worst.dense:.1f} %, now {100 * worst[arm]:.1f} %)"
+        )
+        facts |= {"worst": f"{worst.by}/{worst.slice}", "worst_loss": float(worst[f"lost_{arm}"])}
+    reasons = tuple(f"Not released: {reason}." for reason in broken)
+    small = int(((table.by != "all") & (table.n < limits.least)).sum())
+    notes = (
+        *reasons,
+        *([f"{small} slices have fewer than {limits.least} images and are not judged."] if small else []),
+    )
+    tables = {"Slices": table, "Classes": by_class(found)}
+    return Finding(found.spec, f"{answer}.", tables, facts, notes, not broken)
+
+
+def shifted(base: Spec, names: Iterable[str] = (), severities: Iterable[int] = SEVERITIES) -> list[Spec]:
+    """The spec on clean images and under every corruption and severity, the mildest first."""
+    chosen, severities = list(names) or list(corruptions.names()), list(severities)
+    kinds = [f"{name}:{severity}" for severity in severities for name in chosen]
+    return [settle(base, corruption=kind) for kind in (CLEAN, *kinds)]
+
+
+def shifts(points: Mapping[Spec, Point]) -> pd.DataFrame:
+    """A row a corruption and severity: accuracy by arm with its 95 % interval (fractions), severity 0 for clean."""
+    table = list(_shift_rows(points))
+    found = pd.DataFrame(table)
+    return found if found.empty else found.sort_values(["corruption", "severity"], ignore_index=True)
+
+
+def _shift_rows(points: Mapping[Spec, Point]) -> Iterator[dict[str, object]]:
+    for spec, each in points.items():
+        name, severity = (CLEAN, 0) if spec.corruption == CLEAN else parsed(spec.corruption)
+        scores = {arm: each.row[f"{arm}_accuracy"] for arm in ARMS if f"{arm}_n" in each.row}
+        edges = {f"{arm}_{edge}": each.row[f"{arm}_{edge}"] for arm in scores for edge in ("low", "high")}
+        yield {"corruption": name, "severity": severity, **scores, **edges}
+
+
+def shift_finding(base: Spec, found: pd.DataFrame) -> Finding:
+    """Whether pruning and repair make the network more brittle than the dense one is."""
+    harmed = found[found.severity > 0] if not found.empty else found
+    clean = found[found.severity == 0] if not found.empty else found
+    if harmed.empty or clean.empty or clean.iloc[0].get("dense") is None:
+        return Finding(base, "No corruption is measured yet.", {"Corruptions": found})
+    arm = "repaired" if "repaired" in found else "pruned"
+    extra = (harmed.dense - harmed[arm]) - (clean.iloc[0].dense - clean.iloc[0][arm])
+    worst = harmed.loc[extra.idxmax()]
+    answer = (
+        f"Clean, the {arm} network is {points_of(clean.iloc[0].dense - clean.iloc[0][arm])} under dense; over the "
+        f"corruptions {points_of((harmed.dense - harmed[arm]).mean())} on average, at worst "
+        f"{points_of(worst.dense - worst[arm])} ({worst.corruption}, severity {worst.severity}: dense "
+        f"{100 * worst.dense:.1f} %, {arm} {100 * worst[arm]:.1f} %)."
+    )
+    facts = {"arm": arm, "worst": f"{worst.corruption}:{worst.severity}"}
+    return Finding(base, answer, {"Corruptions": found}, facts)

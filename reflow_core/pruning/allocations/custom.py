@@ -1,0 +1,27 @@
+"""A sparsity for each layer, given by hand."""
+
+from __future__ import annotations
+
+from reflow_core.errors import unknown
+from reflow_core.pruning.allocations import Budget, allocations
+from reflow_core.pruning.masks import Masks, Scores, keep_lowest_out, pruned_count
+from reflow_core.registry import Info
+
+
+@allocations.register(
+    Info(
+        "custom",
+        "By hand",
+        "A sparsity for each layer you name (layer_sparsity); the sparsity for all others.",
+        "",
+        reads=("layer_sparsity",),
+        comparison="layer",
+    )
+)
+def custom(scores: Scores, budget: Budget) -> Masks:
+    """Remove each layer's lowest scores, the fraction named for it. Raises ReflowError for a layer there is not."""
+    for name in budget.layers:
+        if name not in scores.each:
+            raise unknown("layer", name, scores.each)
+    shares = {name: budget.layers.get(name, budget.sparsity) for name in scores.each}
+    return keep_lowest_out(scores, {name: pruned_count(scores.each[name].count, shares[name]) for name in shares})

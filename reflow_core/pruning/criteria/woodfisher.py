@@ -1,0 +1,32 @@
+"""WoodFisher: the Optimal Brain Surgeon's saliency with the block-wise inverse of the empirical Fisher."""
+
+from __future__ import annotations
+
+import torch
+
+from reflow_core.pruning.criteria import Subject, criteria
+from reflow_core.pruning.curvature import blocks, damping, inverse_diagonal, joined, split
+from reflow_core.pruning.masks import Weights
+from reflow_core.registry import Info
+
+
+@criteria.register(
+    Info(
+        "woodfisher",
+        "WoodFisher",
+        "Keep the weights whose removal raises the loss most even when the others make up for it: w² / diag(F⁻¹).",
+        "Singh and Alistarh, arXiv 2004.14340",
+        needs_data=True,
+        needs_grad=True,
+    )
+)
+def woodfisher(subject: Subject) -> Weights:
+    """w_q² / (2 [F⁻¹]_qq), F the empirical Fisher of calibration images in blocks within layers (eqs. 4 and 7)."""
+    gradients, parts = subject.gradients(), blocks(subject.weights)
+    damp = damping(gradients)
+    found = []
+    for number, part in enumerate(parts):
+        subject.watch("scores", number, len(parts))
+        found.append(inverse_diagonal(gradients[:, part], damp))
+    scores = joined(subject.weights).double().square() / (2 * torch.cat(found))
+    return split(scores.float(), subject.weights)

@@ -1,0 +1,95 @@
+"""Selection of weights: joins a criterion to the limits it has to keep to."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reflow_core.errors import ReflowError
+from reflow_core.pruning.allocations import Budget, allocations
+from reflow_core.pruning.criteria import Limits, Subject, criteria
+from reflow_core.pruning.masks import Masks, Scores, Weights
+from reflow_core.pruning.patterns import (
+    CHANNEL,
+    N_OF_M,
+    UNSTRUCTURED,
+    channel_scores,
+    group_numbers,
+    n_of_m,
+    whole_channels,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What may be pruned, how much of it, and in which pattern. `excluded`: layers that stay dense."""
+
+    allocation: str
+    budget: Budget
+    pattern: str = UNSTRUCTURED
+    excluded: frozenset[str] = frozenset()
+
+
+def score(subject: Subject, criterion: str) -> Scores:
+    """The subject's weights scored by a registered criterion; one scoring serves every sparsity."""
+    method = criteria[criterion]
+    scores = Scores(method.function(subject))
+    return scores.derived("rows", row_ranks) if method.info.comparison == "row" else scores
+
+
+def choose(subject: Subject, criterion: str, rules: Rules) -> Masks:
+    """Masks of a criterion that chooses anew at every sparsity. Raises ReflowError."""
+    if rules.pattern == CHANNEL:
+        raise ReflowError(f"{criterion} chooses single weights, not whole channels; choose magnitude, for example.")
+    limits = Limits(
+        rules.budget.sparsity, lambda scores, sparsity: select(scores, rules, sparsity), lambda w: pools(w, rules)
+    )
+    return dict(criteria[criterion].function(dataclasses.replace(subject, limits=limits)))
+
+
+def select(scores: Scores, rules: Rules, sparsity: float | None = None) -> Masks:
+    """Masks (True: kept) within the rules, at another sparsity if one is given. Raises ReflowError."""
+    kept = {name: torch.ones_like(scores.by_layer[name], dtype=torch.bool) for name in sorted(rules.excluded)}
+    if rules.excluded:
+        scores = scores.derived(rules.excluded, lambda all_of_them: without(all_of_them.by_layer, rules.excluded))
+    if rules.pattern in N_OF_M:
+        return n_of_m(scores.by_layer, rules.pattern) | kept
+    budget = rules.budget if sparsity is None else dataclasses.replace(rules.budget, sparsity=sparsity)
+    if rules.pattern == CHANNEL:
+        scores = scores.derived("channels", lambda single: channel_scores(single.by_layer))
+        return whole_channels(scores.by_layer, allocations[rules.allocation].function(scores, budget)) | kept
+    return allocations[rules.allocation].function(scores, budget) | kept
+
+
+def without(weights: Weights, excluded: frozenset[str]) -> Weights:
+    """All layers but some."""
+    return {name: weight for name, weight in weights.items() if name not in excluded}
+
+
+def row_ranks(scores: Scores) -> Weights:
+    """Each score's rank within its output row, 0 to 1, so that one threshold takes the same share of every row."""
+    return {name: _ranks(score) for name, score in scores.by_layer.items()}
+
+
+def _ranks(score: Tensor) -> Tensor:
+    rows = score.flatten(1)
+    return (rows.argsort(dim=1, stable=True).argsort(dim=1) / rows.shape[1]).view_as(score)
+
+
+def pools(weights: Weights, rules: Rules) -> dict[str, Tensor]:
+    """For each weight the number of its budget: the network's, its layer's or its N:M group's; −1 if excluded."""
+    found: dict[str, Tensor] = {}
+    following = 0
+    for name, weight in weights.items():
+        if name in rules.excluded:
+            found[name] = torch.full(weight.shape, -1)
+        elif rules.pattern in N_OF_M:
+            found[name] = group_numbers(weight, rules.pattern) + following
+            following = int(found[name].max()) + 1
+        else:
+            found[name] = torch.full(weight.shape, following)
+            following += allocations[rules.allocation].info.comparison != "global"
+    return found

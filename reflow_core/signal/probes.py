@@ -1,0 +1,179 @@
+"""Signal probes: what leaves each layer while the network predicts, measured on a prefix of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from reflow_core.diagnosis.result import Answers
+from reflow_core.machine import fitting
+from reflow_core.signal import stats
+from reflow_core.signal.copies import Hook, device_of, hooked, watched
+from reflow_core.signal.moments import channel_dimension, channels_second, image_moments, image_readings, over_images
+from reflow_core.signal.trace import Anatomy
+from reflow_core.watch import Watch
+
+BATCH = 128
+PROBED = 128  # 256 images cost over 8 % of a pass over 512 (make bench: "probing")
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Signal:
+    """What leaves one layer.
+
+    `variance` (C,): population variance over images and positions. `sketch` (n, C): each image's mean over positions.
+    `eps_floor`: mean of σ²/(σ²+ε) where σ² is the variance that arrives; None for a layer that is no norm.
+    """
+
+    variance: Floats
+    sketch: Floats
+    eps_floor: float | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Observation:
+    """One network's answers to the evaluation images and its signals by layer name; `batch`: images that fitted."""
+
+    answers: Answers
+    signals: dict[str, Signal]
+    batch: int
+
+
+def observe(
+    network: nn.Module,
+    anatomy: Anatomy,
+    inputs: Callable[[slice], Tensor],
+    labels: NDArray[np.int64] | None,
+    count: int,
+    watch: Watch,
+    stage: str,
+) -> Observation:
+    """Answers of a private `network` to `count` images, its layers measured on the first `PROBED` of them.
+
+    `inputs`: a slice of the images -> normalised floats (n, 3, H, W). `stage`: the name told to `watch`. Where memory
+    runs out, all is done again in batches of half the size. Raises torch's own error where not one image fits.
+    """
+
+    def attempt(batch: int) -> Observation:
+        predicted, confidence = [], []
+        finite = True
+        probe = _Probe(network, anatomy)
+        before = {} if anatomy.classifier is None else {anatomy.classifier: probe.read_features}
+        after = {name: probe.read(name) for name in probe.readings}
+        with (
+            torch.inference_mode(),
+            watched(network, watch, stage, count, -(-count // batch)),
+            hooked(network, before, after),
+        ):
+            for start in range(0, count, batch):
+                probe.room = max(0, min(PROBED, count) - start)
+                logits = network(inputs(slice(start, min(start + batch, count))).to(device_of(network)))
+                finite &= bool(logits.isfinite().all())
+                best = logits.softmax(1).max(1)
+                predicted.append(best.indices.cpu())
+                confidence.append(best.values.cpu())
+            signals = probe.signals()
+            separability = probe.separability(labels)
+        answers = Answers(torch.cat(predicted).numpy(), torch.cat(confidence).numpy(), separability, finite)
+        return Observation(answers, signals, batch)
+
+    return fitting(attempt, BATCH)[0]
+
+
+class _Probe:
+    """Hooks on every site and on the classifier; reads at most `room` images of the batch that passes."""
+
+    def __init__(self, network: nn.Module, anatomy: Anatomy) -> None:
+        self.modules = {site.name: network.get_submodule(site.name) for site in anatomy.sites}
+        self.room = 0
+        self.readings: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.modules}
+        self.floors: dict[str, list[Tensor]] = {}
+        self.features: list[Tensor] = []
+
+    def read(self, name: str) -> Hook:
+        """A forward hook that adds to the readings of one site."""
+
+        def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+            if self.room <= 0:
+                return
+            watched = arguments[0] if maps_affinely(module) else channels_second(module, output)
+            self.readings[name].append(image_readings(watched[: self.room]))
+            if isinstance(module, nn.LayerNorm):
+                self.floors.setdefault(name, []).append(layer_norm_floor(module, arguments[0][: self.room]))
+
+        return hook
+
+    def read_features(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        """A forward pre-hook on the classifier."""
+        if self.room > 0:
+            self.features.append(penultimate(arguments[0][: self.room]))
+
+    def signals(self) -> dict[str, Signal]:
+        """The gathered readings as signals: one computation over the channels of all sites, then cut apart."""
+        if not self.readings:
+            return {}
+        batches = [[torch.cat(part, 1) for part in zip(*batch, strict=True)] for batch in self._batches()]
+        mean, variance = image_moments(*(torch.cat(part) for part in zip(*batches, strict=True)))
+        arriving = over_images(mean, variance).variance
+        widths = {name: batches[0][0].shape[1] for name, batches in self.readings.items()}
+        maps = [affine(self.modules[name], width) for name, width in widths.items()]
+        scale, shift = (torch.cat(part) for part in zip(*maps, strict=True))
+        leaving, sketch = arriving * scale**2, mean * scale + shift
+        found, start = {}, 0
+        for name, width in widths.items():
+            own = slice(start, start := start + width)
+            found[name] = Signal(leaving[own].numpy(), sketch[:, own].numpy(), self._floor(name, arriving[own]))
+        return found
+
+    def _batches(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """The readings of all sites, batch by batch."""
+        return map(list, zip(*self.readings.values(), strict=True))
+
+    def _floor(self, name: str, arriving: Tensor) -> float | None:
+        module = self.modules[name]
+        if isinstance(module, _BatchNorm) and maps_affinely(module):
+            return float((arriving / (arriving + module.eps)).mean())
+        return float(torch.cat(self.floors[name]).mean()) if name in self.floors else None
+
+    def separability(self, labels: NDArray[np.int64] | None) -> float | None:
+        """Of the gathered penultimate features; None without labels or where it is not defined."""
+        if labels is None or not self.features:
+            return None
+        features = torch.cat(self.features).double().numpy()
+        share = stats.separability(features, labels[: len(features)]) if np.isfinite(features).all() else np.nan
+        return None if np.isnan(share) else share
+
+
+def penultimate(arriving: Tensor) -> Tensor:
+    """The features (N, C) that reach the classifier, on the CPU: the mean over positions if there are any."""
+    return (arriving.flatten(2).mean(2) if arriving.ndim > 2 else arriving).cpu()
+
+
+def maps_affinely(module: nn.Module) -> bool:
+    """Whether the output is an affine map of the input, so that the input's moments serve both: a usual BatchNorm."""
+    return isinstance(module, _BatchNorm) and module.running_mean is not None
+
+
+def affine(norm: nn.Module, width: int) -> tuple[Tensor, Tensor]:
+    """Scale and shift (C,) in float64 from what is read to what leaves: of a BatchNorm γ/√(σ²+ε) and β − μ·scale."""
+    if not (isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None):
+        return torch.ones(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
+    scale = (norm.running_var.cpu().double() + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight.cpu().double()
+    shift = -norm.running_mean.cpu().double() * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.cpu().double()
+
+
+def layer_norm_floor(norm: nn.LayerNorm, arriving: Tensor) -> Tensor:
+    """σ²/(σ²+ε) of each normalised group that arrives, flattened."""
+    dims = tuple(range(-len(norm.normalized_shape), 0))
+    dims = (channel_dimension(norm, arriving),) if len(dims) == 1 else dims
+    variance = arriving.cpu().double().var(dims, correction=0)
+    return (variance / (variance + norm.eps)).flatten()

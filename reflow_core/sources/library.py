@@ -1,0 +1,256 @@
+"""The library: resolves the names in a spec to networks and images, and remembers what was loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from torch import Tensor, nn
+
+from reflow_core.errors import ReflowError, unknown
+from reflow_core.images.archive import unpack
+from reflow_core.images.cifar import CIFAR10, CIFAR100
+from reflow_core.images.classes import fitted
+from reflow_core.images.digits import digits
+from reflow_core.images.folder import image_folder, npz
+from reflow_core.images.image_set import ImageSet
+from reflow_core.images.imagenette import Imagenette
+from reflow_core.images.public import PublicSet
+from reflow_core.memo import Memo
+from reflow_core.networks.catalogue import find, known
+from reflow_core.networks.checkpoint import fingerprint, load_into, read_state, weights_folder
+from reflow_core.networks.fetch import fetch
+from reflow_core.networks.hub import fetch_description, is_timm
+from reflow_core.networks.info import NetworkInfo
+from reflow_core.networks.own import is_own, own
+from reflow_core.sources.access import CLOSED, Access
+from reflow_core.sources.uploads import Uploads, concerns, is_upload
+from reflow_core.spec import Spec, parted
+from reflow_core.watch import Watch, ignore
+
+SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "networks"
+SELECTION_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
+VISIT_BYTES = 4 << 20  # the same, of one visitor's uploads
+PICTURES = (".zip", ".npz")
+PUBLIC: dict[str, PublicSet] = {each.name: each for each in (CIFAR10, CIFAR100, Imagenette())}
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A loaded network, shared by every thread: in eval mode, never to be pruned, hooked or recalibrated in place."""
+
+    info: NetworkInfo
+    module: nn.Module
+    digest: str
+    origin: str
+
+
+def cache_folder() -> Path:
+    """Where downloads and results are kept: REFLOW_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("REFLOW_CACHE") or platformdirs.user_cache_dir("reflow-lab"))
+
+
+class Library:
+    """Networks and images by name.
+
+    A model's name is that of an architecture, or ARCHITECTURE@CHECKPOINT for other weights than its own. `access`: what
+    checkpoints and a spec's `data` may be besides. `uploads`: one visitor's files, which names may point to. `shared`:
+    the library to ask for all that is no upload. `device`: where networks run, "cpu" or what torch calls another.
+    """
+
+    def __init__(
+        self,
+        access: Access = CLOSED,
+        uploads: Uploads | None = None,
+        shared: Library | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.access, self._uploads, self._shared, self.device = access, uploads, shared, device
+        self._memo = Memo(size=8)
+        selections = Memo(16, SELECTION_BYTES if uploads is None else VISIT_BYTES, held)
+        self._shelves = {"facts": Memo(size=64), "selections": selections, "gradients": Memo(size=1)}
+
+    def network(self, name: str) -> Network:
+        """The network called `name`. Raises ReflowError for an unknown name or weights not on this machine."""
+        if self._shared is not None and not is_upload(parted(name)[1]):
+            return self._shared.network(name)
+        place, checkpoint = parted(name)
+        changed = self._changed(place.rpartition(":")[0]), self._changed(checkpoint)
+        return self._memo.get(("network", name, changed), lambda: self._load(name))
+
+    def images(self, spec: Spec) -> ImageSet:
+        """The image set of a spec, in the size and class order of its model. Raises ReflowError."""
+        if self._shared is not None and not concerns(spec.model, spec.data):
+            return self._shared.images(spec)
+        info = self.network(spec.model).info
+        name = info.data if spec.data == "auto" else spec.data
+        if not name:
+            raise ReflowError(f"Nobody said which images {info.name!r} was trained on; bring yours with --data.")
+        key = "images", name, self._changed(name), info.stored, info.classes
+        return self._memo.get(key, lambda: self._open(name, info))
+
+    def recall(self, key: tuple[object, ...], build: Callable[[], Any], shelf: str = "facts") -> Any:
+        """What many specs share, built once: "facts" (dense answers, scores), "selections", the latest "gradients"."""
+        return self._shelves[shelf].get(key, build)
+
+    def identity(self, spec: Spec) -> str:
+        """The content behind a spec's names: hashes of network and images, and a device other than the CPU."""
+        content = f"{self.network(spec.model).digest}:{self.images(spec).digest}"
+        return content if self.device == "cpu" else f"{content}:{self.device}"
+
+    def _changed(self, name: str) -> tuple[int, int] | None:
+        """What tells one state of a file from the next, if a name is that of a file; None for all other names."""
+        try:
+            found = path.stat() if name and (path := self.access.path(name)) is not None else None
+        except (OSError, ReflowError):  # no file, or none that may be read, which is said where it is
+            return None
+        return None if found is None else (found.st_mtime_ns, found.st_size)
+
+    def _load(self, name: str) -> Network:
+        architecture, checkpoint = parted(name)
+        info, origin = self.info(architecture), f"{architecture} as built"
+        if is_own(architecture) and not checkpoint:
+            module = info.build(len(info.classes))
+        else:
+            path, origin = self._checkpoint(checkpoint) if checkpoint else _own_weights(info)
+            info, module = _loaded(info, read_state(path), origin)
+        module.eval().requires_grad_(False)
+        return Network(info, module, fingerprint(module, info.seeing()), origin)
+
+    def info(self, architecture: str) -> NetworkInfo:
+        """What is known of an architecture. Raises ReflowError for an unknown name, and for code where it is closed."""
+        if not is_own(architecture):
+            return find(architecture)
+        if not self.access.code:
+            raise ReflowError(f"{architecture!r} is code on the server, which is closed here; use the command line.")
+        place, _, function = architecture.rpartition(":")
+        return own(f"{self.access.path(place) if place.endswith('.py') else place}:{function}")
+
+    def _checkpoint(self, name: str) -> tuple[Path, str]:
+        if is_upload(name):
+            return self._uploaded(name), "The uploaded checkpoint"
+        if (path := self.access.path(name)) is None:
+            raise ReflowError(f"Checkpoint {name!r} is a path, and paths are closed here; upload the file instead.")
+        return path, f"The checkpoint {path.name!r}"
+
+    def _uploaded(self, token: str) -> Path:
+        if self._uploads is None:
+            raise ReflowError(f"{token} is an upload, and this is not the visit it belongs to; bring the file again.")
+        return self._uploads.path(token)
+
+    def _open(self, name: str, info: NetworkInfo) -> ImageSet:
+        if name == "digits":
+            return fitted(digits(), info)
+        if name in PUBLIC:
+            return PUBLIC[name].open(cache_folder(), info)
+        if is_upload(name):
+            return pictures(self._uploaded(name), info)
+        if (path := self.access.path(name)) is None or not path.exists():
+            raise unknown("data", name, ["digits", *PUBLIC])
+        return image_folder(path, info) if path.is_dir() else pictures(path, info)
+
+
+def held(value: object) -> int:
+    """Bytes of the tensors and arrays in a value made of dataclasses, dicts, lists and tuples."""
+    if isinstance(value, dict):
+        return sum(map(held, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(held, value))
+    if dataclasses.is_dataclass(value):
+        return sum(held(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return int(getattr(value, "nbytes", 0))
+
+
+def _loaded(info: NetworkInfo, state: Mapping[str, Tensor], origin: str) -> tuple[NetworkInfo, nn.Module]:
+    """The network with the checkpoint's weights, and for the checkpoint's number of classes."""
+    module = info.build(len(info.classes))
+    if (fitting := sized(info, module, state)) is not info:
+        info, module = fitting, fitting.build(len(fitting.classes))
+    load_into(module, state, origin)
+    return info, module
+
+
+def _own_weights(info: NetworkInfo) -> tuple[Path, str]:
+    if info.download is None and is_timm(info.name):
+        raise ReflowError(f"Nobody published weights of {info.name}; bring a checkpoint: {info.name}@FILE.")
+    if info.download is None:
+        return SHIPPED / f"{info.name}.safetensors", f"The shipped network {info.name}"
+    path = weights_folder() / info.download.filename
+    if not path.is_file():
+        raise ReflowError(
+            f"The weights of {info.name} are not on this machine; get them with "
+            f"'python -m reflow_core download {info.name}' ({info.download.size / 1e6:.1f} MB)."
+        )
+    return path, f"The public checkpoint {path.name}"
+
+
+def sized(info: NetworkInfo, built: nn.Module, state: Mapping[str, Tensor]) -> NetworkInfo:
+    """The same network for as many classes as the checkpoint's classifier has, which are then called by number."""
+    own = built.state_dict()
+    others = [(own[key].shape, state[key].shape) for key in own if key in state and own[key].shape != state[key].shape]
+    counts = {theirs[0] for _, theirs in others if len(theirs) > 0}
+    if len(counts) != 1 or any(ours[0] != len(info.classes) or ours[1:] != theirs[1:] for ours, theirs in others):
+        return info
+    return dataclasses.replace(info, classes=tuple(str(number) for number in range(counts.pop())))
+
+
+def pictures(path: Path, info: NetworkInfo) -> ImageSet:
+    """The images of a zip file or an .npz file. Raises ReflowError."""
+    if path.suffix.lower() != ".zip":
+        return npz(path, info)
+    with tempfile.TemporaryDirectory(prefix="reflow-") as folder:
+        return image_folder(unpack(path, Path(folder)), info, path.name)
+
+
+def missing(model: str, data: str = "auto") -> list[str]:
+    """What `download` has to fetch before this model runs on these data: its weights, its images, or nothing."""
+    architecture, checkpoint = parted(model)
+    if is_own(architecture):
+        return []
+    info = find(architecture)
+    name = info.data if data == "auto" else data
+    absent = [name] if name in PUBLIC and not PUBLIC[name].present(cache_folder()) else []
+    if checkpoint or info.download is None or (weights_folder() / info.download.filename).is_file():
+        return absent
+    return [architecture, *absent]
+
+
+def size_of(name: str) -> int:
+    """About how many bytes `download` fetches for a name."""
+    if name in PUBLIC:
+        return PUBLIC[name].bytes
+    source = find(name).download
+    return 0 if source is None else source.size
+
+
+def downloads() -> list[str]:
+    """What `download` knows: networks with public weights, and image sets."""
+    return [*(name for name, info in known().items() if info.download is not None), *PUBLIC]
+
+
+def download(name: str, watch: Watch = ignore) -> None:
+    """Fetch a model's weights, or an image set by name. Raises ReflowError."""
+    if name in PUBLIC:
+        PUBLIC[name].download(cache_folder(), watch)
+        return
+    if is_timm(name):
+        fetch_description(name, watch)
+    elif name not in downloads():
+        raise unknown("download", name, downloads())
+    source = find(name).download
+    if source is None:
+        raise ReflowError(f"Nobody published weights of {name}; bring a checkpoint: {name}@FILE.")
+    fetch(source.url, weights_folder() / source.filename, source.sha256, source.size, watch)
+
+
+def card(name: str) -> dict[str, Any]:
+    """The JSON card of a shipped network; empty for one that is downloaded."""
+    path = SHIPPED / f"{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
