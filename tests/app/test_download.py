@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.images.cifar import CIFAR10, CIFAR100, Archive
 from reflow_core.networks.catalogue import CIFAR10_CLASSES, catalogue, find
 from reflow_core.networks.vision import torchvision

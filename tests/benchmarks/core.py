@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.lab.store import Store
 from reflow_core.lab.study import GRID, arms
 from reflow_core.lab.work import threads

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.machine import prepare
 from reflow_core.networks.zoo import zoo
 from reflow_core.sources.access import EVERYTHING

@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.images.digits import digits
 from reflow_core.lab.sweep import pack
 from reflow_core.machine import prepare

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.diagnose import anatomy_of
 from reflow_core.lab.study import Point, point
 from reflow_core.machine import prepare

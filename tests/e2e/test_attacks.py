@@ -33,8 +33,7 @@ from PIL import Image
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.errors import ReflowError
 from reflow_core.sources.access import EVERYTHING, Access
 from reflow_core.sources.library import SHIPPED

@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
 from reflow_core.images.folder import image_folder

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from reflow_core import Diagnosis, Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.production.comparison import chance, compared, paired
 

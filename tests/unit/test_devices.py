@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.errors import ReflowError
 from reflow_core.machine import devices, out_of_memory
 from reflow_core.sources.access import EVERYTHING

@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from reflow_core import Diagnosis, Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.errors import ReflowError
 from reflow_core.images.digits import SPLIT_SEED, digits, enlarge
 from reflow_core.networks.catalogue import find

@@ -10,9 +10,8 @@ import pytest
 import torch
 from latex2mathml.converter import convert
 
-from reflow_core import Finding, Library, Spec, inspect
+from reflow_core import Finding, Library, Spec, diagnose, inspect
 from reflow_core.cli import main
-from reflow_core.diagnosis import diagnose
 from reflow_core.diagnosis.calibration import calibration
 from reflow_core.errors import ReflowError
 from reflow_core.present.lesson import STEPS, TERM, Seen, Step, see, spec_of

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.networks.info import NORMS
 from reflow_core.networks.vision import torchvision
 from reflow_core.networks.zoo import describe, synsets, zoo

@@ -14,8 +14,7 @@ from hypothesis import strategies as some
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.calibration import Calibration
 from reflow_core.errors import Cancelled
 from reflow_core.networks.catalogue import find

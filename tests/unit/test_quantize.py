@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from torch import nn
 
-from reflow_core import Library, Spec
+from reflow_core import Library, Spec, diagnose
 from reflow_core.cli import main
 from reflow_core.diagnosis.calibration import evaluation_inputs
 from reflow_core.errors import ReflowError
@@ -117,8 +117,6 @@ def test_without_training_images_it_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_edge_is_the_last_sparsity_before_five_points_are_lost() -> None:
     from dataclasses import replace
-
-    from reflow_core.diagnosis import diagnose
 
     one = point(diagnose(Spec(sparsity=0.3, evaluation_images=40, repair="none"), Library()))
     scores = {0.3: 0.90, 0.4: 0.86, 0.5: 0.84, 0.6: 0.89}

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.calibration import Calibration
 from reflow_core.pruning.masks import PRUNABLE, prunable
 from reflow_core.repairs import NotApplicable, repairs

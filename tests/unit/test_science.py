@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reflow_core import Diagnosis, Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.diagnosis.diagnose import settle
 from reflow_core.networks.catalogue import find
 from reflow_core.sources.access import EVERYTHING

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from torch import Tensor, nn
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.calibration import skewed
 from reflow_core.diagnosis.diagnose import idle, settle
 from reflow_core.errors import ReflowError

@@ -16,9 +16,8 @@ from scipy.stats import binomtest, spearmanr
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from reflow_core import Library, Spec
+from reflow_core import Library, Spec, diagnose
 from reflow_core.cli import main
-from reflow_core.diagnosis import diagnose
 from reflow_core.diagnosis.calibration import long_tailed
 from reflow_core.diagnosis.diagnose import anatomy_of, settle
 from reflow_core.errors import ReflowError

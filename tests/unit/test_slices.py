@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
-from reflow_core import Diagnosis, Library, Spec
+from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.cli import main
-from reflow_core.diagnosis import diagnose
 from reflow_core.diagnosis.calibration import evaluation_order
 from reflow_core.errors import ReflowError
 from reflow_core.lab.study import point

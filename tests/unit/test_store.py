@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reflow_core import Diagnosis, Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.diagnosis.result import to_json
 from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.lab import work

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.result import jaccard
 from reflow_core.lab.store import Store, key_of
 from reflow_core.lab.study import Point, arms, doubling, markdown, outcomes, point, saturation, selection, split

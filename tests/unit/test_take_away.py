@@ -19,9 +19,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from reflow_core import Diagnosis, Library, Spec, inspect
+from reflow_core import Diagnosis, Library, Spec, diagnose, inspect
 from reflow_core.cli import main
-from reflow_core.diagnosis import diagnose
 from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
 from reflow_core.lab.codec import MAGIC

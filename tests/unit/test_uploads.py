@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reflow_core import Library, Spec
-from reflow_core.diagnosis import diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.errors import ReflowError
 from reflow_core.networks.checkpoint import SUFFIXES
 from reflow_core.sources.uploads import Uploads, concerns
