@@ -10,7 +10,8 @@ import streamlit as st
 
 from pages.ui import shell
 from reflow_core.images.corruptions import corruptions
-from reflow_core.lab.store import source_hash
+from reflow_core.lab.store import code_hash
+from reflow_core.machine import ASSETS
 from reflow_core.production.export import versions
 from reflow_core.pruning.allocations import allocations
 from reflow_core.pruning.criteria import criteria
@@ -18,11 +19,11 @@ from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 
-METHODS: Iterable[Registry[Any]] = (criteria, updates, allocations, repairs, corruptions)
+METHODS: Iterable[Registry[Any, Any]] = (criteria, updates, allocations, repairs, corruptions)
 
 shell.frame(__file__)
 st.title("Reflow Lab", anchor=False)
-st.markdown((shell.ROOT / "assets" / "about.md").read_text())
+st.markdown((ASSETS / "about.md").read_text())
 st.header("Every method and its source", anchor=False)
 st.dataframe(
     pd.DataFrame(
@@ -36,5 +37,5 @@ st.dataframe(
     height=420,
 )
 st.header("Versions", anchor=False)
-made = versions() | {"streamlit": st.__version__, "reflow_core": source_hash()[:12]}
+made = versions() | {"streamlit": st.__version__, "reflow_core": code_hash()[:12]}
 st.caption(", ".join(f"{name} {version}" for name, version in made.items()))

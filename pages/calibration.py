@@ -10,8 +10,9 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import need, sentence
 from pages.ui.study import follow
-from reflow_core.diagnosis.diagnose import idle, settle
-from reflow_core.lab.study import Point, doubling, outcomes
+from reflow_core.diagnosis.fields import normalize, unused_fields
+from reflow_core.diagnosis.point import Point
+from reflow_core.lab.study import doubling, outcomes
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures.studies import saturating
 from reflow_core.present.snippets import comparing
@@ -52,15 +53,15 @@ with right:
         "Repeats", 1, 20, 3, help="Seeds, each with its own images.", key="repeats", bind="query-params"
     )
 field, variants = VARIED[varied]
-if (why := idle(base.replace(**variants[0])).get(field)) is not None:
+if (why := unused_fields(base.replace(**variants[0])).get(field)) is not None:
     st.info(f"Comparing by {varied} shows one line only: {why}.")
 with sentence():
-    most = len(lab().home(base).library.images(base).train)
+    most = len(lab().context(base).library.images(base).train)
 
 
 def spec_of(variant: dict[str, str | int | float], count: int, seed: int) -> Spec:
     """One point: nothing but the calibration changes."""
-    return settle(base.replace(calibration_images=count, seed=seed, **variant))
+    return normalize(base.replace(calibration_images=count, seed=seed, **variant))
 
 
 specs = [

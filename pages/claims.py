@@ -7,16 +7,16 @@ import streamlit as st
 from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.findings import answer, take_away
-from pages.ui.lab import lab
+from pages.ui.lab import lab, whole
 from pages.ui.panels import chart
 from pages.ui.stage import need, sentence
 from pages.ui.study import watch
-from reflow_core.lab.study import claimed
+from reflow_core.lab.request import requests_for_claims
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures.claims import tally
 from reflow_core.present.snippets import claiming
+from reflow_core.production.claims import claims, counted
 from reflow_core.production.finding import Finding
-from reflow_core.production.inspections.claims import names
 from reflow_core.spec import CALIBRATION
 
 OWN = ("criterion", "update", "pattern", "exclude", "sparsity", "allocation", "layer_sparsity", "repair")
@@ -30,12 +30,12 @@ shell.frame(__file__)
 spec = controls(without=(*OWN, "statistics", "calibration_batch", "corruption", "evaluation_tail", *CALIBRATION))
 need(spec)
 with sentence():
-    tests = lab().inspections(names(), spec)
+    tests = lab().sweep(requests_for_claims(spec), whole)
 
 
 def draw(sweep: Sweep[Finding]) -> None:
     """How many hold, then each claim beside what was measured."""
-    found = claimed(spec, list(sweep.points.values()))
+    found = counted(spec, list(sweep.points.values()))
     answer(found)
     chart(tally(found), "tally", "Claims", heading=False)
     for row in found.tables["Claims"].itertuples():
@@ -43,7 +43,7 @@ def draw(sweep: Sweep[Finding]) -> None:
             st.markdown(f"{MARKS[row.verdict]} **{row.claim}**: {row.verdict}.")
             st.markdown(row.measured)
             st.caption(f"Source: {row.source}.")
-    take_away(found, "claims", python=claiming(spec, names()))
+    take_away(found, "claims", python=claiming(spec, claims.names()))
 
 
 watch(tests, "claims", draw, "claims")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import shell, take_away
-from pages.ui.browse import HANDED_OVER
 from pages.ui.controls import controls
 from pages.ui.findings import answer
 from pages.ui.panels import chart, tables
 from pages.ui.pins import pin, pinned, unpin
+from pages.ui.session import session
 from pages.ui.stage import diagnosed
 from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.present.snippets import comparing
@@ -25,7 +25,7 @@ EMPTY = (
 def swap(a: Spec, b: Spec) -> None:
     """A becomes the present view, the present view becomes A."""
     pin(b)
-    st.session_state[HANDED_OVER] = a.to_dict()
+    session().handed_over = {**a.to_dict()}
 
 
 shell.frame(__file__)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import inspected, take_away
+from pages.ui.findings import show_inspection, take_away
 from pages.ui.panels import chart
 from pages.ui.stage import need
 from reflow_core.present.figures import hardware as pictures
@@ -16,7 +16,7 @@ from reflow_core.spec import CALIBRATION
 shell.frame(__file__)
 spec = controls(without=("repair", "statistics", "calibration_batch", "corruption", "evaluation_tail", *CALIBRATION))
 need(spec)
-found = inspected("hardware", spec)
+found = show_inspection("hardware", spec)
 left, right = st.columns(2, gap="medium")
 with left:
     chart(pictures.speeds(found.tables["End to end"], found.answer), "speeds", "End to end")

@@ -9,8 +9,9 @@ from pages.ui import shell, take_away
 from pages.ui.controls import controls
 from pages.ui.panels import chart, table
 from pages.ui.stage import need
-from pages.ui.study import OFFERED, choose_arms, follow
-from reflow_core.lab.study import Point, arms, outcomes, selection, split
+from pages.ui.study import OFFERED, choose_configurations, follow
+from reflow_core.diagnosis.point import Point
+from reflow_core.lab.study import configurations, outcomes, selection, split
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures.studies import matrix, overlap, price, signal, split_message
 from reflow_core.present.snippets import comparing
@@ -22,7 +23,7 @@ shell.frame(__file__)
 base = controls(without=("criterion", "update", "repair"), own=OFFERED)
 need(base)
 st.subheader("Which weights, or what becomes of the signal?", anchor=False)
-chosen = arms(base, *choose_arms(CRITERIA, ["none"], REPAIRS))
+chosen = configurations(base, *choose_configurations(CRITERIA, ["none"], REPAIRS))
 
 
 def draw(study: Sweep[Point]) -> None:
@@ -36,9 +37,9 @@ def draw(study: Sweep[Point]) -> None:
         chart(signal(found), "signal", "What is left of the signal")
     with right:
         chart(price(listed), "price", "What it costs")
-    kept = overlap({selection(spec.to_dict()): each for spec, each in study.points.items()})
+    kept = overlap({selection(spec.to_dict()): each for spec, each in study.by_spec.items()})
     chart(kept, "overlap", "Do they keep the same weights?")
-    table("Show data: arms", found, "matrix-data")
+    table("Show data: configurations", found, "matrix-data")
     take_away.of_study("selection-vs-signal", base, {"Python": comparing(chosen)})
 
 
@@ -53,7 +54,9 @@ def _shares(found: pd.DataFrame) -> None:
         (("Selection", shares.selection), ("Repair", shares.repair), ("Interaction", shares.interaction)),
         strict=True,
     ):
-        place.metric(name, f"{100 * share:.0f} %", help="Share of the sum of squares over the arms listed above.")
+        place.metric(
+            name, f"{100 * share:.0f} %", help="Share of the sum of squares over the configurations listed above."
+        )
     st.caption(split_message(shares))
 
 

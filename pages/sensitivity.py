@@ -11,7 +11,7 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart
 from pages.ui.stage import need, sentence
 from pages.ui.study import follow, open_on_collapse
-from reflow_core.lab.study import Point
+from reflow_core.diagnosis.point import Point
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures import sensitivity as pictures
 from reflow_core.present.snippets import ranking
@@ -20,10 +20,10 @@ from reflow_core.pruning.patterns import CHANNEL, UNSTRUCTURED
 
 OWN = ("pattern", "sparsity", "allocation", "layer_sparsity")
 PRUNED = {"weights": UNSTRUCTURED, "whole channels": CHANNEL}
-ARMS = ("pruned", "repaired")
+VARIANTS = ("pruned", "repaired")
 
 shell.frame(__file__)
-base = controls(without=OWN, own={"prune": tuple(PRUNED), "arm": ARMS})
+base = controls(without=OWN, own={"prune": tuple(PRUNED), "variant": VARIANTS})
 need(base)
 left, middle, right = st.columns([3, 3, 2])
 with left:
@@ -38,13 +38,13 @@ with left:
         bind="query-params",
     )
 with middle:
-    arm = st.segmented_control(
+    variant = st.segmented_control(
         "Show",
-        ARMS,
+        VARIANTS,
         default="pruned",
         required=True,
         help="Before or after the repair.",
-        key="arm",
+        key="variant",
         bind="query-params",
     )
 with right:
@@ -64,10 +64,10 @@ first = (share, *(each for each in sensitivity.CURVE if each != share))
 
 def draw(study: Sweep[Point]) -> None:
     """The answer, layer × sparsity, and depth."""
-    found = sensitivity.profile(study.points, layers)
+    found = sensitivity.profile(study.by_spec, layers)
     told = sensitivity.finding(base, found, share)
     answer(told)
-    shown = arm if found.loss_repaired.notna().any() else "pruned"
+    shown = variant if found.loss_repaired.notna().any() else "pruned"
     chart(pictures.heatmap(found, shown), "sensitivity-heat", "Layer by layer", heading=False)
     chart(pictures.depths(found, share), "sensitivity-depth", "Early layers against late ones")
     take_away(told, "sensitivity", {"curve": True, "share": share}, ranking(base, share))
@@ -78,7 +78,7 @@ st.subheader("A budget", anchor=False)
 if profiled.share < 1:
     st.caption("When the whole curve is there, it becomes a budget: how much each layer should lose.")
     st.stop()
-found = sensitivity.profile(profiled.points, layers)
+found = sensitivity.profile(profiled.by_spec, layers)
 target = st.slider(
     "Sparsity to reach (%)",
     5,
@@ -116,7 +116,7 @@ if st.button("Open on the Collapse page", icon=":material/open_in_new:"):
 
 def draw_rivals(study: Sweep[Point]) -> None:
     """The budget beside the usual allocations."""
-    told = sensitivity.compared(base, round(reached, 4), rivals, study.points)
+    told = sensitivity.compared(base, round(reached, 4), rivals, study.by_spec)
     answer(told)
     if told.tables:
         chart(
@@ -139,7 +139,7 @@ cuts = sensitivity.cuts(base, layers)
 
 def draw_cuts(study: Sweep[Point]) -> None:
     """What each repair leaves lost."""
-    told = sensitivity.recovered(base, cuts, study.points)
+    told = sensitivity.recovered(base, cuts, study.by_spec)
     answer(told)
     if not told.tables["Cuts"].empty:
         chart(pictures.cuts(told.tables["Cuts"], told.answer), "cuts", "Cut and repaired", heading=False)

@@ -11,7 +11,7 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import diagnosed, sentence
 from pages.ui.study import follow
-from reflow_core.lab.study import Point
+from reflow_core.diagnosis.point import Point
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures import slices as pictures
 from reflow_core.present.snippets import Value, slicing
@@ -54,7 +54,7 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
         key="columns",
     )
 with sentence():
-    also = slices.columns(spec, lab().home(spec).library.images(spec), file)
+    also = slices.columns(spec, lab().context(spec).library.images(spec), file)
     limits = slices.Limits(drop / 100, slice_drop / 100, int(least), slices.floors(floors))
     told = slices.finding(found, also, limits)
 answer(told)
@@ -70,7 +70,9 @@ by = st.segmented_control(
     key="by",
 )
 chart(pictures.beside(parts, by, told.answer), "slices", f"By {by}", heading=False)
-matrices = pictures.confused({arm: slices.confusion(found, arm) for arm in found.answers}, found.classes)
+matrices = pictures.confused(
+    {variant: slices.confusion(found, variant) for variant in found.predictions}, found.classes
+)
 chart(matrices, "confusion", "What is taken for what")
 table("Show data: confusion", matrices.table, "confusion-data")
 gate = drop / 100, slice_drop / 100, int(least), floors
@@ -81,7 +83,7 @@ st.subheader("Under corruption", anchor=False)
 
 def draw(study: Sweep[Point]) -> None:
     """Accuracy by severity for every corruption."""
-    rows = slices.shifts(study.points)
+    rows = slices.shifts(study.by_spec)
     told = slices.shift_finding(spec, rows)
     answer(told)
     chart(pictures.under_corruption(rows, told.answer), "corruptions", "Under corruption", heading=False)

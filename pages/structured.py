@@ -6,13 +6,14 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import checks, inspected, take_away
-from pages.ui.lab import lab
+from pages.ui.findings import checks, show_inspection, take_away
+from pages.ui.lab import lab, whole
 from pages.ui.panels import chart, table
 from pages.ui.stage import need
 from pages.ui.study import follow
-from reflow_core.diagnosis.diagnose import settle
-from reflow_core.lab.study import Point
+from reflow_core.diagnosis.fields import normalize
+from reflow_core.diagnosis.point import Point
+from reflow_core.lab.request import Request
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures import structured as pictures
 from reflow_core.present.snippets import inspecting
@@ -48,10 +49,10 @@ with right:
         key="spread",
         bind="query-params",
     )
-spec = settle(base, allocation=spread, sparsity=percent / 100)
+spec = normalize(base, allocation=spread, sparsity=percent / 100)
 
 
-found = inspected("structured", spec)
+found = show_inspection("structured", spec)
 checks(found.tables["Checks"])
 chart(pictures.widths(found.tables["Widths"]), "widths", "What is left", heading=False)
 st.subheader("What goes together", anchor=False)
@@ -60,8 +61,9 @@ st.dataframe(found.tables["Groups"], hide_index=True, height=240)
 chart(pictures.latency(found.tables["Latency"]), "latency", "How fast it is")
 take_away(found, "structured", python=inspecting("structured", spec))
 st.subheader("At equal size, at equal time", anchor=False)
-cuts = lab().inspect("structured", [settle(spec, sparsity=fraction) for fraction in FRACTIONS])
-loose = [settle(base, pattern=UNSTRUCTURED, sparsity=round(1 - (1 - fraction) ** 2, 3)) for fraction in FRACTIONS]
+fractions = [Request(normalize(spec, sparsity=fraction), inspection="structured") for fraction in FRACTIONS]
+cuts = lab().sweep(fractions, whole)
+loose = [normalize(base, pattern=UNSTRUCTURED, sparsity=round(1 - (1 - fraction) ** 2, 3)) for fraction in FRACTIONS]
 
 
 def draw_trade(study: Sweep[Point]) -> None:
@@ -73,4 +75,4 @@ def draw_trade(study: Sweep[Point]) -> None:
     table("Show data: trade", drawn.table, "traded-data")
 
 
-follow([*loose, settle(base, pattern="2:4")], draw_trade, "trade", also=cuts)
+follow([*loose, normalize(base, pattern="2:4")], draw_trade, "trade", also=cuts)

@@ -1,4 +1,4 @@
-"""Sweep: accuracy against sparsity for any arms, and below it what each layer's signal does."""
+"""Sweep: accuracy against sparsity for any configurations, and below it what each layer's signal does."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import streamlit as st
 from pages.ui import shell, take_away
 from pages.ui.controls import controls
 from pages.ui.panels import camera, table
-from pages.ui.shown import shown
+from pages.ui.session import session
 from pages.ui.stage import need
-from pages.ui.study import ARM, OFFERED, choose_arms, follow, open_on_collapse
-from reflow_core.lab.study import GRID, Point, arms, outcomes, selection
+from pages.ui.study import CONFIGURATION, OFFERED, choose_configurations, follow, open_on_collapse
+from reflow_core.diagnosis.point import Point
+from reflow_core.lab.study import GRID, configurations, outcomes, selection
 from reflow_core.lab.sweep import Sweep, coarse_first
 from reflow_core.present.figures.studies import curves
 from reflow_core.present.snippets import command, comparing
@@ -20,11 +21,11 @@ VIEWS = ("accuracy", GAIN)
 MEASURES = ("variance ratio", "CKA")
 
 shell.frame(__file__)
-base = controls(without=ARM, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
+base = controls(without=CONFIGURATION, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
 need(base)
-st.subheader("Every sparsity, every arm", anchor=False)
-listed = choose_arms(["magnitude", "snip"], ["none"], ["none", "reflow"])
-chosen = arms(base, *listed)
+st.subheader("Every sparsity, every configuration", anchor=False)
+listed = choose_configurations(["magnitude", "snip"], ["none"], ["none", "reflow"])
+chosen = configurations(base, *listed)
 specs = [each.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for each in chosen]
 
 
@@ -43,7 +44,7 @@ def draw(study: Sweep[Point]) -> None:
             bind="query-params",
         )
     with middle:
-        arm = st.selectbox("Layers of", list(names), key="cells", help="The arm whose layers the lower plot shows.")
+        configuration = st.selectbox("Layers of", list(names), key="cells", help="Whose layers the lower plot shows.")
     with right:
         measure = st.segmented_control(
             "Layers show",
@@ -54,13 +55,13 @@ def draw(study: Sweep[Point]) -> None:
             key="measure",
             bind="query-params",
         )
-    spec = names[arm]
-    cells = [each for at, each in study.points.items() if at.replace(sparsity=spec.sparsity) == spec]
+    spec = names[configuration]
+    cells = [each for at, each in study.by_spec.items() if at.replace(sparsity=spec.sparsity) == spec]
     side = "pruned" if spec.repair == "none" else "repaired"
     found = outcomes(study.points.values())
     listing = found[found.repair.isin([each.repair for each in chosen])]
     drawn = curves(listing, cells, side, measure, gain=view == GAIN)
-    shown().charts["Accuracy against sparsity"] = drawn
+    session().shown.charts["Accuracy against sparsity"] = drawn
     event = st.plotly_chart(
         drawn.figure,
         key="sweep-chart",
@@ -73,7 +74,7 @@ def draw(study: Sweep[Point]) -> None:
     if picked:
         open_on_collapse(spec.replace(sparsity=picked[0][0]), picked[0][1])
     st.caption(f"{drawn.message} Bands: 95 % Wilson intervals. Click a cell to open it on the Collapse page.")
-    table("Show data: arms", drawn.table, "sweep-data")
+    table("Show data: configurations", drawn.table, "sweep-data")
     several = {name: ",".join(values) for name, values in zip(OFFERED, listed, strict=True)}
     several |= {"sparsities": ",".join(f"{at:g}" for at in GRID), "out": "sweep.csv"}
     code = {"Command line": command("sweep", base, several, ""), "Python": comparing(specs)}

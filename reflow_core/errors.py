@@ -1,4 +1,4 @@
-"""What can go wrong, said so that a person can mend it."""
+"""What can go wrong, said so that a person can fix it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ LONGEST = 60  # letters of a bad name that are worth repeating
 
 
 class ReflowError(ValueError):
-    """Bad input. The message is one sentence that names the bad value and the mend."""
+    """Bad input. The message is one sentence that names the bad value and the fix."""
+
+
+class NotApplicable(ReflowError):
+    """A repair cannot help this network. The message is the reason; a diagnosis shows it as data."""
 
 
 class Cancelled(Exception):
@@ -21,5 +25,5 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ReflowError:
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}."
-    told = str(name) if len(str(name)) <= LONGEST else f"{str(name)[:LONGEST]}…"
-    return ReflowError(f"Unknown {kind} {told!r}; {hint}")
+    shown = str(name) if len(str(name)) <= LONGEST else f"{str(name)[:LONGEST]}…"
+    return ReflowError(f"Unknown {kind} {shown!r}; {hint}")

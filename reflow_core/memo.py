@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -13,38 +14,50 @@ T = TypeVar("T")
 class Memo:
     """Least-recently-used values by key, at most `size` of them and of `most` bytes but for the last; thread-safe.
 
-    Threads that ask for a key being built wait for that one building. A building that raises leaves nothing behind.
+    Threads that ask for a key being built wait for that one build, and get its value even if it is evicted at once. A
+    build that raises leaves nothing behind: whoever waited for it builds for itself.
     """
 
     def __init__(self, size: int, most: int | None = None, weigh: Callable[[Any], int] = lambda value: 0) -> None:
         self._size, self._most, self._weigh = size, most, weigh
         self._values: OrderedDict[Hashable, Any] = OrderedDict()
-        self._building: dict[Hashable, threading.Lock] = {}
+        self._building: dict[Hashable, Future[Any]] = {}
         self._lock = threading.Lock()
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._values
+        with self._lock:
+            return key in self._values
 
     def get(self, key: Hashable, build: Callable[[], T]) -> T:
         """The value under `key`, built by `build()` if it is not there."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]  # type: ignore[no-any-return]
-            gate = self._building.setdefault(key, threading.Lock())
-        with gate:
-            if key in self._values:
-                return self._values[key]  # type: ignore[no-any-return]
-            value = build()
-            self._keep(key, value)
-            return value
+        while True:
+            with self._lock:
+                if key in self._values:
+                    self._values.move_to_end(key)
+                    return self._values[key]  # type: ignore[no-any-return]
+                others = self._building.get(key)
+                if others is None:
+                    mine = self._building[key] = Future()
+            if others is None:
+                return self._build(key, mine, build)
+            if others.exception() is None:  # waits
+                return others.result()  # type: ignore[no-any-return]
 
-    def _keep(self, key: Hashable, value: object) -> None:
+    def _build(self, key: Hashable, promise: Future[Any], build: Callable[[], T]) -> T:
+        try:
+            value = build()
+        except BaseException as error:
+            with self._lock:
+                del self._building[key]
+            promise.set_exception(error)
+            raise
         with self._lock:
+            del self._building[key]
             self._values[key] = value
-            self._building.pop(key, None)
             while len(self._values) > self._size or (len(self._values) > 1 and self._heavy()):
                 self._values.popitem(last=False)
+        promise.set_result(value)
+        return value
 
     def _heavy(self) -> bool:
         return self._most is not None and sum(map(self._weigh, self._values.values())) > self._most

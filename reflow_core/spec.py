@@ -1,4 +1,4 @@
-"""The spec: everything that decides a diagnosis, and nothing else."""
+"""The spec: everything that decides a diagnosis, and nothing else. Each field is described here, once."""
 
 from __future__ import annotations
 
@@ -14,70 +14,151 @@ from reflow_core.errors import ReflowError, unknown
 MAX_SPARSITY = 0.99
 STATISTICS = ("population", "pooled", "batch_mean", "ema")
 CALIBRATION = ("calibration_images", "calibration_view", "calibration_skew")  # which images calibrate
-CALIBRATION_VIEWS = ("train", "eval", "cifar", "imagenet", "affine", "custom")
 PATTERNS = ("unstructured", "2:4", "1:4", "4:8", "channel")
-EXCLUDES = ("none", "first", "classifier", "both")
 EVALUATION = ("evaluation_images", "evaluation_tail", "corruption", "seed")  # which images are evaluated, and how
-QUANTISE_ORDERS = ("prune-repair-int8", "prune-int8-repair", "int8-prune-repair")
+QUANTIZE_ORDERS = ("prune-repair-int8", "prune-int8-repair", "int8-prune-repair")
+MOST_IMAGES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a field of the spec is: the sidebar, the command line and the documents read it here.
+
+    `label`: its name on a page. `help`: one or two sentences. `low`, `high`: the range of a number. `choices`: of a
+    text that takes no other. `unit`: of a number, "" for a count. `also`: an older or shorter name, still understood.
+    """
+
+    label: str
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+    also: str = ""
+
+
+def _field(default: str | float | int, label: str, help: str, **more: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"about": About(label, help, **more)})
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
     """One question to the lab; hashable, and the same everywhere: URL, store key, command line, sweep.
 
-    `model`, `criterion`, `update`, `allocation`, `repair`: names in the registries. `data`: an image set's name, or
-    "auto" for the one the model was trained on. `pattern`: "unstructured", "N:M" (keep N of every M along the input
-    channels, which fixes the sparsity) or "channel" (whole output channels). `sparsity`: fraction of the weights that
-    may be pruned set to zero, 0 to 0.99. `layer_sparsity`: for the allocation "custom", as "conv1:0.5,linear:0.9";
-    other layers get `sparsity`. `exclude`: layers that stay dense, the first convolution, the classifier, both or none.
-    `statistics`: how REFLOW estimates moments. `calibration_view`: "train" (augmented as in the model's own training),
-    "eval" (clean), a view by name, or "custom" (of the model's own code).
-    `calibration_batch`: images a batch where `statistics` depends on it. `calibration_skew`: share of the calibration
-    images that come from one class, beyond a fair draw. `calibration_images`, `evaluation_images`: how many to use at
-    most. `evaluation_tail`: how many times rarer the last class is than the first, 1 for the data as they are.
-    `corruption`: of the evaluation images, "none" or "NAME:SEVERITY". `quantise_order`: of pruning, repair and int8
-    rounding where that is looked at. `seed`: draws the images, the augmentation and random scores.
-
-    Raises ReflowError where a value is out of range. Which values mean nothing beside the others depends on what the
-    methods read: see `diagnose.idle`.
+    What each field means stands beside it. Raises ReflowError where a value is out of range. Which values mean nothing
+    beside the others depends on what the methods read: see `diagnosis.fields.unused_fields`.
     """
 
-    model: str = "resnet20-digits"
-    data: str = "auto"
-    criterion: str = "magnitude"
-    update: str = "none"
-    allocation: str = "global"
-    pattern: str = "unstructured"
-    sparsity: float = 0.8
-    layer_sparsity: str = ""
-    exclude: str = "none"
-    repair: str = "reflow"
-    statistics: str = "population"
-    calibration_images: int = 512
-    calibration_view: str = "train"
-    calibration_batch: int = 128
-    calibration_skew: float = 0.0
-    evaluation_images: int = 700
-    evaluation_tail: float = 1.0
-    corruption: str = "none"
-    quantise_order: str = "prune-repair-int8"
-    seed: int = 0
+    model: str = _field(
+        "resnet20-digits",
+        "Model",
+        "A network's name, or ARCHITECTURE@FILE for other weights than its own. Networks on digits ship with the lab; "
+        "all others need their public weights, downloaded when you ask for it.",
+    )
+    data: str = _field(
+        "auto",
+        "Data",
+        "An image set's name, a folder with train/CLASS/*.png and test/CLASS/*.png, a zip or an .npz file; auto: what "
+        "the model was trained on. Calibration uses its training images, evaluation its test images, never the other "
+        "way round.",
+    )
+    criterion: str = _field("magnitude", "Criterion", "How weights are scored: the lowest scores are removed.")
+    update: str = _field("none", "Update", "What the weights that are left do about it, before any repair.")
+    allocation: str = _field("global", "Allocation", "How the sparsity is spread over the layers.")
+    pattern: str = _field(
+        "unstructured",
+        "Pattern",
+        "N:M keeps N of every M weights along the input channels, as sparse tensor cores want it; that fixes the "
+        "sparsity at 1 − N/M. channel: all weights of an output channel go together.",
+        choices=PATTERNS,
+    )
+    sparsity: float = _field(
+        0.8,
+        "Sparsity",
+        "Fraction of all convolution and linear weights set to zero, 0 to 0.99.",
+        low=0,
+        high=MAX_SPARSITY,
+        unit="fraction",
+    )
+    layer_sparsity: str = _field(
+        "",
+        "Sparsity by layer",
+        "For the allocation custom: LAYER:FRACTION with commas between, such as conv1:0.5,linear:0.9; layers not named "
+        "get the sparsity.",
+    )
+    exclude: str = _field(
+        "none",
+        "Kept dense",
+        "Layers that are not pruned: the first convolution, the classifier, both or none. The sparsity then counts "
+        "over the others.",
+        choices=("none", "first", "classifier", "both"),
+    )
+    repair: str = _field("reflow", "Repair", "What is done about the collapsed signal.")
+    statistics: str = _field(
+        "population",
+        "Statistics",
+        "How REFLOW estimates the moments. population: of the whole calibration set at once, earlier norms already "
+        "corrected (exact). pooled: batches merged. batch_mean: plain average of batches, as PyTorch's update_bn. ema: "
+        "running average that starts from the stale values.",
+        choices=STATISTICS,
+    )
+    calibration_images: int = _field(
+        512, "Calibration images", "Training images to calibrate on, at most.", low=1, high=MOST_IMAGES,
+        also="calibration",
+    )  # fmt: skip
+    calibration_view: str = _field(
+        "train",
+        "Calibration view",
+        "train: augmented as in the network's own training. eval: clean. cifar, imagenet, affine: a view by name. "
+        "custom: of the network's own code. Statistics from other images than training saw are shifted.",
+        choices=("train", "eval", "cifar", "imagenet", "affine", "custom"),
+    )
+    calibration_batch: int = _field(
+        128, "Calibration batch", "Images a batch, where the statistics depend on it.", low=1, high=MOST_IMAGES
+    )
+    calibration_skew: float = _field(
+        0.0,
+        "Calibration skew",
+        "Share of the calibration images taken from a single class, 0 to 1. 0: a fair draw.",
+        low=0,
+        high=1,
+        unit="fraction",
+    )
+    evaluation_images: int = _field(
+        700, "Evaluation images", "Test images to evaluate on, at most.", low=1, high=MOST_IMAGES, also="evaluation"
+    )
+    evaluation_tail: float = _field(
+        1.0,
+        "Long tail",
+        "How many times rarer the last class is made than the first, by leaving images out; 1: as they are.",
+        low=1,
+        high=1000,
+        unit="times",
+    )
+    corruption: str = _field(
+        "none",
+        "Corruption",
+        "Of the evaluation images, NAME:SEVERITY with a severity of 1 to 5. Calibration images stay as they are.",
+    )
+    quantize_order: str = _field(
+        "prune-repair-int8",
+        "Order",
+        "Of pruning, repair and int8 rounding. Prune, repair, then int8 is what is recommended: BatchNorm is folded "
+        "into the weights when the int8 file is made, so nothing can be re-estimated after it. The others round the "
+        "weights to the int8 grid before the repair, or before the selection.",
+        choices=QUANTIZE_ORDERS,
+        also="quantise_order",
+    )
+    seed: int = _field(0, "Seed", "Draws the images, the augmentation and random scores.", low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name)))
-        _in_range("sparsity", self.sparsity, 0, MAX_SPARSITY)
-        for name in ("calibration_images", "evaluation_images", "calibration_batch"):
-            _in_range(name, getattr(self, name), 1, 1_000_000)
-        _in_range("calibration_skew", self.calibration_skew, 0, 1)
-        _in_range("evaluation_tail", self.evaluation_tail, 1, 1000)
+        for name, about in ABOUT.items():
+            object.__setattr__(self, name, _typed(name, getattr(self, name)))
+            if about.low is not None and about.high is not None:
+                _in_range(name, getattr(self, name), about.low, about.high)
+            if about.choices:
+                _one_of(name, getattr(self, name), about.choices)
         by_layer(self.layer_sparsity)
-        _in_range("seed", self.seed, 0, 2**31 - 1)
-        _one_of("statistics", self.statistics, STATISTICS)
-        _one_of("calibration_view", self.calibration_view, CALIBRATION_VIEWS)
-        _one_of("pattern", self.pattern, PATTERNS)
-        _one_of("exclude", self.exclude, EXCLUDES)
-        _one_of("quantise_order", self.quantise_order, QUANTISE_ORDERS)
 
     def to_dict(self) -> dict[str, str | float | int]:
         """All fields by name, in order."""
@@ -96,6 +177,7 @@ class Spec:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
 
+ABOUT: dict[str, About] = {field.name: field.metadata["about"] for field in dataclasses.fields(Spec)}
 DEFAULTS: dict[str, str | float | int] = {field.name: field.default for field in dataclasses.fields(Spec)}  # type: ignore[misc]
 
 
@@ -105,11 +187,11 @@ def read(values: Mapping[str, str]) -> tuple[Spec, list[str]]:
     Names that are no field of a spec are ignored; a bad value falls back to its default.
     """
     spec, problems = Spec(), []
-    for name in DEFAULTS:
-        if name not in values:
+    for name, about in ABOUT.items():
+        if (given := values.get(name, values.get(about.also))) is None:
             continue
         try:
-            spec = spec.replace(**{name: values[name]})
+            spec = spec.replace(**{name: given})
         except ReflowError as error:
             problems.append(f"{error} Showing {name}={getattr(spec, name)} instead.")
     return spec, problems
@@ -123,17 +205,17 @@ def parted(model: str) -> tuple[str, str]:
 
 def by_layer(text: str) -> dict[str, float]:
     """ "conv1:0.5,linear:0.9" as fractions by layer name. Raises ReflowError for anything else."""
-    found = {}
+    shares = {}
     for part in filter(None, text.split(",")):
         name, colon, share = part.rpartition(":")
         try:
-            found[name.strip()] = float(share)
+            shares[name.strip()] = float(share)
         except ValueError:
             colon = ""
         if not (colon and name.strip()):
             raise ReflowError(f"layer_sparsity={part!r} is not LAYER:FRACTION; write for example conv1:0.5,linear:0.9.")
-        _in_range(f"layer_sparsity of {name.strip()}", found[name.strip()], 0, MAX_SPARSITY)
-    return found
+        _in_range(f"layer_sparsity of {name.strip()}", shares[name.strip()], 0, MAX_SPARSITY)
+    return shares
 
 
 def _typed(name: str, value: Any) -> str | float | int:

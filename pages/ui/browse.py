@@ -7,12 +7,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pages.ui.session import session
 from reflow_core.errors import ReflowError
-from reflow_core.networks.catalogue import facts, find, known
+from reflow_core.networks.catalog import facts, find, known
 from reflow_core.sources.library import missing, size_of
 
-HANDED_OVER = "_handed_over"  # values for the controls, which only take them before they are drawn
-BROWSING = "_browsing"
 COLUMNS: dict[str, Any] = {
     "parameters": st.column_config.NumberColumn("Parameters (M)", format="%.2f"),
     "cost": st.column_config.NumberColumn("Multiply-adds (G)", format="%.3f", help="An image."),
@@ -28,7 +27,7 @@ COLUMNS: dict[str, Any] = {
 
 def browsing() -> bool:
     """Whether this visitor has the list open; a page that draws itself anew would close it."""
-    return bool(st.session_state.get(BROWSING))
+    return session().browsing
 
 
 def browse_button() -> None:
@@ -39,7 +38,7 @@ def browse_button() -> None:
 
 
 def _open(whether: bool) -> None:
-    st.session_state[BROWSING] = whether
+    session().browsing = whether
 
 
 @st.dialog("Networks", width="large", on_dismiss=lambda: _open(False))
@@ -73,7 +72,7 @@ def _list() -> None:
 
 def take(name: str) -> None:
     """Show this network from now on."""
-    st.session_state[HANDED_OVER] = {"model": name, "data": "auto"}
+    session().handed_over = {"model": name, "data": "auto"}
     _open(False)
     st.rerun()
 

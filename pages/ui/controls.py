@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
-from pages.ui.browse import HANDED_OVER, browse_button
+from pages.ui.browse import browse_button
 from pages.ui.lab import lab
 from pages.ui.pins import pin_button
+from pages.ui.session import Opened, session
+from reflow_core.diagnosis.fields import METHODS, offered
 from reflow_core.errors import ReflowError, unknown
-from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions
+from reflow_core.images.corruptions import corruptions
 from reflow_core.machine import describe
-from reflow_core.networks.catalogue import facts, find, known
+from reflow_core.networks.catalog import facts, find, known
 from reflow_core.networks.checkpoint import SUFFIXES as CHECKPOINTS
 from reflow_core.networks.hub import is_timm
 from reflow_core.present.figures.layers import SIMILARITIES
@@ -25,26 +26,9 @@ from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.sources.library import PICTURES, missing
-from reflow_core.spec import (
-    CALIBRATION,
-    CALIBRATION_VIEWS,
-    DEFAULTS,
-    EXCLUDES,
-    MAX_SPARSITY,
-    PATTERNS,
-    STATISTICS,
-    Spec,
-    read,
-)
+from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec, read
 
-OPENED = "_opened"
 MORE = ("update", "pattern", "exclude")
-CORRUPTIONS = (CLEAN, *(f"{name}:{level}" for name in corruptions.names() for level in SEVERITIES))
-STATISTICS_HELP = (
-    "How the moments are estimated. population: of the whole calibration set at once, earlier norms already corrected "
-    "(exact). pooled: batches merged. batch_mean: plain average of batches, as PyTorch's update_bn. "
-    "ema: running average that starts from the stale values."
-)
 
 
 def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] | None = None) -> Spec:
@@ -53,11 +37,11 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     `without`: fields that the page asks for itself; they stand at their defaults. `own`: what the page's own controls
     offer, by their name in the link.
     """
-    for name, value in st.session_state.pop(HANDED_OVER, {}).items():
-        st.session_state[name] = value
+    st.session_state.update(session().handed_over)
+    session().handed_over = {}
     said = st.container()
-    if (opened := st.session_state.get(OPENED)) is None:
-        opened = st.session_state[OPENED] = Opened(link_problems(own or {}))
+    if (opened := session().opened) is None:
+        opened = session().opened = Opened(link_problems(own or {}))
     st.sidebar.divider()
     side = st.sidebar.container(key="controls")
     with side:
@@ -85,32 +69,18 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     return spec
 
 
-@dataclass
-class Opened:
-    """What was wrong with the link that opened this session; worth saying until the person changes something."""
-
-    problems: list[str]
-    spec: Spec | None = None
-
-    def still_true(self, spec: Spec) -> list[str]:
-        """The problems, as long as the page shows what it showed first."""
-        self.spec = self.spec or spec
-        return self.problems if spec == self.spec else []
-
-
 def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:
     """A sentence for each value in the URL that was set aside; `own`: what the page's own controls offer."""
     parameters = st.query_params.to_dict()
     problems = read(parameters)[1]
     model, models = parameters.get("model"), models_offered()
     shown = str(model if model in models else DEFAULTS["model"])
-    offered: dict[str, Collection[str]] = {"model": models, "data": data_offered(shown)}
-    offered |= {"similarity": list(SIMILARITIES)}
+    choosable: dict[str, Collection[str]] = {"model": models, "data": data_offered(shown)}
+    choosable |= {"similarity": list(SIMILARITIES)}
     if parameters.get("calibration_view") == "custom":
-        offered["calibration_view"] = views_offered()
-    offered["corruption"] = CORRUPTIONS
-    offered |= {registry.kind: registry.names() for registry in (criteria, updates, allocations, repairs)} | dict(own)
-    for name, choices in offered.items():
+        choosable["calibration_view"] = views_offered()
+    choosable |= {name: offered(name) for name in ("corruption", *METHODS)} | dict(own)
+    for name, choices in choosable.items():
         problems += unknown_in_link(name, choices)
     return problems
 
@@ -123,10 +93,9 @@ def unknown_in_link(name: str, known: Collection[str]) -> list[str]:
 
 def _network() -> dict[str, object]:
     model = st.selectbox(
-        "Model",
+        ABOUT["model"].label,
         models_offered(),
-        help="Networks on digits ship with the lab; all others need their public weights, downloaded when you ask for "
-        "it. Type to search.",
+        help=f"{ABOUT['model'].help} Type to search.",
         key="model",
         bind="query-params",
     )
@@ -134,10 +103,9 @@ def _network() -> dict[str, object]:
     browse_button()
     own = find(model).data
     data = st.selectbox(
-        "Data",
+        ABOUT["data"].label,
         data_offered(model),
-        help=f"auto: what the model was trained on, {own or 'which nobody said'}. Calibration uses its training "
-        "images, evaluation its test images, never the other way round.",
+        help=f"{ABOUT['data'].help} auto is here {own or 'what nobody said'}.",
         key="data",
         bind="query-params",
     )
@@ -223,22 +191,14 @@ def _pruning(without: Collection[str]) -> dict[str, object]:
     how_much = st.container()  # stands first, though the pattern below decides whether it is asked at all
     chosen: dict[str, object] = {}
     if "criterion" not in without:
-        chosen["criterion"] = _registered("criterion", "Criterion", criteria)
+        chosen["criterion"] = _registered("criterion", criteria)
     if not set(MORE) <= set(without):
         with st.expander("Update, pattern, exceptions" if "update" not in without else "Exceptions"):
             chosen |= _more(without)
     with how_much:
         fixed = chosen.get("pattern", UNSTRUCTURED) != UNSTRUCTURED
         if "sparsity" not in without:
-            sparsity = _fraction(
-                "sparsity",
-                "Sparsity (fraction)",
-                MAX_SPARSITY,
-                0.01,
-                disabled=fixed,
-                help="Fraction of all convolution and linear weights set to zero, 0 to 0.99. The big slider moves this "
-                "number.",
-            )
+            sparsity = _fraction("sparsity", 0.01, disabled=fixed)
             chosen |= {} if fixed else {"sparsity": sparsity}
         return chosen if fixed or "allocation" in without else chosen | _spread()
 
@@ -246,37 +206,21 @@ def _pruning(without: Collection[str]) -> dict[str, object]:
 def _more(without: Collection[str]) -> dict[str, object]:
     chosen: dict[str, object] = {}
     if "update" not in without:
-        chosen["update"] = _registered("update", "Update", updates)
-    if "pattern" not in without:
-        chosen["pattern"] = st.selectbox(
-            "Pattern",
-            PATTERNS,
-            help="N:M keeps N of every M weights along the input channels, as sparse tensor cores want it; that fixes "
-            "the sparsity at 1 − N/M. channel: all weights of an output channel go together.",
-            key="pattern",
-            bind="query-params",
-        )
-    if "exclude" not in without:
-        chosen["exclude"] = st.selectbox(
-            "Kept dense",
-            EXCLUDES,
-            help="Layers that are not pruned: the first convolution, the classifier, both or none. The sparsity then "
-            "counts over the others.",
-            key="exclude",
-            bind="query-params",
-        )
+        chosen["update"] = _registered("update", updates)
+    for name in ("pattern", "exclude"):
+        if name not in without:
+            chosen[name] = _choice(name, offered(name))
     return chosen
 
 
 def _spread() -> dict[str, object]:
-    allocation = _registered("allocation", "Allocation", allocations)
+    allocation = _registered("allocation", allocations)
     if "layer_sparsity" not in allocations[allocation].info.reads:
         return {"allocation": allocation}
     text = st.text_input(
-        "Sparsity by layer",
+        ABOUT["layer_sparsity"].label,
         placeholder="conv1:0.3,linear:0.5",
-        help="LAYER:FRACTION, with commas between; layers not named get the sparsity above. The table under “What each "
-        "layer still knows” names them.",
+        help=f"{ABOUT['layer_sparsity'].help} The table under “What each layer still knows” names them.",
         key="layer_sparsity",
         bind="query-params",
     )
@@ -284,7 +228,7 @@ def _spread() -> dict[str, object]:
 
 
 def _repair(without: Collection[str], selection_reads: bool) -> dict[str, object]:
-    repair = _registered("repair", "Repair", repairs)
+    repair = _registered("repair", repairs)
     info = repairs[repair].info
     chosen: dict[str, object] = {"repair": repair}
     return chosen | _calibration(without, info.reads) if info.needs_data or selection_reads else chosen
@@ -295,50 +239,26 @@ def _calibration(without: Collection[str], reads: Collection[str]) -> dict[str, 
     if set(CALIBRATION) <= set(without):
         return chosen
     if "statistics" in reads:
-        chosen["statistics"] = st.selectbox(
-            "Statistics", STATISTICS, help=STATISTICS_HELP, key="statistics", bind="query-params"
-        )
+        chosen["statistics"] = _choice("statistics", offered("statistics"))
     chosen |= {
-        "calibration_images": _count("calibration_images", "Calibration images", "Training images it may look at."),
-        "calibration_view": st.selectbox(
-            "Calibration view",
-            views_offered(),
-            help="train: augmented as in the network's own training. eval: clean. For your own weights choose what "
-            "their training saw: statistics from other images are shifted.",
-            key="calibration_view",
-            bind="query-params",
-        ),
-        "calibration_skew": _fraction(
-            "calibration_skew",
-            "Calibration skew",
-            1.0,
-            0.1,
-            help="Share of the calibration images taken from a single class, 0 to 1. 0: a fair draw.",
-        ),
+        "calibration_images": _count("calibration_images"),
+        "calibration_view": _choice("calibration_view", views_offered()),
+        "calibration_skew": _fraction("calibration_skew", 0.1),
     }
     if "calibration_batch" in reads and chosen["statistics"] != "population":
-        chosen["calibration_batch"] = _count("calibration_batch", "Calibration batch", "Images a batch.")
+        chosen["calibration_batch"] = _count("calibration_batch")
     return chosen
 
 
 def views_offered() -> list[str]:
     """Views to calibrate with; "custom" is a view of a network's own code, which has to be allowed."""
     code = lab().public.library.access.code
-    return [name for name in CALIBRATION_VIEWS if code or name != "custom"]
+    return [name for name in offered("calibration_view") if code or name != "custom"]
 
 
 def _evaluation(without: Collection[str]) -> dict[str, object]:
-    seed = st.number_input(
-        "Seed",
-        0,
-        2**31 - 1,
-        int(DEFAULTS["seed"]),
-        help="Draws the images, the augmentation and random scores.",
-        key="seed",
-        bind="query-params",
-    )
-    count = _count("evaluation_images", "Evaluation images", "Test images.")
-    return {"evaluation_images": count, "seed": seed} | _shift(without)
+    chosen = {name: _count(name) for name in ("seed", "evaluation_images")}
+    return chosen | _shift(without)
 
 
 def _shift(without: Collection[str]) -> dict[str, object]:
@@ -346,29 +266,15 @@ def _shift(without: Collection[str]) -> dict[str, object]:
     if {"corruption", "evaluation_tail"} <= set(without):
         return {}
     with st.expander("Shifted evaluation"):
-        corruption = st.selectbox(
-            "Corruption",
-            CORRUPTIONS,
-            help="Of the evaluation images, with its severity, 1 to 5. Calibration images stay as they are.  \n"
-            + "  \n".join(f"**{info.title}**: {info.summary} {info.paper}" for info in corruptions),
-            key="corruption",
-            bind="query-params",
-        )
-        tail = st.number_input(
-            "Long tail",
-            1.0,
-            1000.0,
-            1.0,
-            help="How many times rarer the last class is made than the first, by leaving images out; 1: as they are.",
-            key="evaluation_tail",
-            bind="query-params",
-        )
-    return {"corruption": corruption, "evaluation_tail": tail}
+        return {
+            "corruption": _choice("corruption", offered("corruption"), _listed(corruptions)),
+            "evaluation_tail": _number("evaluation_tail"),
+        }
 
 
 def _device() -> None:
     """Where networks run, to be chosen where there is a choice; no part of the spec, for it decides no result."""
-    devices = list(lab().homes)
+    devices = list(lab().contexts)
     if len(devices) == 1:
         st.caption(f"Computes on: {describe(devices[0])}.")
         return
@@ -381,28 +287,42 @@ def _device() -> None:
     )
 
 
-def _registered(name: str, label: str, registry: Registry) -> str:  # type: ignore[type-arg]
-    notes = "  \n".join(f"**{info.title}**: {info.summary} {info.paper}" for info in registry)
-    names = list(registry.names())
-    return st.selectbox(
-        label,
-        names,
-        index=names.index(str(DEFAULTS[name])),
-        help=notes,
-        key=name,
+def _registered(name: str, registry: Registry[Any, Any]) -> str:
+    return _choice(name, registry.names(), _listed(registry))
+
+
+def _listed(registry: Registry[Any, Any]) -> str:
+    """Every method of a registry with what it does and where it is from."""
+    return "  \n".join(f"**{info.title}**: {info.summary} {info.paper}" for info in registry)
+
+
+def _choice(name: str, choices: Sequence[str], more: str = "") -> str:
+    """A field of the spec to be chosen; `more`: what follows its help."""
+    about, at = ABOUT[name], list(choices).index(str(DEFAULTS[name]))
+    text = "  \n".join(filter(None, [about.help, more]))
+    return st.selectbox(about.label, choices, index=at, help=text, key=name, bind="query-params")
+
+
+def _fraction(name: str, step: float, disabled: bool = False) -> float:
+    return round(_number(name, step, disabled, "%g"), 6)
+
+
+def _number(name: str, step: float | None = None, disabled: bool = False, written: str | None = None) -> float:
+    about = ABOUT[name]
+    assert about.low is not None and about.high is not None
+    label = f"{about.label} ({about.unit})" if about.unit else about.label
+    low, high, default = float(about.low), float(about.high), float(DEFAULTS[name])
+    return st.number_input(
+        label, low, high, default, step, format=written, help=about.help, disabled=disabled, key=name,
         bind="query-params",
-    )
+    )  # fmt: skip
 
 
-def _fraction(name: str, label: str, most: float, step: float, **more: Any) -> float:
-    value = st.number_input(
-        label, 0.0, most, float(DEFAULTS[name]), step, format="%g", key=name, bind="query-params", **more
-    )
-    return round(value, 6)
-
-
-def _count(name: str, label: str, text: str) -> int:
-    return st.number_input(label, 1, 1_000_000, int(DEFAULTS[name]), help=text, key=name, bind="query-params")
+def _count(name: str) -> int:
+    about = ABOUT[name]
+    assert about.low is not None and about.high is not None
+    low, high, default = int(about.low), int(about.high), int(DEFAULTS[name])
+    return st.number_input(about.label, low, high, default, help=about.help, key=name, bind="query-params")
 
 
 def _reset() -> None:

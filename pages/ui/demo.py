@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.ui.portraits import portraits
 from pages.ui.stage import diagnosed, stage
-from reflow_core.networks.catalogue import find
+from reflow_core.networks.catalog import find
 from reflow_core.spec import Spec
 
 

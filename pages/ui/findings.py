@@ -16,11 +16,11 @@ from reflow_core.production.finding import Finding
 from reflow_core.spec import Spec
 
 
-def inspected(name: str, spec: Spec) -> Finding:
+def show_inspection(name: str, spec: Spec) -> Finding:
     """An inspection's finding, its answer on the page; stops the page with a sentence where there is none."""
     with sentence():
         agree([spec])
-        found = lab().inspection(name, spec)
+        found = lab().inspect(name, spec)
     answer(found)
     return found
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import skeleton
-from reflow_core.diagnosis.diagnose import anatomy_of
+from pages.ui.session import session
+from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.preflight import Preflight, cost, preflight
 from reflow_core.diagnosis.result import Diagnosis
-from reflow_core.lab.store import Store, key_of
-from reflow_core.lab.study import Point, point
+from reflow_core.lab.pool import Job, Pool, Work
+from reflow_core.lab.request import Answer, Context, Request, network_file
+from reflow_core.lab.store import Store
 from reflow_core.lab.sweep import Sweep, scrub
-from reflow_core.lab.work import Home, Job, Pool, Work, asked_key, asking, taking
 from reflow_core.machine import devices, keep_for_good
 from reflow_core.memo import Memo
 from reflow_core.production.finding import Finding
@@ -31,6 +33,7 @@ from reflow_core.sources.library import Library
 from reflow_core.sources.uploads import Uploads, concerns
 from reflow_core.spec import Spec
 
+T = TypeVar("T")
 POLL_S = 0.1
 SOON_S = 1.0  # what is done so soon needs no progress bar
 SOON_OVER_S = 2.0  # what is left of a computation and not worth saying
@@ -45,7 +48,7 @@ STAGES = {
     "repaired": "Repaired network",
     "groups": "Proving the coupled channels",
     "timing": "Timing",
-    "quantize": "Quantising",
+    "quantize": "Quantizing",
 }
 
 
@@ -75,7 +78,7 @@ class Visit:
     """What one visitor brought and what was made of it: files, networks, results and sweeps, gone with the session."""
 
     uploads: Uploads
-    home: Home
+    context: Context
     sweeps: Memo
     tokens: Memo
 
@@ -88,8 +91,8 @@ class Visit:
     def opened(cls, shared: Library) -> Visit:
         """An empty one."""
         uploads = Uploads()
-        home = Home(Library(shared.access, uploads, shared, shared.device), Store(uploads.folder))
-        return cls(uploads, home, Memo(size=8), Memo(size=8))
+        library = Library(shared.access, uploads, shared, shared.device)
+        return cls(uploads, Context(library, Store(uploads.folder)), Memo(size=8), Memo(size=8))
 
     def close(self) -> None:
         """Delete every file of the visit, the results made from it too."""
@@ -98,12 +101,12 @@ class Visit:
 
 @dataclass(frozen=True)
 class Lab:
-    """What every page asks. `homes`: where all that is nobody's own is at home, by device, the fastest first.
+    """What every page asks. `contexts`: of all that is nobody's own, by device, the fastest first.
 
     `on_demand`: sweeps around a view begin when asked for.
     """
 
-    homes: Mapping[str, Home]
+    contexts: Mapping[str, Context]
     pool: Pool
     sweeps: Memo
     on_demand: bool = False
@@ -112,16 +115,16 @@ class Lab:
     def device(self) -> str:
         """Where this visitor's networks run."""
         chosen = str(st.session_state.get("device"))
-        return chosen if chosen in self.homes else next(iter(self.homes))
+        return chosen if chosen in self.contexts else next(iter(self.contexts))
 
     @property
-    def public(self) -> Home:
-        """Where all that is nobody's own is at home, on this visitor's device."""
-        return self.homes[self.device]
+    def public(self) -> Context:
+        """The context of all that is nobody's own, on this visitor's device."""
+        return self.contexts[self.device]
 
-    def home(self, spec: Spec) -> Home:
-        """Where a spec is at home: in this visit if it needs what the visitor brought, else with all others."""
-        return self.visit().home if concerns(spec.model, spec.data) else self.public
+    def context(self, spec: Spec) -> Context:
+        """Where a spec belongs: in this visit if it needs what the visitor brought, else with all others."""
+        return self.visit().context if concerns(spec.model, spec.data) else self.public
 
     def visit(self) -> Visit:
         """This visitor's own corner, opened with the first file; it ends with the session."""
@@ -129,99 +132,80 @@ class Lab:
 
     def scrub(self, spec: Spec, at_once: bool = True) -> Sweep[dict[str, Any]]:
         """The sweep over all sparsities of a spec, shared by all who look at it; begun `at_once` or when asked to."""
-        base, home = spec.replace(sparsity=0.0), self.home(spec)
+        base, context = spec.replace(sparsity=0.0), self.context(spec)
 
         def made() -> Sweep[dict[str, Any]]:
-            sweep = scrub(base, self.pool, home)
+            sweep = scrub(base, self.pool, context)
             if self.on_demand or not at_once:
                 sweep.stop()
             return sweep
 
-        sweep: Sweep[dict[str, Any]] = self._sweeps(home).get((base, home.library.device), made)
-        return sweep
+        return self._shared((base, context.library.device), context, made)
 
-    def study(self, specs: Sequence[Spec]) -> Sweep[Point]:
-        """A sweep over any specs of one model and its data, likewise shared."""
-        wanted, home = tuple(specs), self.home(specs[0])
-        sweep: Sweep[Point] = self._sweeps(home).get(
-            (wanted, home.library.device), lambda: Sweep(wanted, self.pool, point, home)
-        )
-        return sweep
+    def sweep(self, requests: Sequence[Request], digest: Callable[[Any], T]) -> Sweep[T]:
+        """A sweep over requests about one model and its data, likewise shared; `digest`: what is kept of an answer."""
+        wanted, context = tuple(requests), self.context(requests[0].spec)
+        key = wanted, digest, context.library.device
+        return self._shared(key, context, lambda: Sweep(wanted, self.pool, digest, context))
 
-    def inspect(self, name: str, specs: Sequence[Spec]) -> Sweep[Finding]:
-        """A sweep of an inspection over any specs of one model and its data, likewise shared."""
-        wanted, home = tuple(specs), self.home(specs[0])
-        key = name, wanted, home.library.device
-        sweep: Sweep[Finding] = self._sweeps(home).get(
-            key, lambda: Sweep(wanted, self.pool, lambda found: found, home, name)
-        )
-        return sweep
-
-    def inspections(self, names: Sequence[str], spec: Spec) -> Sweep[Finding]:
-        """A sweep over several inspections of one spec, by their names, likewise shared."""
-        home = self.home(spec)
-        asked = dict.fromkeys(names, spec)
-        key = tuple(names), spec, home.library.device
-        sweep: Sweep[Finding] = self._sweeps(home).get(key, lambda: Sweep(asked, self.pool, lambda found: found, home))
-        return sweep
+    def _shared(self, key: Hashable, context: Context, made: Callable[[], Sweep[T]]) -> Sweep[T]:
+        return (self.sweeps if context is self.public else self.visit().sweeps).get(key, made)
 
     def layers(self, spec: Spec) -> tuple[WeightLayer, ...]:
         """The weight layers of a spec's network in forward order. Raises ReflowError."""
-        return anatomy_of(spec, self.home(spec).library).layers
-
-    def _sweeps(self, home: Home) -> Memo:
-        return self.sweeps if home is self.public else self.visit().sweeps
+        return trace_of(spec, self.context(spec).library).layers
 
     def known(self, spec: Spec) -> bool:
-        """Whether the result of a spec is there already. Raises ReflowError."""
-        home = self.home(spec)
-        return key_of(spec, home.library) in home.store
+        """Whether the diagnosis of a spec is there already. Raises ReflowError."""
+        context = self.context(spec)
+        return Request(spec).key(context.library) in context.store
 
     def preflight(self, spec: Spec) -> Preflight:
         """What a spec will cost. Raises ReflowError."""
-        return preflight(spec, self.home(spec).library)
+        return preflight(spec, self.context(spec).library)
 
     def cost(self, spec: Spec) -> int:
-        """Multiply-adds an image. Raises ReflowError."""
-        return cost(spec, self.home(spec).library)
+        """Multiply-adds an image in the layers that can be pruned. Raises ReflowError."""
+        return cost(spec, self.context(spec).library)
 
     def diagnose(self, spec: Spec) -> Diagnosis:
         """The diagnosis of a spec; shows progress while it is computed, and stops when a newer control value comes.
 
         Raises ReflowError.
         """
-        return cast(Diagnosis, self._answered(spec, ""))
+        return cast(Diagnosis, self.answer(Request(spec)))
 
-    def inspection(self, name: str, spec: Spec) -> Finding:
+    def inspect(self, name: str, spec: Spec) -> Finding:
         """The finding of an inspection, likewise. Raises ReflowError."""
-        return cast(Finding, self._answered(spec, name))
+        return cast(Finding, self.answer(Request(spec, inspection=name)))
 
-    def _answered(self, spec: Spec, inspection: str) -> Diagnosis | Finding:
-        home = self.home(spec)
+    def answer(self, request: Request) -> Answer:
+        """The answer to a request, likewise. Raises ReflowError."""
+        context = self.context(request.spec)
         slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
-        key = asked_key(inspection, spec, home.library) if inspection else key_of(spec, home.library)
-        asked = spec, inspection
-        if st.session_state.get("_asked") == asked and (found := home.store.get(key)):
-            skeleton.drawn()
-            return cast(Diagnosis | Finding, found)  # the sweep drew the page anew, nobody asked: it goes on
-        st.session_state["_asked"] = asked
-        self.pool.attend()
-        found = home.store.get(key) or self._wait(asking(spec, inspection), spec, home, slot)
-        self.pool.attend()
+        again = session().asked == request  # the sweep drew the page anew, nobody asked: it goes on
+        session().asked = request
+        if not again:
+            self.pool.attend()
+        answer = request.stored(context)
+        if answer is None:
+            answer = self._wait(request.answer, request.spec, context, slot)
+            self.pool.attend()
         skeleton.drawn()
-        return cast(Diagnosis | Finding, found)
+        return cast(Answer, answer)
 
-    def take(self, spec: Spec, kind: str) -> bytes:
+    def network_file(self, spec: Spec, kind: str) -> bytes:
         """The network of a spec as a file of a kind; shows progress meanwhile. Raises ReflowError."""
-        return cast(bytes, self._wait(taking(spec, kind), spec, self.home(spec), st.empty()))
+        work = functools.partial(network_file, spec, kind)
+        return cast(bytes, self._wait(work, spec, self.context(spec), st.empty()))
 
-    def _wait(self, work: Work, spec: Spec, home: Home, slot: DeltaGenerator) -> Any:
+    def _wait(self, work: Work, spec: Spec, context: Context, slot: DeltaGenerator) -> Any:
         expected, asked, shown = self.preflight(spec).seconds, time.monotonic(), None
-        job, place = self.pool.submit(work, home=home), skeleton.outline(slot)
+        job, place = self.pool.submit(work, context=context), skeleton.outline(slot)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
-                if time.monotonic() - asked > SOON_S and (now := self._told(job, expected)) != shown:
+                if time.monotonic() - asked > SOON_S and (now := self._progress(job, expected)) != shown:
                     shown = now
                     place.progress(*shown)
                 wait([job.future], timeout=POLL_S)
@@ -230,7 +214,7 @@ class Lab:
             job.cancel()
             slot.empty()
 
-    def _told(self, job: Job, expected: float) -> tuple[float, str]:
+    def _progress(self, job: Job, expected: float) -> tuple[float, str]:
         """How far a job is: a share of its stage, and a sentence."""
         if job.began is None:
             ahead = self.pool.ahead(job)
@@ -240,6 +224,11 @@ class Lab:
         left = expected - (time.monotonic() - job.began)
         rest = f", about {left:.0f} s left" if left > SOON_OVER_S else " …"
         return done / max(total, 1), f"{STAGES.get(stage, stage)}{count}{rest}"
+
+
+def whole(answer: Any) -> Any:
+    """The digest of a sweep that keeps its answers as they are."""
+    return answer
 
 
 @st.cache_resource(scope="session", on_release=Visit.close, show_spinner=False)
@@ -255,5 +244,5 @@ def lab() -> Lab:
     library = Library(access)
     libraries = {name: library if name == "cpu" else Library(access, shared=library, device=name) for name in devices()}
     keep_for_good()
-    homes = {name: Home(each, store) for name, each in libraries.items()}
-    return Lab(homes, Pool(library, store), Memo(size=32), started.on_demand)
+    contexts = {name: Context(each, store) for name, each in libraries.items()}
+    return Lab(contexts, Pool(Context(library, store)), Memo(size=32), started.on_demand)

@@ -11,7 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from pages.ui.lab import lab
-from pages.ui.shown import shown
+from pages.ui.session import session
+from pages.ui.styles import style
 from reflow_core.diagnosis.calibration import evaluation
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.present.figures import Chart
@@ -21,36 +22,25 @@ from reflow_core.repairs import repairs
 STRIP = 14
 SHOW = "Show data: "  # before a table's name
 PICTURES = ("png", "svg")
-PICTURE = "picture"
-STRIP_CSS = """
-<style>
-.strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(78px, 1fr)); gap: 10px; }
-.strip figure { margin: 0; font-size: 0.8rem; line-height: 1.45; }
-.strip img { width: 100%; image-rendering: pixelated; border-radius: 6px; display: block; }
-.strip b { display: inline-block; width: 0.9em; font-weight: 700; }
-.strip .wrong { color: color-mix(in srgb, #D55E00 82%, currentColor); font-weight: 600; }
-</style>
-"""
 
 
 def chart(drawn: Chart, key: str, title: str, heading: bool = True) -> None:
     """A figure with its message in words, under its title where `heading`; a report titles it in any case."""
     if heading:
         st.subheader(title, anchor=False)
-    shown().charts[title] = drawn
+    session().shown.charts[title] = drawn
     st.plotly_chart(drawn.figure, key=key, alt=drawn.message, config=camera(key))
     st.caption(drawn.message)
 
 
 def camera(name: str) -> dict[str, object]:
     """Plotly's own settings: what the camera above a figure saves."""
-    kind = st.session_state.get(PICTURE, PICTURES[0])
-    return {"displaylogo": False, "toImageButtonOptions": {"format": kind, "filename": name, "scale": 2}}
+    return {"displaylogo": False, "toImageButtonOptions": {"format": session().picture, "filename": name, "scale": 2}}
 
 
 def table(label: str, frame: pd.DataFrame, key: str) -> None:
     """The data of a panel, sent only once it is opened."""
-    shown().tables[label.removeprefix(SHOW).capitalize()] = frame
+    session().shown.tables[label.removeprefix(SHOW).capitalize()] = frame
     box = st.expander(label, key=key, on_change="rerun", icon=":material/table:")
     if box.open:
         box.dataframe(frame, hide_index=True, width="stretch")
@@ -132,27 +122,27 @@ def choose_layer(found: Diagnosis, layer: str | None) -> None:
 
 
 def strip(found: Diagnosis) -> None:
-    """The first evaluation images with the answers of all arms; wrong ones marked."""
-    st.subheader("The same images, three answers", anchor=False)
+    """The first evaluation images with the predictions of all variants; wrong ones marked."""
+    st.subheader("The same images, three predictions", anchor=False)
     spec = found.spec
-    images = evaluation(spec, lab().home(spec).library.images(spec))
+    images = evaluation(spec, lab().context(spec).library.images(spec))
     cells = [_cell(found, number, images.png(number)) for number in range(min(STRIP, len(images)))]
-    st.html(f'{STRIP_CSS}<div class="strip">{"".join(cells)}</div>')
-    arms = ", ".join(f"{arm[0].upper()}: {arm}" for arm in found.answers)
+    st.html(style("strip") + f'<div class="strip">{"".join(cells)}</div>')
+    variants = ", ".join(f"{variant[0].upper()}: {variant}" for variant in found.predictions)
     truth = "✗: wrong" if found.labels is not None else "No labels, so right and wrong cannot be told"
-    st.caption(f"{arms}; the share is its confidence. {truth}.")
+    st.caption(f"{variants}; the share is its confidence. {truth}.")
 
 
 def _cell(found: Diagnosis, number: int, png: bytes) -> str:
     truth = None if found.labels is None else int(found.labels[number])
     lines = []
-    for arm, answers in found.answers.items():
-        told = int(answers.predicted[number])
-        wrong = ' class="wrong"' if truth is not None and told != truth else ""
-        name = html.escape(found.classes[told])
+    for variant, own in found.predictions.items():
+        predicted = int(own.predicted[number])
+        wrong = ' class="wrong"' if truth is not None and predicted != truth else ""
+        name = html.escape(found.classes[predicted])
         mark = " ✗" if wrong else ""
-        share = f"{100 * answers.confidence[number]:.0f} %"
-        lines.append(f"<div><b>{arm[0].upper()}</b> <span{wrong}>{name}{mark}</span> {share}</div>")
+        share = f"{100 * own.confidence[number]:.0f} %"
+        lines.append(f"<div><b>{variant[0].upper()}</b> <span{wrong}>{name}{mark}</span> {share}</div>")
     alt = "image without label" if truth is None else f"a picture of class {html.escape(found.classes[truth])}"
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return f'<figure><img alt="{alt}" src="{source}">{"".join(lines)}</figure>'

@@ -6,15 +6,15 @@ from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
+from pages.ui.session import session
 from reflow_core.spec import Spec, read
 
-PINNED = "_pinned"
 NAME = "a"  # of the link's parameter
 
 
 def pin(spec: Spec) -> None:
     """Make a view A from now on."""
-    st.session_state[PINNED] = spec
+    session().pinned = spec
 
 
 def pin_button(spec: Spec) -> None:
@@ -32,17 +32,17 @@ def pin_button(spec: Spec) -> None:
 
 def unpin() -> None:
     """Forget A."""
-    st.session_state.pop(PINNED, None)
+    session().pinned = None
     st.query_params.pop(NAME, None)
 
 
 def pinned() -> tuple[Spec | None, list[str]]:
     """A, of this visit or else of the link, and what in the link was set aside; the link is made to hold it."""
-    spec: Spec | None = st.session_state.get(PINNED)
+    spec = session().pinned
     problems: list[str] = []
     if spec is None and NAME in st.query_params:
         spec, problems = read(dict(parse_qsl(st.query_params[NAME])))
-        st.session_state[PINNED] = spec
+        session().pinned = spec
     if spec is not None:
         st.query_params[NAME] = urlencode({"model": spec.model} | spec.differences())
     return spec, problems

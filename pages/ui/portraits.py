@@ -9,11 +9,12 @@ from typing import Any
 
 import streamlit as st
 
-from pages.ui.lab import lab
+from pages.ui.lab import lab, whole
 from pages.ui.scope import View
 from pages.ui.stage import sentence
 from reflow_core.diagnosis.calibration import evaluation
-from reflow_core.diagnosis.diagnose import idle
+from reflow_core.diagnosis.fields import unused_fields
+from reflow_core.lab.request import Request
 from reflow_core.lab.sweep import Sweep, coarse_first
 from reflow_core.present.figures.portrait import REACH, look
 from reflow_core.production.finding import Finding
@@ -63,12 +64,13 @@ class Portraits:
 def portraits(spec: Spec) -> Portraits:
     """The portrait of a spec, and those around it begun in the background; stops the page with a sentence."""
     with sentence():
-        here = lab().inspection("portrait", spec)
-        images = evaluation(spec, lab().home(spec).library.images(spec))
+        here = lab().inspect("portrait", spec)
+        images = evaluation(spec, lab().context(spec).library.images(spec))
     pictured = int(here.facts["pictured"])
     around = None
-    if "sparsity" not in idle(spec):
-        around = lab().inspect("portrait", [spec.replace(sparsity=at) for at in coarse_first(GRID)])
+    if "sparsity" not in unused_fields(spec):
+        near = [Request(spec.replace(sparsity=at), inspection="portrait") for at in coarse_first(GRID)]
+        around = lab().sweep(near, whole)
     return Portraits(here, around, tuple(images.png(number) for number in range(pictured)))
 
 
@@ -76,7 +78,7 @@ def packed(found: Finding, image: int) -> dict[str, Any]:
     """One portrait as the scope draws it: the maps of one image, all points."""
     return {
         "sparsity": found.spec.sparsity,
-        "maps": {arm: base64.b64encode(maps).decode() for arm, maps in image_maps(found, image).items()},
+        "maps": {variant: base64.b64encode(maps).decode() for variant, maps in image_maps(found, image).items()},
         "points": found.facts["points"],
         "answer": found.answer,
     }

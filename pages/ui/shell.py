@@ -8,14 +8,16 @@ import streamlit as st
 from streamlit.navigation.page import Page
 
 from pages.ui import skeleton
-from pages.ui.shown import begin
+from pages.ui.session import Shown, session
+from pages.ui.styles import style
+from reflow_core.machine import ASSETS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT = "collapse"
 SECTIONS: dict[str, tuple[str, ...]] = {
     "See": ("collapse", "signal", "story", "sweep"),
     "Compare": ("compare", "selection_vs_signal", "calibration"),
-    "Before release": ("sensitivity", "slices", "structured", "quantisation", "hardware", "claims"),
+    "Before release": ("sensitivity", "slices", "structured", "quantization", "hardware", "claims"),
     "More": (),  # every other file in pages/
 }
 ICONS = {
@@ -29,77 +31,30 @@ ICONS = {
     "sensitivity": ":material/equalizer:",
     "slices": ":material/pie_chart:",
     "structured": ":material/content_cut:",
-    "quantisation": ":material/memory:",
+    "quantization": ":material/memory:",
     "hardware": ":material/speed:",
     "claims": ":material/fact_check:",
     "about": ":material/info:",
 }
 NAMED = {name for names in SECTIONS.values() for name in names}
-ENTERED = "_entered"
-WIDE_CSS = """
-<style>
-  [data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: 0.6rem; }
-  [data-testid="stMainBlockContainer"] { max-width: 1280px; }
-</style>
-"""
-# What waits for new values dims in one step: fading it, frame by frame, takes the processor from the computation.
-STILL_CSS = """
-<style>
-  [data-stale] { transition: opacity 0s linear 0.6s !important; }
-  .stProgress *, .stExpander * { transition: none !important; }
-</style>
-"""
-# Streamlit's own captions are 4.2:1, its coloured code 2.7:1, its white on the dark theme's primary colour 2.3:1; text
-# needs 4.5:1.
-READABLE_CSS = """
-<style>
-  [data-testid^="stBaseButton-primary"] p { color: light-dark(#FFFFFF, #06202F); }
-  [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
-    color: light-dark(#56606B, #A9B4BF); opacity: 1; }
-  [data-testid="stCode"] .token { color: inherit !important; }
-  [data-testid="stCode"] :is(.keyword, .builtin, .parameter, .function) {
-    color: light-dark(#0B5C8A, #7CC4F0) !important; }
-  [data-testid="stCode"] :is(.string, .number) { color: light-dark(#8A3B00, #F2B07A) !important; }
-  [data-testid="stMultiSelect"] span[title] { color: light-dark(#FFFFFF, #06202F); }
-</style>
-"""
-PAGES_CSS = """
-<style>
-  .st-key-pages [data-testid="stPageLink"] a { padding: 0 0.5rem; min-height: 1.65rem; line-height: 1.5; }
-  .st-key-pages [data-testid="stCaptionContainer"] { padding: 0.5rem 0 0; margin: 0; }
-  .st-key-pages p { margin: 0; }
-</style>
-"""
-HIDDEN_CSS = """
-<style>
-  .st-key-controls { display: none; }
-</style>
-"""
-DEMO_CSS = """
-<style>
-  [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none; }
-  [data-testid="stMainBlockContainer"] { max-width: none; padding: 2.5rem 4vw; }
-  @media (max-width: 720px) { [data-testid="stMainBlockContainer"] { padding-top: 4.5rem; } }  /* below the header */
-</style>
-"""
 
 
 def enter() -> None:
     """Run by app.py: page settings and navigation over every file in pages/, then the chosen page."""
-    st.set_page_config(page_title="Reflow Lab", page_icon=ROOT / "assets" / "icon.svg", layout="wide")
-    st.logo(ROOT / "assets" / "logo.svg", size="large")
-    st.session_state[ENTERED] = True
-    st.html(STILL_CSS + READABLE_CSS + PAGES_CSS + (DEMO_CSS if st.query_params.get("demo") == "1" else WIDE_CSS))
-    if st.session_state.get("hide", st.query_params.get("hide") == "true"):
-        st.html(HIDDEN_CSS)  # a teacher's link to the lesson
+    st.set_page_config(page_title="Reflow Lab", page_icon=ASSETS / "icon.svg", layout="wide")
+    st.logo(ASSETS / "logo.svg", size="large")
+    session().entered = True
+    hidden = st.session_state.get("hide", st.query_params.get("hide") == "true")
+    width = "demo" if st.query_params.get("demo") == "1" else "wide"
+    st.html(style("still", "readable", "pages", width, *(["hidden"] if hidden else [])))
     _navigation().run()
 
 
 def frame(file: str) -> None:
     """First call of every page. A cold deep link runs the page without app.py; this goes back through the entrance."""
-    begin()
+    session().shown = Shown()
     skeleton.enter(file)
-    if ENTERED not in st.session_state:
+    if not session().entered:
         _navigation()
         parameters = {name: st.query_params.get_all(name) for name in st.query_params}
         st.switch_page(_path(Path(file).stem), query_params=parameters)

@@ -13,18 +13,18 @@ from pages.ui.controls import unknown_in_link
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.scope import PLAIN, View, scope
-from reflow_core.diagnosis.diagnose import idle
+from pages.ui.session import session
+from reflow_core.diagnosis.fields import unused_fields
 from reflow_core.diagnosis.preflight import Preflight
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError
 from reflow_core.lab.sweep import Sweep
 from reflow_core.machine import free_memory
-from reflow_core.networks.catalogue import find
+from reflow_core.networks.catalog import find
 from reflow_core.sources.library import download, missing, size_of
 from reflow_core.spec import Spec
 
-AGREED = "_agreed"
 LONG_S = 30.0  # a computation that is asked for first
 SHORT_S = 5.0  # a diagnosis of which a hundred are computed unasked
 REDRAW_EVERY = 12  # new sweep points that are worth a redraw
@@ -36,7 +36,7 @@ def diagnosed(spec: Spec) -> Diagnosis:
     with sentence():
         agree([spec])
         found = lab().diagnose(spec)
-    if problem := lab().home(spec).store.problem:
+    if problem := lab().context(spec).store.problem:
         st.warning(problem, icon=":material/save:")
     for note in found.notes:
         st.info(note)
@@ -71,7 +71,7 @@ def agree(specs: Sequence[Spec], most: float = LONG_S) -> None:
     if plan is None or (len(left) * plan.seconds < most and not tight(plan)):
         return
     asked = frozenset(spec.replace(sparsity=0.0) for spec in specs)
-    if asked in st.session_state.setdefault(AGREED, set()):
+    if asked in session().agreed:
         return
     st.subheader("This takes a while", anchor=False)
     st.write(told(plan, len(left), lab().cost(left[0])))
@@ -81,7 +81,7 @@ def agree(specs: Sequence[Spec], most: float = LONG_S) -> None:
     wanted = f"Compute, about {minutes(len(left) * plan.seconds)}"
     if not st.button(wanted, type="primary", icon=":material/play_arrow:"):
         st.stop()
-    st.session_state[AGREED].add(asked)
+    session().agreed.add(asked)
 
 
 def tight(plan: Preflight) -> bool:
@@ -95,8 +95,8 @@ def told(plan: Preflight, diagnoses: int, cost: int) -> str:
     norms = ", ".join(f"{count} {kind}" for kind, count in plan.facts.norms.items()) or "no norms"
     several = f" in each of {diagnoses} diagnoses" if diagnoses > 1 else ""
     return (
-        f"{plan.facts.parameters / 1e6:.1f} M parameters in {plan.facts.layers} layers that can be pruned, {norms}; "
-        f"{cost / 1e9:.2f} G multiply-adds an image, {plan.images:,} images over all passes{several}: "
+        f"{plan.facts.parameters / 1e6:.1f} M parameters, {plan.facts.layers} layers that can be pruned, {norms}; "
+        f"{cost / 1e9:.2f} G multiply-adds an image in these layers, {plan.images:,} images over all passes{several}: "
         f"about **{minutes(diagnoses * plan.seconds)}** and {plan.bytes / 1e9:.1f} GB of memory on this machine."
     )
 
@@ -112,13 +112,13 @@ def stage(found: Diagnosis, view: View = PLAIN, also: Sweep[Any] | None = None) 
     `also`: another sweep whose points the view draws.
     """
     layer = chosen_layer(found)
-    if "sparsity" in idle(found.spec):
+    if "sparsity" in unused_fields(found.spec):
         scope(found, [], layer, view)
         return layer
     sweep = lab().scrub(found.spec, at_once=sum(found.seconds.values()) < SHORT_S)
     gather(sweep, also)
     scope(found, list(sweep.points.values()), layer, view)
-    st.session_state["_drawn"] = drawn(sweep, also)
+    session().drawn_points = drawn(sweep, also)
     polling = running(sweep, also)
     st.fragment(progress, run_every=1.0 if polling else None)(sweep, also, polling)
     return layer
@@ -156,7 +156,7 @@ def running(sweep: Sweep[Any], also: Sweep[Any] | None) -> bool:
 def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None, polling: bool) -> None:
     """The sweep's progress, and what one can do about it; `polling`: whether this is drawn again and again."""
     gather(sweep, also)
-    fresh = drawn(sweep, also) - st.session_state.get("_drawn", 0)
+    fresh = drawn(sweep, also) - session().drawn_points
     if not browsing() and (fresh >= REDRAW_EVERY or polling != running(sweep, also)):
         st.rerun()
     complete = "All 100 sparsities are computed: drag the slider, every panel follows without the server."

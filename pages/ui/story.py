@@ -11,6 +11,7 @@ from pages.ui.controls import models_offered
 from pages.ui.lab import lab
 from pages.ui.panels import table
 from pages.ui.portraits import portraits
+from pages.ui.session import session
 from pages.ui.stage import agree, need, sentence, stage
 from pages.ui.take_away import link
 from pages.ui.terms import explained
@@ -18,10 +19,9 @@ from reflow_core.present.lesson import STEPS, Question, Seen, Step, down_at, see
 from reflow_core.present.lesson.handout import handout
 from reflow_core.spec import DEFAULTS, Spec
 
-AT = "_story_at"
 GUESS = "guess"
 NUMBERS = tuple(str(number) for number in range(1, len(STEPS) + 1))
-PAGES = ("sensitivity", "slices", "quantisation", "hardware", "claims")  # where the last step leads
+PAGES = ("sensitivity", "slices", "quantization", "hardware", "claims")  # where the last step leads
 
 
 def current() -> int:
@@ -32,10 +32,10 @@ def current() -> int:
 
 def set_controls(number: int) -> None:
     """Entering a step sets the real controls; afterwards they are the person's."""
-    if st.session_state.get(AT) == number:
+    if session().lesson_step == number:
         return
-    first = AT not in st.session_state
-    st.session_state[AT] = number
+    first = session().lesson_step is None
+    session().lesson_step = number
     changes = STEPS[number - 1].changes(down_at(_model()))
     if first and set(changes) & set(st.query_params):
         return  # a copied link opens the view it was copied from
@@ -56,7 +56,7 @@ def lesson(number: int, spec: Spec) -> None:
     guess = _guess(step)
     with sentence():
         agree([spec, *step.others(spec).values()])
-        seen = see(step, spec, lab().diagnose, lab().inspection, revealed=guess is not None)
+        seen = see(step, spec, lab().diagnose, lab().inspect, revealed=guess is not None)
     explained(step.opening(seen))
     if guess is None:
         _ask(number, step.question)
@@ -188,9 +188,9 @@ def _handouts(spec: Spec) -> None:
     for place, teacher, label in ((left, False, "Handout"), (right, True, "Handout with answers and notes")):
         if place.button(f"Make the {label.lower()}", icon=":material/print:", width="stretch", key=f"make-{teacher}"):
             with sentence():
-                seen = [see(each, spec_of(each, spec), lab().diagnose, lab().inspection) for each in STEPS]
-            st.session_state["_handout"] = teacher, handout(seen, teacher)
-        made = st.session_state.get("_handout")
+                seen = [see(each, spec_of(each, spec), lab().diagnose, lab().inspect) for each in STEPS]
+            session().handout = teacher, handout(seen, teacher)
+        made = session().handout
         if made is not None and made[0] == teacher:
             place.download_button(
                 f"Save the {label.lower()} (HTML, prints)", made[1], "lesson.html", "text/html", on_click="ignore",

@@ -1,4 +1,4 @@
-"""What the pages that compare arms share: their choice, the work in the background, and what does not apply."""
+"""What pages that compare configurations share: their choice, the work in the background, what does not apply."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from pages.ui.browse import HANDED_OVER, browsing
+from pages.ui.browse import browsing
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
+from pages.ui.session import session
 from pages.ui.stage import agree, sentence
-from reflow_core.lab.study import Point
+from reflow_core.diagnosis.point import Point, point
+from reflow_core.lab.request import Request
 from reflow_core.lab.sweep import Sweep
 from reflow_core.pruning.criteria import criteria
 from reflow_core.pruning.updates import updates
@@ -19,8 +21,14 @@ from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.spec import Spec
 
-ARM = ("criterion", "update", "pattern", "sparsity", "repair")  # what a page of arms asks for in its own way
-SEVERAL: dict[str, Registry] = {"criteria": criteria, "updates": updates, "repairs": repairs}  # type: ignore[type-arg]
+CONFIGURATION = (
+    "criterion",
+    "update",
+    "pattern",
+    "sparsity",
+    "repair",
+)  # what a page of configurations asks for in its own way
+SEVERAL: dict[str, Registry[Any, Any]] = {"criteria": criteria, "updates": updates, "repairs": repairs}
 OFFERED = {name: registry.names() for name, registry in SEVERAL.items()}
 POLL_S = 2.0
 LONG_STUDY_S = 600.0  # a study that is asked for first; a shorter one draws as it comes and can be paused
@@ -28,7 +36,7 @@ Draw = Callable[[Sweep[Point]], None]
 T = TypeVar("T")
 
 
-def choose_arms(
+def choose_configurations(
     chosen_criteria: Sequence[str], chosen_updates: Sequence[str], chosen_repairs: Sequence[str]
 ) -> tuple[list[str], list[str], list[str]]:
     """Criteria, updates and repairs to compare, each kept in the URL; the arguments are the defaults."""
@@ -67,7 +75,7 @@ def follow(specs: Sequence[Spec], draw: Draw, key: str = "sweep", also: Sweep[An
     """
     with sentence():
         agree(specs, most=LONG_STUDY_S)
-    study = lab().study(specs)
+    study = lab().sweep([Request(spec) for spec in specs], point)
     watch(study, "diagnoses", draw, key, also)
     return study
 
@@ -111,8 +119,8 @@ def _view(
 
 def _counted(study: Sweep[Any]) -> dict[str, int]:
     told = [*study.problems.values()]
-    rows = [each.row for each in study.points.values() if isinstance(each, Point)]
-    told += [row["reason"] for row in rows if row["reason"] and row["repair"] != "none"]
+    points = [each for each in study.points.values() if isinstance(each, Point)]
+    told += [each.reason for each in points if each.reason and each.spec.repair != "none"]
     return {problem: told.count(problem) for problem in dict.fromkeys(told)}
 
 
@@ -122,5 +130,7 @@ def open_on_collapse(spec: Spec, layer: str | None = None) -> None:
     What widgets of this page are bound to may not be set in the URL, so that part is handed over in the session.
     """
     wanted = {name: str(value) for name, value in spec.differences().items()} | ({"layer": layer} if layer else {})
-    st.session_state[HANDED_OVER] = spec.to_dict() | {"layer": layer or "auto"}
-    st.switch_page("pages/collapse.py", query_params={name: wanted[name] for name in (*ARM, "layer") if name in wanted})
+    session().handed_over = {**spec.to_dict(), "layer": layer or "auto"}
+    st.switch_page(
+        "pages/collapse.py", query_params={name: wanted[name] for name in (*CONFIGURATION, "layer") if name in wanted}
+    )

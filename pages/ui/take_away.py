@@ -14,8 +14,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui.lab import lab
-from pages.ui.panels import PICTURE, PICTURES, tabular
-from pages.ui.shown import taken
+from pages.ui.panels import PICTURES, tabular
+from pages.ui.session import NetworkFile, Shown, session
 from reflow_core.diagnosis import result
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
@@ -27,7 +27,6 @@ from reflow_core.production.export import FORMATS
 from reflow_core.production.finding import Finding
 from reflow_core.spec import Spec
 
-MADE = "_made"
 NETWORK_HELP = (
     "Pruned and repaired as shown. safetensors: with its card inside. onnx: BatchNorm folded, checked against torch. "
     "state-dict: for torch.load. card: what it is, how good, from what."
@@ -91,7 +90,7 @@ def of_study(name: str, spec: Spec, code: Mapping[str, str]) -> None:
 
 def _content(spec: Spec) -> str:
     """Hashes of network and images."""
-    return lab().home(spec).library.identity(spec)
+    return lab().context(spec).library.identity(spec)
 
 
 def _box(goods: Goods) -> DeltaGenerator | None:
@@ -140,8 +139,8 @@ def _box(goods: Goods) -> DeltaGenerator | None:
         PICTURES,
         default=PICTURES[0],
         required=True,
-        key=f"{PICTURE}-{goods.name}",
-        on_change=lambda: st.session_state.update({PICTURE: st.session_state[f"{PICTURE}-{goods.name}"]}),
+        key=f"picture-{goods.name}",
+        on_change=lambda: setattr(session(), "picture", st.session_state[f"picture-{goods.name}"]),
     )
     return box
 
@@ -161,14 +160,20 @@ def _network(box: DeltaGenerator, spec: Spec) -> None:
     kind = row.selectbox("The network as", list(FORMATS), help=NETWORK_HELP, key="network-kind", width=220)
     if row.button("Make the file", icon=":material/deployed_code:"):
         try:
-            st.session_state[MADE] = spec, kind, lab().take(spec, kind)
+            session().network_file = NetworkFile(spec, kind, lab().network_file(spec, kind))
         except ReflowError as error:
             box.error(str(error), icon=":material/error:")
-    of, made, content = st.session_state.get(MADE, (None, "", b""))
-    if (of, made) == (spec, kind):
-        name = f"{spec.model.split('@')[0].replace('/', '-')}{FORMATS[kind][0]}"
-        size = f"{len(content) / 1e6:.1f} MB" if len(content) >= 1e5 else f"{len(content) / 1e3:.1f} kB"
-        row.download_button(f"Save {name} ({size})", content, name, on_click="ignore", type="primary")
+    made = session().network_file
+    if made is not None and (made.spec, made.kind) == (spec, kind):
+        name, size = f"{spec.model.split('@')[0].replace('/', '-')}{FORMATS[kind][0]}", len(made.content)
+        shown = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+        row.download_button(f"Save {name} ({shown})", made.content, name, on_click="ignore", type="primary")
+
+
+def taken() -> Shown:
+    """What the page has shown since the last time; what follows is shown afresh."""
+    shown, session().shown = session().shown, Shown()
+    return shown
 
 
 def link() -> str:

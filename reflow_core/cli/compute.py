@@ -1,22 +1,46 @@
-"""Many specs at once: where they are computed, how far they are."""
+"""Where commands compute: one request after the other, or many specs at once, with a bar on stderr."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
 from reflow_core.cli.options import open_store
+from reflow_core.diagnosis.point import Point, point
 from reflow_core.diagnosis.result import Diagnosis
-from reflow_core.lab.study import Point, point
-from reflow_core.lab.work import cluster, solve, threads
+from reflow_core.lab.executors import cluster, solve, threads
+from reflow_core.lab.request import Context, Request
+from reflow_core.machine import prepare
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
+
+
+@contextmanager
+def context_of(options: argparse.Namespace) -> Iterator[Context]:
+    """The library that opens everything on this machine, and the store."""
+    prepare()
+    with open_store() as store:
+        yield Context(Library(EVERYTHING, device=options.device), store)
+
+
+def answer(request: Request, options: argparse.Namespace) -> Any:
+    """The answer to a request. Raises ReflowError."""
+    with context_of(options) as context:
+        return request.answer(context, again=getattr(options, "again", False))
+
+
+def answers(requests: Sequence[Request], options: argparse.Namespace, unit: str = "request") -> list[Any]:
+    """The answers to several requests, in order; what they share is loaded once. Raises ReflowError."""
+    again = getattr(options, "again", False)
+    with context_of(options) as context:
+        return [request.answer(context, again=again) for request in tqdm(requests, unit=unit, file=sys.stderr)]
 
 
 def points(specs: Iterable[Spec], options: argparse.Namespace) -> dict[Spec, Point]:
@@ -24,19 +48,19 @@ def points(specs: Iterable[Spec], options: argparse.Namespace) -> dict[Spec, Poi
     wanted = list(dict.fromkeys(specs))
     with executor(options) as submit, tqdm(total=len(wanted), unit="spec", file=sys.stderr) as bar:
         futures = {submit(spec): spec for spec in wanted}
-        found: dict[Spec, Point] = {}
+        made: dict[Spec, Point] = {}
         for done in as_completed(futures):
-            found[futures[done]] = point(done.result())
+            made[futures[done]] = point(done.result())
             bar.update()
-    return {spec: found[spec] for spec in wanted}
+    return {spec: made[spec] for spec in wanted}
 
 
 @contextmanager
 def executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[Diagnosis]]]:
     """Where the specs are computed: threads of this process sized to the machine, or a Dask cluster."""
     if getattr(options, "cluster", None) is not None:
-        with cluster(options.cluster) as executor:
-            yield lambda spec: executor.submit(solve, spec)
+        with cluster(options.cluster) as workers:
+            yield lambda spec: workers.submit(solve, spec)
         return
-    with open_store() as store, threads(Library(EVERYTHING, device=options.device), store) as submit:
+    with open_store() as store, threads(Context(Library(EVERYTHING, device=options.device), store)) as submit:
         yield submit

@@ -6,41 +6,36 @@ import argparse
 import json
 from typing import Any
 
-from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
+from reflow_core.cli.compute import answer
+from reflow_core.cli.options import add_spec, spec_of
 from reflow_core.diagnosis.result import Diagnosis, to_json
 from reflow_core.diagnosis.verdict import percent, verdict
-from reflow_core.lab.work import answer
-from reflow_core.machine import prepare
-from reflow_core.sources.access import EVERYTHING
-from reflow_core.sources.library import Library
+from reflow_core.lab.request import Request
 
 
 def add(commands: Any) -> None:
     """Add the command."""
-    one = commands.add_parser("diagnose", help="prune, measure, repair and measure again")
-    add_spec(one, tuple(OPTIONS))
-    one.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    one.set_defaults(run=run)
+    command = commands.add_parser("diagnose", help="prune, measure, repair and measure again")
+    add_spec(command)
+    command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Diagnose and print."""
-    spec = spec_of(options)
-    prepare()
-    with open_store() as store:
-        found = answer(spec, Library(EVERYTHING, device=options.device), store)
-    print(json.dumps(to_json(found), allow_nan=False) if options.json else as_text(found))
+    diagnosis = answer(Request(spec_of(options)), options)
+    print(json.dumps(to_json(diagnosis), allow_nan=False) if options.json else as_text(diagnosis))
 
 
 def as_text(found: Diagnosis) -> str:
     """A diagnosis for a terminal: verdict, evidence, accuracies, one row a layer."""
     judged = verdict(found)
     lines = [f"{judged.status.upper()}. {judged.headline}", *judged.evidence, ""]
-    for arm, summary in found.outcomes().items():
+    for variant, summary in found.outcomes().items():
         interval = (
             "" if summary.ci95 is None else f"  95 % interval {percent(summary.ci95[0])} to {percent(summary.ci95[1])}"
         )
-        lines.append(f"{arm:<9}{percent(summary.accuracy):>14}  n={summary.n}{interval}")
+        lines.append(f"{variant:<9}{percent(summary.accuracy):>14}  n={summary.n}{interval}")
     lines += [f"No repair: {found.reason}"] if found.reason else [f"Repair: {found.repair_report}"]
     lines += [
         "",

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from reflow_core.diagnosis.calibration import evaluation_inputs
 from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError, unknown
-from reflow_core.networks.catalogue import find, known
+from reflow_core.networks.catalog import find, known
 from reflow_core.networks.hub import is_timm
 from reflow_core.sources import library as shelves
 from reflow_core.sources.library import Library

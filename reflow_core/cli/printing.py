@@ -14,17 +14,17 @@ def add_printing(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def told(options: argparse.Namespace, found: Mapping[str, Finding]) -> None:
+def print_findings(options: argparse.Namespace, findings: Mapping[str, Finding]) -> None:
     """Print findings by name."""
     if options.json:
-        print(json.dumps({name: to_json(each) for name, each in found.items()}, allow_nan=False))
+        print(json.dumps({name: to_json(finding) for name, finding in findings.items()}, allow_nan=False))
         return
-    print("\n\n".join(as_text(each) for each in found.values()))
+    print("\n\n".join(as_text(finding) for finding in findings.values()))
 
 
-def as_text(found: Finding) -> str:
+def as_text(finding: Finding) -> str:
     """A finding for a terminal: the answer, notes, tables."""
-    lines = [found.answer, *found.notes, *([f"Measured on {found.machine}."] if found.machine else [])]
-    for title, table in found.tables.items():
+    lines = [finding.answer, *finding.notes, *([f"Measured on {finding.machine}."] if finding.machine else [])]
+    for title, table in finding.tables.items():
         lines += ["", title, table.to_string(index=False, na_rep="–", float_format="{:.4g}".format)]
     return "\n".join(lines)

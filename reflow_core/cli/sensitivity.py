@@ -6,9 +6,9 @@ import argparse
 from typing import Any
 
 from reflow_core.cli.compute import points
-from reflow_core.cli.options import OPTIONS, add_spec, spec_of
-from reflow_core.cli.printing import add_printing, told
-from reflow_core.diagnosis.diagnose import anatomy_of
+from reflow_core.cli.options import FIELDS, add_spec, spec_of
+from reflow_core.cli.printing import add_printing, print_findings
+from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.production import sensitivity
 from reflow_core.production.finding import Finding
 from reflow_core.signal.trace import WeightLayer
@@ -22,7 +22,7 @@ OWN = ("sparsity", "allocation", "layer_sparsity")
 def add(commands: Any) -> None:
     """Add the command."""
     one = commands.add_parser("sensitivity", help="what each layer can lose alone, and the budget that follows")
-    add_spec(one, tuple(name for name in OPTIONS if name not in OWN))
+    add_spec(one, tuple(name for name in FIELDS if name not in OWN))
     one.add_argument("--share", type=float, default=sensitivity.SHARE, help="fraction of each layer (default: 0.2)")
     one.add_argument("--curve", action="store_true", help="10 to 98 %% of each layer instead of one share")
     one.add_argument("--budget", type=float, help="a sparsity to reach at least loss; computes the curve")
@@ -34,12 +34,12 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Compute and print."""
     base = spec_of(options)
-    layers = anatomy_of(base, Library(EVERYTHING, device=options.device)).layers
+    layers = trace_of(base, Library(EVERYTHING, device=options.device)).layers
     shares = sensitivity.CURVE if options.curve or options.budget is not None else ()
     every = tuple(dict.fromkeys((options.share, *shares)))
     found = sensitivity.profile(points(sensitivity.alone(base, layers, every), options), layers)
     first = sensitivity.finding(base, found, options.share)
-    told(options, {"sensitivity": first} | _more(options, base, found, layers))
+    print_findings(options, {"sensitivity": first} | _more(options, base, found, layers))
 
 
 def _more(options: argparse.Namespace, base: Spec, found: Any, layers: tuple[WeightLayer, ...]) -> dict[str, Finding]:

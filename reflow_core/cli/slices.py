@@ -6,20 +6,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from reflow_core.cli.compute import points
-from reflow_core.cli.options import OPTIONS, add_spec, open_store, spec_of
-from reflow_core.cli.printing import add_printing, told
-from reflow_core.lab.work import answer
-from reflow_core.machine import prepare
+from reflow_core.cli.compute import context_of, points
+from reflow_core.cli.options import add_spec, spec_of
+from reflow_core.cli.printing import add_printing, print_findings
+from reflow_core.lab.request import Request
 from reflow_core.production import slices
-from reflow_core.sources.access import EVERYTHING
-from reflow_core.sources.library import Library
 
 
 def add(commands: Any) -> None:
     """Add the command."""
     one = commands.add_parser("slices", help="accuracy by slice and under corruption, and a release gate (exit 1)")
-    add_spec(one, tuple(OPTIONS))
+    add_spec(one)
     one.add_argument("--columns", type=Path, help="a CSV with one row a test image, or a column 'image' of numbers")
     one.add_argument("--max-drop", type=float, default=0.01, help="fraction lost overall at most (default: 0.01)")
     one.add_argument("--slice-drop", type=float, default=0.05, help="lost by any slice at most (default: 0.05)")
@@ -33,14 +30,14 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compute and print; 1 where the gate fails."""
-    spec, library = spec_of(options), Library(EVERYTHING, device=options.device)
+    spec = spec_of(options)
     limits = slices.Limits(options.max_drop, options.slice_drop, options.least, slices.floors(options.floors))
-    prepare()
-    with open_store() as store:
-        diagnosed = answer(spec, library, store)
-    also = slices.columns(spec, library.images(spec), options.columns)
-    found = {"slices": slices.finding(diagnosed, also, limits, options.arm)}
+    with context_of(options) as context:
+        diagnosis = Request(spec).answer(context)
+        columns = slices.columns(diagnosis.spec, context.library.images(spec), options.columns)
+    findings = {"slices": slices.finding(diagnosis, columns, limits, options.variant)}
     if options.corruptions:
-        found["corruptions"] = slices.shift_finding(spec, slices.shifts(points(slices.shifted(spec), options)))
-    told(options, found)
-    return int(not found["slices"].passed)
+        shifted = points(slices.shifted(spec), options)
+        findings["corruptions"] = slices.shift_finding(spec, slices.shifts(shifted))
+    print_findings(options, findings)
+    return int(not findings["slices"].passed)

@@ -8,15 +8,18 @@ from concurrent.futures import Future, as_completed
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from reflow_core.cli.compute import executor
-from reflow_core.cli.options import OPTIONS, add_spec, spec_of
-from reflow_core.diagnosis.diagnose import settle
+from reflow_core.cli.options import FIELDS, add_spec, spec_of
+from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError, unknown
-from reflow_core.lab.study import arms, markdown, row
+from reflow_core.lab.study import configurations, selection
+from reflow_core.signal.stats import finite
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import Library
 from reflow_core.spec import MAX_SPARSITY, Spec, parted
@@ -27,7 +30,7 @@ PLURALS = {"models": "model", "criteria": "criterion", "updates": "update", "rep
 def add(commands: Any) -> None:
     """Add the command."""
     many = commands.add_parser("sweep", help="the same at many sparsities; resumes where it was stopped")
-    add_spec(many, tuple(name for name in OPTIONS if name != "sparsity"))
+    add_spec(many, tuple(name for name in FIELDS if name != "sparsity"))
     for plural, single in PLURALS.items():
         many.add_argument(f"--{plural}", type=_listed, help=f"several, with commas; instead of --{single}")
     many.add_argument("--seeds", type=int, default=1, help="repeats, each with the next seed (default: 1)")
@@ -43,7 +46,7 @@ def _listed(text: str) -> list[str]:
 
 def run(options: argparse.Namespace) -> None:
     """Compute every spec and write the table."""
-    specs = _arms(options)
+    specs = _configurations(options)
     _check_out(options.out)
     rows: dict[Spec, dict[str, Any]] = {}
     with executor(options) as submit, tqdm(total=len(specs), unit="spec", file=sys.stderr) as bar:
@@ -55,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     WRITERS[options.out.suffix if options.out else ".csv"](table, options.out or sys.stdout)
 
 
-def _arms(options: argparse.Namespace) -> list[Spec]:
+def _configurations(options: argparse.Namespace) -> list[Spec]:
     """Every model × criterion × update × repair × seed × sparsity, each spec once; a pattern has but one sparsity."""
     base = spec_of(options)
     if options.seeds < 1:
@@ -67,11 +70,11 @@ def _arms(options: argparse.Namespace) -> list[Spec]:
         Library(EVERYTHING).info(parted(model)[0])
     chosen = [getattr(options, plural) or [getattr(base, one)] for plural, one in PLURALS.items() if one != "model"]
     specs = [
-        settle(arm, sparsity=sparsity)
+        normalize(configuration, sparsity=sparsity)
         for model in models
         for seed in range(base.seed, base.seed + options.seeds)
         for sparsity in sparsities(options.sparsities)
-        for arm in arms(base.replace(model=model, seed=seed), *chosen)
+        for configuration in configurations(base.replace(model=model, seed=seed), *chosen)
     ]
     return list(dict.fromkeys(specs))
 
@@ -79,9 +82,43 @@ def _arms(options: argparse.Namespace) -> list[Spec]:
 def _row(spec: Spec, done: Future[Diagnosis]) -> dict[str, Any]:
     """The row of a diagnosis, or of the reason why there is none."""
     try:
-        return row(done.result())
+        return flat_row(done.result())
     except ReflowError as error:
         return {**spec.to_dict(), "reason": str(error)}
+
+
+def flat_row(diagnosis: Diagnosis) -> dict[str, Any]:
+    """One diagnosis as a row of a table: the spec's fields, then the variants' summaries, then seconds."""
+    flat: dict[str, Any] = {**diagnosis.spec.to_dict(), "status": verdict(diagnosis).status}
+    flat["reached"] = diagnosis.sparsity
+    for name, outcome in diagnosis.outcomes().items():
+        low, high = outcome.ci95 or (None, None)
+        flat |= {f"{name}_accuracy": outcome.accuracy, f"{name}_low": low, f"{name}_high": high}
+        flat |= {f"{name}_agreement": outcome.agreement, f"{name}_top_share": outcome.top_share, f"{name}_n": outcome.n}
+        flat[f"{name}_fidelity"] = finite(outcome.fidelity)
+    flat |= {f"{name}_last_ratio": diagnosis.last_ratio(name) for name in ("pruned", "repaired")}
+    flat |= {"reason": diagnosis.reason, "seconds_select": diagnosis.seconds.get("prune")}
+    return flat | {"seconds_repair": diagnosis.seconds.get("calibrate")}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Flat rows as a table for a README: accuracies in % with their 95 % intervals, ratio and seconds."""
+    lines = ["| selection | sparsity | repair | pruned | repaired | last ratio | seconds |", "|" + "---|" * 7]
+    for flat in table.to_dict("records"):
+        scores = [_interval(flat, variant) for variant in ("pruned", "repaired")]
+        ratio, seconds = (_short(flat.get(name)) for name in ("pruned_last_ratio", "seconds_select"))
+        cells = [selection(flat), f"{100 * flat['sparsity']:g} %", flat["repair"], *scores, ratio, seconds]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _interval(flat: dict[Any, Any], variant: str) -> str:
+    score, low, high = (float(flat.get(f"{variant}_{what}", np.nan)) for what in ("accuracy", "low", "high"))
+    return "–" if np.isnan(score) else f"{100 * score:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:.2g}"
 
 
 def _check_out(out: Path | None) -> None:

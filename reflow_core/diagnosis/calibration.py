@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,25 +12,15 @@ from reflow_core.images.corruptions import corrupted
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.images.views import View, custom, views
 from reflow_core.networks.info import NetworkInfo
+from reflow_core.repairs import Calibration
 from reflow_core.spec import Spec
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Normalised network inputs (N, 3, H, W), their classes if known, and how a repair is to read them."""
-
-    inputs: Tensor
-    statistics: str = "population"
-    batch: int = 128
-    seed: int = 0
-    labels: Tensor | None = None
 
 
 def calibration(spec: Spec, info: NetworkInfo, images: ImageSet) -> Calibration:
     """The calibration set of a spec; empty where the data have no training images. Raises ReflowError, see `skewed`."""
     generator = torch.Generator().manual_seed(spec.seed)
     chosen = skewed(images.train, spec.calibration_images, spec.calibration_skew, spec.seed)
-    inputs = normalise(view(spec.calibration_view, info)(chosen.pixels, info.size, generator), info)
+    inputs = normalize_images(view(spec.calibration_view, info)(chosen.pixels, info.size, generator), info)
     return Calibration(inputs, spec.statistics, spec.calibration_batch, spec.seed, chosen.labels)
 
 
@@ -61,7 +50,7 @@ def skewed(images: Images, count: int, skew: float, seed: int) -> Images:
     if skew == 0:
         return images.take(count, seed)
     if images.labels is None:
-        raise ReflowError("calibration_skew needs labelled training images; leave it out.")
+        raise ReflowError("calibration_skew needs labeled training images; leave it out.")
     order, known = images.order(seed), images.labels.unique()
     same = images.labels[order] == known[seed % len(known)]
     many = round(skew * count)
@@ -91,7 +80,7 @@ def long_tailed(images: Images, ratio: float) -> Tensor:
     if ratio == 1:
         return torch.arange(len(images))
     if images.labels is None:
-        raise ReflowError("evaluation_tail needs labelled evaluation images; leave it out.")
+        raise ReflowError("evaluation_tail needs labeled evaluation images; leave it out.")
     kept = torch.zeros(len(images), dtype=torch.bool)
     there = images.labels.unique().tolist()
     for place, label in enumerate(there):
@@ -102,12 +91,12 @@ def long_tailed(images: Images, ratio: float) -> Tensor:
 
 
 def evaluation_inputs(images: Images, info: NetworkInfo) -> Callable[[slice], Tensor]:
-    """A function from a slice of the evaluation images to normalised inputs, so that no whole copy is held."""
+    """A function from a slice of the evaluation images to normalized inputs, so that no whole copy is held."""
     plain = views["none"].function
-    return lambda part: normalise(plain(images.pixels[part], info.size, torch.Generator()), info)
+    return lambda part: normalize_images(plain(images.pixels[part], info.size, torch.Generator()), info)
 
 
-def normalise(pixels: Tensor, info: NetworkInfo) -> Tensor:
+def normalize_images(pixels: Tensor, info: NetworkInfo) -> Tensor:
     """Subtract the network's mean and divide by its deviation, per channel: floats (N, 3, H, W) in, same out."""
     mean, std = torch.tensor(info.mean)[:, None, None], torch.tensor(info.std)[:, None, None]
     return (pixels - mean) / std

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from reflow_core.diagnosis.calibration import evaluation_inputs
-from reflow_core.networks.info import Facts, facts_of, multiply_adds
-from reflow_core.registry import Info
+from reflow_core.diagnosis.experiment import trace_of
+from reflow_core.networks.info import Facts, facts_of
 from reflow_core.repairs import repairs
-from reflow_core.signal.copies import device_of, hookable, hooked, readable
+from reflow_core.signal.copies import clone_on, device_of, hooked
+from reflow_core.signal.predictions import logits_of
 from reflow_core.signal.probes import BATCH
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
@@ -46,9 +47,9 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     network, images = source.network(spec.model), source.images(spec)
     inputs = evaluation_inputs(images.test, network.info)
     found = source.recall(
-        ("measured", network.digest), lambda: measured(readable(network.module, source.device), inputs)
+        ("measured", network.digest), lambda: measured(clone_on(network.module, source.device), inputs)
     )
-    info: Info = repairs[spec.repair].info
+    info = repairs[spec.repair].info
     evaluated = min(spec.evaluation_images, len(images.test))
     calibrated = min(spec.calibration_images, len(images.train)) if info.needs_data else 0
     together = evaluated * (3 if calibrated else 2) + calibrated
@@ -62,11 +63,8 @@ def preflight(spec: Spec, source: Library) -> Preflight:
 
 
 def cost(spec: Spec, source: Library) -> int:
-    """Multiply-adds an image of a spec's network; the first count takes seconds. Raises ReflowError."""
-    network = source.network(spec.model)
-    example = evaluation_inputs(source.images(spec).test, network.info)(slice(0, 1))
-    counted: int = source.recall(("cost", network.digest), lambda: multiply_adds(hookable(network.module), example))
-    return counted
+    """Multiply-adds an image in the layers that can be pruned of a spec's network. Raises ReflowError."""
+    return trace_of(spec, source).multiply_adds
 
 
 def measured(private: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
@@ -94,5 +92,5 @@ def measured(private: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
 def passed(network: nn.Module, batch: Tensor) -> float:
     """Seconds an image of one forward pass."""
     begun = time.perf_counter()
-    network(batch).cpu()  # which waits for an accelerator
+    logits_of(network(batch)).cpu()  # which waits for an accelerator
     return (time.perf_counter() - begun) / len(batch)

@@ -11,17 +11,18 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from reflow_core.diagnosis.calibration import Calibration, calibration, no_training_images
+from reflow_core.diagnosis.calibration import calibration, no_training_images
 from reflow_core.images.image_set import ImageSet
-from reflow_core.networks.info import PRUNABLE
 from reflow_core.pruning.allocations import Budget
 from reflow_core.pruning.criteria import Samples, Subject, criteria
 from reflow_core.pruning.gradients import MOST_SAMPLES, gradient_matrix
-from reflow_core.pruning.masks import Masks, Scores, Weights, prunable
+from reflow_core.pruning.masks import Masks, Scores, Weights
 from reflow_core.pruning.patterns import CHANNEL, N_OF_M, UNSTRUCTURED, divisible, parse
-from reflow_core.pruning.select import Rules, choose, score, select
+from reflow_core.pruning.select import Rules, choose, score
 from reflow_core.pruning.updates import updates
-from reflow_core.signal.trace import Anatomy
+from reflow_core.repairs import Calibration
+from reflow_core.signal.layers import PRUNABLE, prunable
+from reflow_core.signal.trace import Trace
 from reflow_core.sources.library import Library, Network
 from reflow_core.spec import CALIBRATION, Spec, by_layer
 from reflow_core.watch import Watch
@@ -47,7 +48,7 @@ class Pruner:
     source: Library
     network: Network
     images: ImageSet
-    anatomy: Anatomy
+    trace: Trace
     example: Tensor
     watch: Watch
     _price: dict[tuple[object, ...], float] = field(default_factory=dict, init=False)  # seconds of what was used
@@ -76,10 +77,7 @@ class Pruner:
         return found[0]
 
     def _prune(self) -> Pruned:
-        if criteria[self.spec.criterion].info.per_sparsity:
-            masks = choose(self.subject, self.spec.criterion, self.rules)
-        else:
-            masks = select(self.scores(), self.rules)
+        masks = choose(self.subject, self.spec.criterion, self.rules, self.scores)
         return Pruned(masks, updates[self.spec.update].function(self.subject, masks))
 
     def key(self) -> tuple[object, ...]:
@@ -128,7 +126,7 @@ class Pruner:
     @functools.cached_property
     def rules(self) -> Rules:
         """How much is pruned, of what, in which pattern."""
-        ends = {"first": [self.anatomy.first], "classifier": [self.anatomy.classifier]}
+        ends = {"first": [self.trace.first], "classifier": [self.trace.classifier]}
         ends["both"] = ends["first"] + ends["classifier"]
         whole = ends["classifier"] if self.spec.pattern == CHANNEL else []  # its output channels are the classes
         excluded = frozenset(name for name in ends.get(self.spec.exclude, []) + whole if name is not None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reflow_core.diagnosis.result import Diagnosis, Layer, Outcome
+from reflow_core.diagnosis.result import Diagnosis, Outcome
+from reflow_core.signal.layer_statistics import Layer
 
 HEALTHY, DEGRADING, COLLAPSED, RESCUED = "healthy", "degrading", "collapsed", "rescued"
 HEALTHY_SKILL = 0.95
@@ -48,9 +49,9 @@ def judge(pruned: float, repaired: float | None) -> str:
     return DEGRADING if pruned >= COLLAPSED_SKILL else COLLAPSED
 
 
-def skill(found: Diagnosis, arm: str) -> float:
+def skill(found: Diagnosis, variant: str) -> float:
     """Accuracy above chance as a share of dense's; agreement with dense where accuracy says nothing."""
-    summary, dense = found.outcome(arm), found.dense
+    summary, dense = found.outcome(variant), found.dense
     chance = 1 / len(found.classes)
     if summary.accuracy is None or dense.accuracy is None or dense.accuracy <= chance:
         return (summary.agreement - chance) / (1 - chance)

@@ -26,7 +26,7 @@ CLEAN = "none"
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALL = 64  # pixels of height up to which an image is corrupted as CIFAR's are
 Corruption = Callable[[Tensor, int, Generator], Tensor]
-corruptions: Registry[Corruption] = Registry("corruption")
+corruptions: Registry[Info, Corruption] = Registry("corruption")
 Grades = tuple[float, float, float, float, float]
 
 
@@ -87,7 +87,7 @@ def jpeg(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @corruptions.register(Info("contrast", "Contrast", "Low contrast, as in fog.", "arXiv 1903.12261"))
 def contrast(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Blended with the picture's mean grey; this share of the picture is left."""
+    """Blended with the picture's mean gray; this share of the picture is left."""
     share = _grade(pixels, severity, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05))
     return torch.as_tensor(_operations().adjust_contrast(pixels, share))
 

@@ -6,16 +6,15 @@ scikit-learn's `load_digits` too. Kept here, for importing scikit-learn takes as
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from reflow_core.images.image_set import Images, ImageSet
+from reflow_core.machine import ASSETS
 
-FILE = Path(__file__).resolve().parents[2] / "assets" / "digits.npz"  # (N, 8, 8) of levels 0 to 16, labels (N,)
+FILE = ASSETS / "digits.npz"  # (N, 8, 8) of levels 0 to 16, labels (N,)
 TEST_IMAGES = 700
 SPLIT_SEED = 0
 
@@ -35,7 +34,7 @@ def digits() -> ImageSet:
     )
 
 
-def enlarge(grey: Tensor) -> Tensor:
+def enlarge(gray: Tensor) -> Tensor:
     """(N, 8, 8) in 0 to 1 -> uint8 (N, 3, 16, 16)."""
-    large = F.interpolate(grey[:, None], size=(16, 16), mode="bilinear", align_corners=False)
+    large = F.interpolate(gray[:, None], size=(16, 16), mode="bilinear", align_corners=False)
     return (large * 255).round().to(torch.uint8).repeat(1, 3, 1, 1)

@@ -1,7 +1,7 @@
 """Views: how pixels become the network's input, in training and in evaluation.
 
 A view takes uint8 pixels (N, 3, h, w), the network's (H, W) and a generator, and returns floats in 0 to 1 of shape
-(N, 3, H, W). Normalisation comes after it, as it did in training: padding is black *before* normalising.
+(N, 3, H, W). Normalization comes after it, as it did in training: padding is black *before* normalizing.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from reflow_core.registry import Info, Registry
 DRAWING = threading.Lock()  # a person's own view draws from the generator that all threads share
 Size = tuple[int, int]
 View = Callable[[Tensor, Size, Generator], Tensor]
-views: Registry[View] = Registry("view")
+views: Registry[Info, View] = Registry("view")
 
 
 @views.register(Info("none", "No augmentation", "The images as they are.", ""))
 def none(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
     """The central window, scaled to 0 to 1."""
-    return centre(pixels, size).float() / 255
+    return center(pixels, size).float() / 255
 
 
-def centre(pixels: Tensor, size: Size) -> Tensor:
+def center(pixels: Tensor, size: Size) -> Tensor:
     """The central (H, W) of (N, 3, h, w), where torchvision's `CenterCrop` has it."""
     top, left = (round((there - wanted) / 2) for there, wanted in zip(pixels.shape[2:], size, strict=True))
     return pixels[:, :, top : top + size[0], left : left + size[1]]
@@ -38,7 +38,7 @@ def centre(pixels: Tensor, size: Size) -> Tensor:
 @views.register(Info("cifar", "CIFAR", "Pad 4 black pixels, random crop, random flip.", "arXiv 1512.03385, 4.2"))
 def cifar(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
     """RandomCrop(H, padding=4) and RandomHorizontalFlip, drawn for each image by itself."""
-    pixels = centre(pixels, size)
+    pixels = center(pixels, size)
     count, _, height, width = pixels.shape
     padded = F.pad(pixels, (4, 4, 4, 4))
     top = torch.randint(0, 9, (count, 1), generator=generator)
@@ -55,7 +55,7 @@ def cifar(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
 @views.register(Info("affine", "Small affine", "Rotate to 12°, shift to 8 %, scale 0.9 to 1.1.", ""))
 def affine(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
     """Random rotation, shift and scaling, bilinear on a black ground, drawn for each image by itself."""
-    pixels = centre(pixels, size)
+    pixels = center(pixels, size)
     count = len(pixels)
     draw = torch.rand(count, 4, generator=generator) * 2 - 1
     angle, zoom = draw[:, 0] * math.radians(12), 1 / (1 + 0.1 * draw[:, 1])

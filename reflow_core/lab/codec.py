@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from reflow_core.diagnosis.result import Answers, Diagnosis, Layer
+from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.production.finding import Finding, to_json
+from reflow_core.signal.layer_statistics import Layer
+from reflow_core.signal.predictions import Predictions
 from reflow_core.spec import Spec
 
 Arrays = dict[str, NDArray[Any]]
 MAGIC = b"F"  # before the bytes of a finding; those of a diagnosis begin otherwise
 LARGEST = 128 << 20  # bytes that a result may have when it is unpacked; fifty thousand images take three million
-_ARRAYS = ("labels", "answers", "layers", "kept")
+_ARRAYS = ("labels", "predictions", "layers", "kept")
 
 
 def encode(found: Diagnosis | Finding) -> bytes:
@@ -66,7 +68,7 @@ def _encode_diagnosis(found: Diagnosis) -> bytes:
     plain = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name not in _ARRAYS}
     plain |= {"spec": found.spec.to_dict(), "seconds": dict(found.seconds)}
     arrays: Arrays = {"kept": found.kept} if found.labels is None else {"kept": found.kept, "labels": found.labels}
-    plain["answers"] = {arm: _pack_answers(arm, answers, arrays) for arm, answers in found.answers.items()}
+    plain["predictions"] = {name: _pack_predictions(name, each, arrays) for name, each in found.predictions.items()}
     plain["layers"] = [_pack_layer(number, layer, arrays) for number, layer in enumerate(found.layers)]
     arrays["plain"] = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
     return zlib.compress(save(arrays), level=1)
@@ -78,7 +80,7 @@ def _decode_diagnosis(content: bytes) -> Diagnosis:
     except SafetensorError as error:
         raise ValueError("these bytes hold no diagnosis") from error
     plain = json.loads(arrays["plain"].tobytes())
-    answers = {arm: _unpack_answers(arm, row, arrays) for arm, row in plain.pop("answers").items()}
+    predictions = {name: _unpack_predictions(name, row, arrays) for name, row in plain.pop("predictions").items()}
     layers = tuple(_unpack_layer(number, row, arrays) for number, row in enumerate(plain.pop("layers")))
     return Diagnosis(
         **plain
@@ -89,26 +91,26 @@ def _decode_diagnosis(content: bytes) -> Diagnosis:
             "notes": tuple(plain["notes"]),
             "labels": arrays.get("labels"),
             "kept": arrays["kept"],
-            "answers": answers,
+            "predictions": predictions,
             "layers": layers,
         }
     )
 
 
-def _pack_answers(arm: str, answers: Answers, arrays: Arrays) -> dict[str, Any]:
-    arrays[f"{arm}.predicted"], arrays[f"{arm}.confidence"] = answers.predicted, answers.confidence
-    return {"separability": answers.separability, "finite": answers.finite}
+def _pack_predictions(variant: str, predictions: Predictions, arrays: Arrays) -> dict[str, Any]:
+    arrays[f"{variant}.predicted"], arrays[f"{variant}.confidence"] = predictions.predicted, predictions.confidence
+    return {"separability": predictions.separability, "finite": predictions.finite}
 
 
-def _unpack_answers(arm: str, row: Mapping[str, Any], arrays: Arrays) -> Answers:
-    return Answers(arrays[f"{arm}.predicted"], arrays[f"{arm}.confidence"], **row)
+def _unpack_predictions(variant: str, row: Mapping[str, Any], arrays: Arrays) -> Predictions:
+    return Predictions(arrays[f"{variant}.predicted"], arrays[f"{variant}.confidence"], **row)
 
 
 def _pack_layer(number: int, layer: Layer, arrays: Arrays) -> dict[str, Any]:
-    arrays |= {f"{number}.{arm}": variance for arm, variance in layer.variance.items()}
+    arrays |= {f"{number}.{variant}": variance for variant, variance in layer.variance.items()}
     row = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name != "variance"}
-    return row | {"arms": list(layer.variance)}
+    return row | {"variants": list(layer.variance)}
 
 
 def _unpack_layer(number: int, row: dict[str, Any], arrays: Arrays) -> Layer:
-    return Layer(variance={arm: arrays[f"{number}.{arm}"] for arm in row.pop("arms")}, **row)
+    return Layer(variance={variant: arrays[f"{number}.{variant}"] for variant in row.pop("variants")}, **row)

@@ -13,13 +13,12 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any
 
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.lab import codec
+from reflow_core.machine import PACKAGE
 from reflow_core.production.finding import Finding
-from reflow_core.sources.library import Library, cache_folder
-from reflow_core.spec import Spec
+from reflow_core.sources.library import cache_folder
 
 LEASE_S = 15.0  # a computation whose heart has not beaten for so long is taken to be dead
 MAX_RESULTS = 20_000
@@ -34,22 +33,23 @@ CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, be
 """
 
 
+GROUND = ("errors.py", "registry.py", "watch.py", "memo.py", "machine.py", "spec.py", "lab/codec.py")
+DIAGNOSES = ("signal", "pruning", "repairs", "networks", "images", "sources", "diagnosis")
+
+
 @functools.cache
-def source_hash() -> str:
-    """SHA-256 over the core's source: results of another version are never mistaken for this one's."""
+def code_hash(findings: bool = True) -> str:
+    """SHA-256 over the source that decides a diagnosis, or also `findings`: another version's results never count.
+
+    What only presents results, asks for them or keeps them is left out, so that a change there discards none.
+    """
     state = hashlib.sha256()
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+    folders = (*DIAGNOSES, "production") if findings else DIAGNOSES
+    files = [PACKAGE / name for name in GROUND] + [file for name in folders for file in (PACKAGE / name).rglob("*.py")]
+    for file in sorted(files):
+        state.update(str(file.relative_to(PACKAGE)).encode())
         state.update(file.read_bytes())
     return state.hexdigest()
-
-
-def key_of(spec: Spec, library: Library, asked: str = "") -> str:
-    """The store's key: the spec, the content behind its names and the core's source. Raises ReflowError.
-
-    `asked`: what is wanted of the spec besides its diagnosis, with the machine where that matters.
-    """
-    content = f"{asked}{spec.canonical()}|{library.identity(spec)}|{source_hash()}"
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def alive(process: int) -> bool:
@@ -105,7 +105,7 @@ class Store:
     def __contains__(self, key: str) -> bool:
         return self._connection.execute("SELECT 1 FROM results WHERE key = ?", (key,)).fetchone() is not None
 
-    def get(self, key: str) -> Any:
+    def get(self, key: str) -> Diagnosis | Finding | None:
         """What is stored, a diagnosis or a finding, or None. A row that cannot be read counts as missing."""
         row = self._connection.execute("SELECT content FROM results WHERE key = ?", (key,)).fetchone()
         if row is None:

@@ -1,17 +1,19 @@
-"""Sweeps: many specs, computed in the background; one of them packed for drawing while a slider moves."""
+"""Sweeps: many requests, computed in the background; one of them packed for drawing while a slider moves."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
-from reflow_core.diagnosis.result import Diagnosis, finite
+from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError
-from reflow_core.lab.work import Home, Job, Pool, asking
+from reflow_core.lab.pool import Job, Pool
+from reflow_core.lab.request import Context, Request
+from reflow_core.signal.stats import finite
 from reflow_core.spec import Spec
 
 T = TypeVar("T")
@@ -37,24 +39,27 @@ def along(spec: Spec, sparsities: Iterable[float] = SCRUB) -> list[Spec]:
     return [spec.replace(sparsity=sparsity) for sparsity in sparsities]
 
 
-def pack(found: Diagnosis) -> dict[str, Any]:
+def pack(diagnosis: Diagnosis) -> dict[str, Any]:
     """One point of a sweep, small enough to send a hundred of: what the scrub panels draw, rounded to 4 digits."""
-    judged = verdict(found)
-    before = verdict(dataclasses.replace(found, answers={arm: found.answers[arm] for arm in ("dense", "pruned")}))
-    shown = found.outcomes()
+    judged = verdict(diagnosis)
+    unrepaired = {variant: diagnosis.predictions[variant] for variant in ("dense", "pruned")}
+    before = verdict(dataclasses.replace(diagnosis, predictions=unrepaired))
+    outcomes, layers = diagnosis.outcomes(), diagnosis.layers
     return {
-        "sparsity": found.spec.sparsity,
+        "sparsity": diagnosis.spec.sparsity,
         "status": judged.status,
         "headline": judged.headline,
         "before": {"status": before.status, "headline": before.headline},
         "evidence": list(judged.evidence),
-        "score": {arm: _round(o.agreement if o.accuracy is None else o.accuracy) for arm, o in shown.items()},
-        "ci": {arm: [_round(edge) for edge in o.ci95] for arm, o in shown.items() if o.ci95 is not None},
-        "histogram": {arm: list(o.histogram) for arm, o in shown.items()},
-        "effective": {arm: _round(o.effective_classes) for arm, o in shown.items()},
-        "entropy": {arm: _round(o.entropy) for arm, o in shown.items()},
-        "never": {arm: len(o.never) for arm, o in shown.items()},
-        "ratio": {arm: [_round(layer.variance_ratio(arm)) for layer in found.layers] for arm in ("pruned", "repaired")},
+        "score": {name: _round(outcome.score) for name, outcome in outcomes.items()},
+        "ci": {name: [_round(end) for end in outcome.ci95] for name, outcome in outcomes.items() if outcome.ci95},
+        "histogram": {name: list(outcome.histogram) for name, outcome in outcomes.items()},
+        "effective": {name: _round(outcome.effective_classes) for name, outcome in outcomes.items()},
+        "entropy": {name: _round(outcome.entropy) for name, outcome in outcomes.items()},
+        "never": {name: len(outcome.never) for name, outcome in outcomes.items()},
+        "ratio": {
+            variant: [_round(layer.variance_ratio(variant)) for layer in layers] for variant in ("pruned", "repaired")
+        },
     }
 
 
@@ -63,34 +68,31 @@ def _round(value: float | None) -> float | None:
 
 
 class Sweep(Generic[T]):
-    """Many specs in the pool's background. It goes on only while somebody looks at it, and resumes from the store.
+    """Many requests in the pool's background. It goes on only while somebody looks at it, and resumes from the store.
 
-    `asked`: specs to diagnose, or to inspect where an `inspection` is named; or one spec a named inspection.
-    `points`: what `digest` makes of each diagnosis or finding, by spec, or by inspection. `problems`: a sentence for
-    each that has none.
+    `points`: what `digest` makes of each answer. `problems`: a sentence for each request that has none.
     """
 
     def __init__(
         self,
-        asked: Sequence[Spec] | Mapping[str, Spec],
+        requests: Sequence[Request],
         pool: Pool,
         digest: Callable[[Any], T],
-        home: Home | None = None,
-        inspection: str = "",
+        context: Context | None = None,
     ) -> None:
-        self.points: dict[Any, T] = {}
-        self.problems: dict[Any, str] = {}
-        self.total = len(asked)
-        self._asked: dict[Any, tuple[str, Spec]] = (
-            {name: (name, spec) for name, spec in asked.items()}
-            if isinstance(asked, Mapping)
-            else {spec: (inspection, spec) for spec in asked}
-        )
-        self._pool, self._digest, self._home = pool, digest, home
+        self.points: dict[Request, T] = {}
+        self.problems: dict[Request, str] = {}
+        self._requests = list(dict.fromkeys(requests))
+        self._pool, self._digest, self._context = pool, digest, context
         self._lock = threading.Lock()
         self._looked = time.monotonic()
         self._stopped = False
-        self._waiting: dict[Any, Job] = {}
+        self._waiting: dict[Request, Job] = {}
+
+    @property
+    def by_spec(self) -> dict[Spec, T]:
+        """The points by spec, where each spec is asked about once."""
+        return {request.spec: point for request, point in self.points.items()}
 
     def look(self) -> float:
         """Gather what is done, keep the rest going; returns the share done, 0 to 1."""
@@ -116,8 +118,13 @@ class Sweep(Generic[T]):
         return self._stopped
 
     @property
+    def total(self) -> int:
+        """How many requests there are."""
+        return len(self._requests)
+
+    @property
     def done(self) -> int:
-        """How many specs have a point or a problem."""
+        """How many requests have a point or a problem."""
         return len(self.points) + len(self.problems)
 
     @property
@@ -134,21 +141,21 @@ class Sweep(Generic[T]):
         return not self._stopped and time.monotonic() - self._looked < ABANDONED_S
 
     def _resume(self) -> None:
-        for key, (inspection, spec) in self._asked.items():
-            if not (key in self._waiting or key in self.points or key in self.problems):
-                self._waiting[key] = self._pool.submit(asking(spec, inspection), True, self._wanted, self._home)
+        for request in self._requests:
+            if not (request in self._waiting or request in self.points or request in self.problems):
+                self._waiting[request] = self._pool.submit(request.answer, True, self._wanted, self._context)
 
     def _gather(self) -> None:
-        for key, job in list(self._waiting.items()):
+        for request, job in list(self._waiting.items()):
             if not job.future.done():
                 continue
-            del self._waiting[key]
+            del self._waiting[request]
             if (problem := job.future.exception()) is None:
-                self.points[key] = self._digest(job.future.result())
+                self.points[request] = self._digest(job.future.result())
             elif isinstance(problem, ReflowError):
-                self.problems[key] = str(problem)
+                self.problems[request] = str(problem)
 
 
-def scrub(spec: Spec, pool: Pool, home: Home | None = None) -> Sweep[dict[str, Any]]:
+def scrub(spec: Spec, pool: Pool, context: Context | None = None) -> Sweep[dict[str, Any]]:
     """The sweep over all sparsities that a slider follows."""
-    return Sweep(along(spec, coarse_first(SCRUB)), pool, pack, home)
+    return Sweep([Request(at) for at in along(spec, coarse_first(SCRUB))], pool, pack, context)

@@ -48,7 +48,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def modern(key: str) -> str:
-    """A key without DataParallel's prefix, and as torchvision's DenseNet is spelt today (norm.1 -> norm1)."""
+    """A key without DataParallel's prefix, and as torchvision's DenseNet is spelled today (norm.1 -> norm1)."""
     return OLD_DENSENET.sub(r"\1\2", key.removeprefix("module."))
 
 

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
-from torch.utils.flop_counter import FlopCounterMode
+
+from reflow_core.signal.layers import FROZEN, PRUNABLE, is_norm
+from reflow_core.signal.trace import trace
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _InstanceNorm)
-FROZEN = "FrozenBatchNorm"  # torchvision's and timm's begin with it; they are no subclasses of BatchNorm
-PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +50,6 @@ class Facts:
         return any("BatchNorm" in kind and not kind.startswith(FROZEN) for kind in self.norms)
 
 
-def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a norm that can be measured."""
-    return isinstance(module, NORMS) or is_frozen(module)
-
-
-def is_frozen(module: nn.Module) -> bool:
-    """Whether a module is a BatchNorm whose statistics are fixed by its class."""
-    return type(module).__name__.startswith(FROZEN)
-
-
 def facts_of(network: nn.Module, size: tuple[int, int] | None = None) -> Facts:
     """Count what a network is made of; with the `size` (H, W) of its images, its multiply-adds too."""
     kinds = Counter(type(module).__name__ for module in network.modules() if is_norm(module))
@@ -70,15 +57,8 @@ def facts_of(network: nn.Module, size: tuple[int, int] | None = None) -> Facts:
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         layers=sum(isinstance(module, PRUNABLE) for module in network.modules()),
         norms=dict(kinds),
-        multiply_adds=None if size is None else multiply_adds(network, torch.zeros(1, 3, *size)),
+        multiply_adds=None if size is None else trace(network, torch.zeros(1, 3, *size)).multiply_adds,
     )
-
-
-def multiply_adds(network: nn.Module, images: Tensor) -> int:
-    """Multiply-adds of one forward pass in eval mode over `images`, each; half of what torch counts as operations."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network.eval()(images)
-    return int(counter.get_total_flops()) // (2 * len(images))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +74,7 @@ class NetworkInfo:
     """One named network.
 
     `build`: a number of classes -> the network. `data`: the image set it was trained on. `train_view`: the augmentation
-    that training saw, "" where nobody said, "custom" where it is `own_view`. `mean`, `std`: the normalisation after the
+    that training saw, "" where nobody said, "custom" where it is `own_view`. `mean`, `std`: the normalization after the
     view, per channel of pixels in 0 to 1. `size`: (H, W) of its input. `resize`: the shorter side before the central
     crop of `size`, None for the crop's own. `download`: None where the weights ship in assets/networks. `collapse_at`:
     a sparsity (fraction) at which magnitude pruning has brought it down, a good place to start looking.

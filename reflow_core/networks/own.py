@@ -33,7 +33,7 @@ def own(name: str) -> NetworkInfo:
     with a checkpoint to be named behind "@". How the network sees its images stands in a dict REFLOW beside it, with
     any of `classes` (names or a number), `size` (H, W), `resize`, `mean`, `std`, `interpolation`, `train_view` (a
     view's name, or a function of one picture, uint8 (3, h, w) -> floats (3, H, W) in 0 to 1, such as a transform of
-    torchvision); without it ImageNet's normalisation at 224x224 is taken, and the training view counts as unknown.
+    torchvision); without it ImageNet's normalization at 224x224 is taken, and the training view counts as unknown.
     """
     place, _, function = name.rpartition(":")
     module = _imported(place)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from reflow_core.machine import ASSETS
 from reflow_core.networks.info import Download, Facts, NetworkInfo, facts_of
 from reflow_core.networks.vision import torchvision
 
-TABLE = Path(__file__).resolve().parents[2] / "assets" / "torchvision.json"
+TABLE = ASSETS / "torchvision.json"
 WITH_SIDE_HEADS = ("googlenet", "inception_v3")  # the published weights carry training's auxiliary classifiers
 PRESETS = ("resnet50", "resnet101", "regnet_x_32gf", "resnext101_32x8d", "mobilenet_v2")  # the paper's, or near them
 
@@ -67,7 +67,7 @@ def builder(name: str) -> Callable[[int], nn.Module]:
     def build(classes: int = 1000) -> nn.Module:
         network: nn.Module = torchvision().models.get_model(name, num_classes=classes, **more)
         if hasattr(network, "transform_input"):
-            network.transform_input = True  # type: ignore[assignment]  # the weights were ported from another normalisation
+            network.transform_input = True  # type: ignore[assignment]  # the weights were ported from another normalization
         return network
 
     return build

@@ -15,11 +15,12 @@ from string import Template
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from reflow_core.diagnosis.result import Diagnosis, layer_json
+from reflow_core.diagnosis.result import Diagnosis, Outcome, layer_json
 from reflow_core.diagnosis.verdict import THRESHOLDS, percent, verdict
 from reflow_core.errors import ReflowError
 from reflow_core.lab import codec
-from reflow_core.lab.store import source_hash
+from reflow_core.lab.store import code_hash
+from reflow_core.machine import ASSETS
 from reflow_core.present.figures import Chart
 from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.present.figures.findings import pictured
@@ -27,10 +28,9 @@ from reflow_core.present.figures.layers import channels, knowledge
 from reflow_core.present.snippets import command, diagnosing
 from reflow_core.production.export import versions
 from reflow_core.production.finding import Finding
-from reflow_core.sources.library import SHIPPED
 from reflow_core.spec import Spec
 
-TEMPLATE = SHIPPED.parent / "report.html"
+TEMPLATE = ASSETS / "report.html"
 PAYLOAD = re.compile(r'<script type="application/x-reflow-lab" id="result">([A-Za-z0-9+/=\s]*)</script>')
 LARGEST = 32 << 20  # bytes of a report that is opened again; plotly's own library is five of them
 MOST_ROWS = 2000  # of a table that is written out
@@ -56,7 +56,7 @@ class Report:
 
 
 def of_diagnosis(found: Diagnosis, content: str) -> Report:
-    """The report of one diagnosis: verdict, accuracies, ratios, answers, layers."""
+    """The report of one diagnosis: verdict, accuracies, ratios, predictions, layers."""
     judged = verdict(found)
     chosen = next((layer for layer in found.layers if layer.name == judged.layer), None)
     charts = {
@@ -77,8 +77,8 @@ def of_diagnosis(found: Diagnosis, content: str) -> Report:
         notes=(*judged.evidence, *found.notes, *filter(None, (found.repair_report, found.reason)), THRESHOLDS),
         code={"Command line": command("diagnose", found.spec), "Python": diagnosing(found.spec)},
         numbers=tuple(
-            (arm, percent(summary.score), "" if summary.ci95 is None else _interval(summary.ci95, summary.n))
-            for arm, summary in found.outcomes().items()
+            (variant, percent(summary.score), "" if summary.ci95 is None else _interval(summary.ci95, summary.n))
+            for variant, summary in found.outcomes().items()
         ),
         found=found,
     )
@@ -89,25 +89,33 @@ def _interval(ci95: tuple[float, float], n: int) -> str:
 
 
 def tables_of(found: Diagnosis) -> dict[str, pd.DataFrame]:
-    """All that a diagnosis holds, as tables: arms, answers by class, layers, and every image's answer."""
-    arms = pd.DataFrame(
-        [
-            {"arm": arm, "accuracy": s.accuracy, "low": s.ci95 and s.ci95[0], "high": s.ci95 and s.ci95[1], "n": s.n}
-            | {"agreement with dense": s.agreement, "effective classes": s.effective_classes, "top share": s.top_share}
-            for arm, s in found.outcomes().items()
-        ]
-    )
-    counts = {arm: found.outcome(arm).histogram for arm in found.answers}
+    """All that a diagnosis holds, as tables: variants, predictions by class, layers, and every image's prediction."""
+    variants = pd.DataFrame([_variant_row(name, outcome) for name, outcome in found.outcomes().items()])
+    counts = {variant: found.outcome(variant).histogram for variant in found.predictions}
     each: dict[str, object] = {} if found.labels is None else {"label": found.labels}
-    for arm, answers in found.answers.items():
-        each |= {f"{arm} answer": answers.predicted, f"{arm} confidence": answers.confidence}
+    for variant, own in found.predictions.items():
+        each |= {f"{variant} prediction": own.predicted, f"{variant} confidence": own.confidence}
     return {
-        "Arms": arms,
-        "Answers by class": pd.DataFrame({"class": found.classes, **counts}),
+        "Variants": variants,
+        "Predictions by class": pd.DataFrame({"class": found.classes, **counts}),
         "Layers": pd.json_normalize([layer_json(layer) for layer in found.layers]).drop(
-            columns=[f"dead_channels.{arm}" for arm in found.answers], errors="ignore"
+            columns=[f"dead_channels.{variant}" for variant in found.predictions], errors="ignore"
         ),
         "Images": pd.DataFrame(each).rename_axis("image").reset_index(),
+    }
+
+
+def _variant_row(name: str, outcome: Outcome) -> dict[str, object]:
+    low, high = outcome.ci95 or (None, None)
+    return {
+        "variant": name,
+        "accuracy": outcome.accuracy,
+        "low": low,
+        "high": high,
+        "n": outcome.n,
+        "agreement with dense": outcome.agreement,
+        "effective classes": outcome.effective_classes,
+        "top share": outcome.top_share,
     }
 
 
@@ -152,7 +160,7 @@ def written(report: Report) -> str:
 
 def made_with(content: str) -> dict[str, str]:
     """Versions and hashes that a result depends on."""
-    return versions() | {"reflow_core (SHA-256 of its source)": source_hash(), "network : images": content}
+    return versions() | {"reflow_core (SHA-256 of its source)": code_hash(), "network : images": content}
 
 
 @functools.cache
@@ -162,8 +170,8 @@ def _plotly() -> str:
 
 
 def _number(number: tuple[str, str, str]) -> str:
-    arm, value, interval = map(html.escape, number)
-    return f'<div class="number {arm}"><h3>{arm}</h3><strong>{value}</strong><span>{interval}</span></div>'
+    variant, value, interval = map(html.escape, number)
+    return f'<div class="number {variant}"><h3>{variant}</h3><strong>{value}</strong><span>{interval}</span></div>'
 
 
 def _figure(place: int, title: str, chart: Chart) -> str:

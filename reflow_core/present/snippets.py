@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from reflow_core.spec import Spec
 
-SHORT = {"calibration_images": "calibration", "evaluation_images": "evaluation"}
 Value = str | float | int | bool
 
 
 def flag(field: str) -> str:
     """The command line's option of a field of the spec."""
-    return f"--{SHORT.get(field, field.replace('_', '-'))}"
+    return f"--{field.replace('_', '-')}"
 
 
 def options(spec: Spec) -> list[str]:
@@ -46,13 +45,13 @@ def diagnosing(spec: Spec) -> str:
         "from reflow_core import Library, Spec, diagnose",
         "",
         f"found = diagnose({constructed(spec)}, Library())",
-        "for arm, summary in found.outcomes().items():",
-        "    print(arm, summary.score)",
+        "for variant, summary in found.outcomes().items():",
+        "    print(variant, summary.score)",
     )
 
 
 def comparing(specs: Sequence[Spec]) -> str:
-    """Python that prints the accuracies of every arm of a study, one line a spec."""
+    """Python that prints the accuracies of every variant of a study, one line a spec."""
     listed = [f"    {constructed(spec)}," for spec in specs]
     return _code(
         "from reflow_core import Library, Spec, diagnose",
@@ -62,7 +61,7 @@ def comparing(specs: Sequence[Spec]) -> str:
         *listed,
         "]:",
         "    found = diagnose(spec, library)",
-        "    print(spec.differences(), {arm: summary.score for arm, summary in found.outcomes().items()})",
+        "    print(spec.differences(), {variant: summary.score for variant, summary in found.outcomes().items()})",
     )
 
 
@@ -81,12 +80,12 @@ def ranking(spec: Spec, share: float) -> str:
     """Python that prints which layers cannot lose a share of their weights."""
     return _code(
         "from reflow_core import Library, Spec, diagnose",
-        "from reflow_core.diagnosis.diagnose import anatomy_of",
-        "from reflow_core.lab.study import point",
+        "from reflow_core.diagnosis.experiment import trace_of",
+        "from reflow_core.diagnosis.point import point",
         "from reflow_core.production import sensitivity",
         "",
         f"base, library = {constructed(spec)}, Library()",
-        "layers = anatomy_of(base, library).layers",
+        "layers = trace_of(base, library).layers",
         f"alone = sensitivity.alone(base, layers, [{share!r}])",
         "points = {spec: point(diagnose(spec, library)) for spec in alone}",
         f"print(sensitivity.finding(base, sensitivity.profile(points, layers), {share!r}).answer)",
@@ -96,11 +95,12 @@ def ranking(spec: Spec, share: float) -> str:
 def claiming(spec: Spec, names: Sequence[str]) -> str:
     """Python that prints every claim with its measurement."""
     return _code(
-        "from reflow_core import Library, Spec, inspect",
+        "from reflow_core import Library, Spec",
+        "from reflow_core.production.claims import try_claim",
         "",
         "library = Library()",
         f"for name in {list(names)!r}:",
-        f"    print(inspect(name, {constructed(spec)}, library).answer)",
+        f"    print(try_claim(name, {constructed(spec)}, library).answer)",
     )
 
 

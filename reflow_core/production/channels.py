@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from reflow_core.errors import ReflowError
-from reflow_core.networks.info import PRUNABLE, is_norm
-from reflow_core.signal.copies import private_copy
+from reflow_core.signal.copies import clone_module
+from reflow_core.signal.layers import PRUNABLE, is_norm
 from reflow_core.watch import Watch, ignore
 
 TOLERANCE = 1e-3  # of the largest answer
@@ -139,7 +139,7 @@ def coupled(network: nn.Module, images: Tensor, classifier: str | None, watch: W
     `images` (N, 3, H, W): a few, on which a cut network must answer as the one whose channels are silent. All groups
     are tried together first, and one by one only where that fails.
     """
-    listed = Cutter(private_copy(network), images[:1], classifier).groups()
+    listed = Cutter(clone_module(network), images[:1], classifier).groups()
     free = {group.name: every_other(group) for group in listed}
     if not difference(network, images, classifier, free):
         return listed
@@ -158,7 +158,7 @@ def every_other(group: Group) -> list[int]:
 
 def difference(network: nn.Module, images: Tensor, classifier: str | None, gone: Gone) -> str:
     """How the network without some channels differs from the one in which they are zero, "" if it does not."""
-    cut, silent = Cutter(private_copy(network), images[:1], classifier), private_copy(network)
+    cut, silent = Cutter(clone_module(network), images[:1], classifier), clone_module(network)
     try:
         silence(silent, cut.makers(gone))
         cut.cut(gone)

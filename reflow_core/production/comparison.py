@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reflow_core.diagnosis.result import ARMS, Diagnosis
+from reflow_core.diagnosis.result import VARIANTS, Diagnosis
 from reflow_core.diagnosis.verdict import percent
 from reflow_core.production.finding import Finding
 from reflow_core.signal.stats import mcnemar
@@ -18,9 +18,9 @@ SAME_IMAGES = ("evaluation_images", "evaluation_tail", "seed")
 
 
 def compared(a: Diagnosis, b: Diagnosis) -> Finding:
-    """B against A: the fields in which their specs differ, accuracies, answers and signal of each arm, side by side.
+    """B against A: the fields in which their specs differ, accuracies, predictions and signal of each variant.
 
-    Facts: `gain`, B's last arm minus A's (fraction of accuracy, or of agreement with dense without labels); `p`,
+    Facts: `gain`, B's last variant minus A's (fraction of accuracy, or of agreement with dense without labels); `p`,
     McNemar's two-sided exact p value that both are equally often right, None where their images differ.
     """
     gain, p = b.final.score - a.final.score, chance(a, b)
@@ -31,16 +31,16 @@ def compared(a: Diagnosis, b: Diagnosis) -> Finding:
 
 
 def paired(a: Diagnosis, b: Diagnosis) -> bool:
-    """Whether both were asked about the same labelled images, one by one (a corruption may differ)."""
+    """Whether both were asked about the same labeled images, one by one (a corruption may differ)."""
     same = a.data == b.data and all(getattr(a.spec, name) == getattr(b.spec, name) for name in SAME_IMAGES)
     return same and a.labels is not None and b.labels is not None and np.array_equal(a.labels, b.labels)
 
 
 def chance(a: Diagnosis, b: Diagnosis) -> float | None:
-    """McNemar's p value of the last arms; None for different images."""
+    """McNemar's p value of the last variants; None for different images."""
     if not paired(a, b):
         return None
-    right = [each.answers[each.last].predicted == each.labels for each in (a, b)]
+    right = [each.predictions[each.last].predicted == each.labels for each in (a, b)]
     return mcnemar(right[0], right[1])
 
 
@@ -50,22 +50,24 @@ def _fields(a: Diagnosis, b: Diagnosis) -> Iterator[tuple[str, str, str]]:
 
 
 def _numbers(a: Diagnosis, b: Diagnosis) -> Iterator[tuple[str, float | None, float | None, float | None]]:
-    for arm in ARMS:
-        if arm in a.answers or arm in b.answers:
-            yield _row(f"{arm}: {_measure(a, b)} (%)", *(_percent(each, arm, "score") for each in (a, b)))
-            yield _row(f"{arm}: most frequent answer (%)", *(_percent(each, arm, "top_share") for each in (a, b)))
-    for arm in ARMS[1:]:
-        ratios = [each.last_ratio(arm) for each in (a, b)]
+    for variant in VARIANTS:
+        if variant in a.predictions or variant in b.predictions:
+            yield _row(f"{variant}: {_measure(a, b)} (%)", *(_percent(each, variant, "score") for each in (a, b)))
+            yield _row(
+                f"{variant}: most frequent answer (%)", *(_percent(each, variant, "top_share") for each in (a, b))
+            )
+    for variant in VARIANTS[1:]:
+        ratios = [each.last_ratio(variant) for each in (a, b)]
         if any(ratio is not None for ratio in ratios):
-            yield _row(f"{arm}: variance ratio of the last layer", *ratios)
+            yield _row(f"{variant}: variance ratio of the last layer", *ratios)
 
 
 def _measure(a: Diagnosis, b: Diagnosis) -> str:
     return "agreement with dense" if a.labels is None or b.labels is None else "accuracy"
 
 
-def _percent(found: Diagnosis, arm: str, what: str) -> float | None:
-    return 100 * float(getattr(found.outcome(arm), what)) if arm in found.answers else None
+def _percent(found: Diagnosis, variant: str, what: str) -> float | None:
+    return 100 * float(getattr(found.outcome(variant), what)) if variant in found.predictions else None
 
 
 def _row(what: str, a: float | None, b: float | None) -> tuple[str, Any, Any, Any]:

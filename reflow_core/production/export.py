@@ -14,11 +14,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from reflow_core.diagnosis.diagnose import Bench, check, memory_told
-from reflow_core.diagnosis.result import Diagnosis, finite
+from reflow_core.diagnosis.experiment import Experiment
+from reflow_core.diagnosis.fields import normalize
+from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
 from reflow_core.networks.checkpoint import fingerprint
 from reflow_core.production import onnx_file
+from reflow_core.signal.stats import finite
 from reflow_core.sources.library import Library, Network
 from reflow_core.spec import Spec, parted
 from reflow_core.watch import Watch, ignore
@@ -30,7 +32,7 @@ PACKAGES = ("torch", "torchvision", "numpy")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Made:
-    """The network that a spec makes. `images` (N, 3, H, W): some normalised inputs, on the CPU."""
+    """The network that a spec makes. `images` (N, 3, H, W): some normalized inputs, on the CPU."""
 
     spec: Spec
     origin: Network
@@ -43,14 +45,11 @@ def rebuild(spec: Spec, source: Library, watch: Watch = ignore) -> Made:
 
     Where the repair does not apply the network is the pruned one. Raises ReflowError.
     """
-    check(spec)
-    with memory_told():
-        bench = Bench(spec, source, watch)
-        bench.open()
-        private = bench.private(bench.prune())
-        bench.repair(private)
-        images = bench.inputs(slice(0, CHECKED))
-    return Made(spec, bench.network, private.to("cpu").eval(), images)
+    with Experiment.open(normalize(spec), source, watch) as experiment:
+        network = experiment.clone(experiment.prune())
+        experiment.repair(network)
+        images = experiment.inputs(slice(0, CHECKED))
+    return Made(experiment.spec, experiment.network, network.to("cpu").eval(), images)
 
 
 def card(made: Made, found: Diagnosis) -> dict[str, Any]:
@@ -61,11 +60,11 @@ def card(made: Made, found: Diagnosis) -> dict[str, Any]:
         "architecture": architecture,
         "from": made.origin.origin,
         "spec": made.spec.to_dict(),
-        "arm": found.last,
+        "variant": found.last,
         "sparsity": found.sparsity,
-        "accuracy": {arm: finite(summary.accuracy) for arm, summary in found.outcomes().items()},
-        "accuracy_95_percent_interval": {arm: summary.ci95 for arm, summary in found.outcomes().items()},
-        "agreement_with_dense": {arm: summary.agreement for arm, summary in found.outcomes().items()},
+        "accuracy": {variant: finite(summary.accuracy) for variant, summary in found.outcomes().items()},
+        "accuracy_95_percent_interval": {variant: summary.ci95 for variant, summary in found.outcomes().items()},
+        "agreement_with_dense": {variant: summary.agreement for variant, summary in found.outcomes().items()},
         "evaluated_on": f"{found.dense.n} test images of {found.data}",
         "repair": found.repair_report or found.reason,
         "notes": list(found.notes),
@@ -106,7 +105,7 @@ def as_onnx(made: Made, about: Mapping[str, Any]) -> bytes:
     """
     content = onnx_file.export(made.module, made.images[:1])
     if not (apart := onnx_file.apart(content, made.module, made.images)) <= ONNX_WITHIN:
-        raise ReflowError(f"The ONNX file answers differently from torch, by {apart:.2g}; take the safetensors file.")
+        raise ReflowError(f"The ONNX file predicts differently from torch, by {apart:.2g}; take the safetensors file.")
     return onnx_file.noted(content, {"card": json.dumps(about), "largest_difference_from_torch": f"{apart:.3g}"})
 
 

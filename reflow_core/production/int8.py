@@ -1,4 +1,4 @@
-"""int8: weights rounded to their grid, and networks quantised by onnxruntime (static, QDQ), to be run on a CPU."""
+"""int8: weights rounded to their grid, and networks quantized by onnxruntime (static, QDQ), to be run on a CPU."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
-from reflow_core.networks.info import PRUNABLE
 from reflow_core.production.onnx_file import INPUT, session
+from reflow_core.signal.layers import PRUNABLE
 
 LEVELS = 127  # of a symmetric grid to each side of zero
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 BATCH = 32
-QUANTISING = threading.Lock()  # the log level that is lowered meanwhile is everybody's
+QUANTIZING = threading.Lock()  # the log level that is lowered meanwhile is everybody's
 
 
 def rounded(weight: Tensor) -> Tensor:
@@ -64,15 +64,15 @@ def fast_int8() -> bool:
         return False
 
 
-def quantised(content: bytes, images: Tensor) -> bytes:
+def quantized(content: bytes, images: Tensor) -> bytes:
     """An ONNX file with weights and activations in int8, ranges from calibration images (N, 3, H, W).
 
     Static, QDQ, weights by output channel. Where the processor would overflow, weights take 7 bits.
     """
     logger, level = logging.getLogger(), logging.getLogger().level
-    with QUANTISING, tempfile.TemporaryDirectory(prefix="reflow-") as folder:
+    with QUANTIZING, tempfile.TemporaryDirectory(prefix="reflow-") as folder:
         place = Path(folder) / "int8.onnx"
-        logger.setLevel(logging.ERROR)  # it advises to optimise first, which the export has done
+        logger.setLevel(logging.ERROR)  # it advises to optimize first, which the export has done
         try:
             quantize_static(
                 onnx.load_model_from_string(content),
@@ -90,7 +90,7 @@ def quantised(content: bytes, images: Tensor) -> bytes:
 
 
 def sqnr(content: bytes, int8: bytes, images: Tensor, layers: Sequence[str]) -> list[dict[str, Any]]:
-    """Signal-to-quantisation-noise ratio of each weight layer's output, in dB, in forward order.
+    """Signal-to-quantization-noise ratio of each weight layer's output, in dB, in forward order.
 
     10·log10(Σ x² / Σ (x − x̂)²) over images (N, 3, H, W), where x̂ is what the int8 network puts out there.
     """

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reflow_core.errors import ReflowError
-from reflow_core.signal.copies import private_copy
+from reflow_core.signal.copies import clone_module
 
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"
@@ -33,7 +33,7 @@ def export(network: nn.Module, example: Tensor) -> bytes:
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                private_copy(network).eval(),
+                clone_module(network).eval(),
                 (example,),
                 file,  # type: ignore[arg-type]  # the annotation knows paths only
                 input_names=[INPUT],
@@ -68,7 +68,7 @@ def session(content: bytes, threads: int | None = None) -> onnxruntime.Inference
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 3
-    # Its idle threads would else spin on the cores that whatever runs next needs.
+    # Its unused_fields threads would else spin on the cores that whatever runs next needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 

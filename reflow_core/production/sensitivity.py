@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reflow_core.diagnosis.diagnose import settle
+from reflow_core.diagnosis.fields import normalize
+from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.verdict import percent, points_of
 from reflow_core.errors import ReflowError
-from reflow_core.lab.study import Point
 from reflow_core.production.finding import Finding
 from reflow_core.pruning.patterns import CHANNEL
-from reflow_core.signal.stats import mcnemar
+from reflow_core.signal.stats import finite, mcnemar
 from reflow_core.signal.trace import WeightLayer, convolutions
 from reflow_core.spec import MAX_SPARSITY, Spec
 
@@ -23,7 +23,7 @@ SHARE = 0.2
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 ALLOCATIONS = ("uniform", "global", "erk", "lamp")
 EARLY_SHARE = 0.5
-EARLY_ARMS = ("none", "reflow", "fine-tune")
+EARLY_REPAIRS = ("none", "reflow", "fine-tune")
 UNTOUCHED = "nothing was pruned"
 
 
@@ -31,7 +31,7 @@ def alone(base: Spec, layers: Iterable[WeightLayer], sparsities: Iterable[float]
     """One spec a layer and sparsity, in which that layer alone is pruned; sparsity by sparsity, layers in order."""
     layers = list(layers)
     return [
-        settle(base, allocation="custom", sparsity=0.0, layer_sparsity=f"{layer.name}:{share:g}")
+        normalize(base, allocation="custom", sparsity=0.0, layer_sparsity=f"{layer.name}:{share:g}")
         for share in sparsities
         for layer in layers
     ]
@@ -53,7 +53,7 @@ def profile(points: Mapping[Spec, Point], layers: Sequence[WeightLayer]) -> pd.D
         table.append(
             {"layer": name, "depth": place, "kind": layer.kind, "sparsity": float(share)}
             | {"weights": layer.weights, "multiply_adds": layer.multiply_adds}
-            | {"removed": round(point.row["reached"] * total)}
+            | {"removed": round(point.sparsity * total)}
             | _losses(point)
         )
     found = pd.DataFrame(table)
@@ -64,17 +64,18 @@ def profile(points: Mapping[Spec, Point], layers: Sequence[WeightLayer]) -> pd.D
 
 
 def _losses(point: Point) -> dict[str, float | None]:
-    row = point.row
     dense = point.score("dense")
     found: dict[str, float | None] = {"dense": dense}
-    for arm in ("pruned", "repaired"):
-        there = f"{arm}_n" in row
+    for variant in ("pruned", "repaired"):
+        there = variant in point.outcomes
+        low, high = point.interval(variant) if there else (None, None)
         found |= {
-            arm: point.score(arm) if there else None,
-            f"loss_{arm}": dense - point.score(arm) if there else None,
+            variant: point.score(variant) if there else None,
+            f"loss_{variant}": dense - point.score(variant) if there else None,
         }
-        found |= {f"{arm}_low": row.get(f"{arm}_low"), f"{arm}_high": row.get(f"{arm}_high")}
-    return found | {"fidelity_loss": (row["dense_fidelity"] or 0) - (row[f"{point.last}_fidelity"] or 0)}
+        found |= {f"{variant}_low": low, f"{variant}_high": high}
+    dense_fidelity, fidelity = (finite(point.outcomes[name].fidelity) or 0 for name in ("dense", point.last))
+    return found | {"fidelity_loss": dense_fidelity - fidelity}
 
 
 def finding(base: Spec, found: pd.DataFrame, share: float = SHARE) -> Finding:
@@ -205,8 +206,8 @@ def as_text(shares: Mapping[str, float]) -> str:
 
 def rivals(base: Spec, sparsity: float, shares: Mapping[str, float]) -> dict[str, Spec]:
     """The budget and the usual allocations at the same sparsity, by name."""
-    mine = settle(base, allocation="custom", sparsity=0.0, layer_sparsity=as_text(shares))
-    return {"budget": mine} | {name: settle(base, allocation=name, sparsity=sparsity) for name in ALLOCATIONS}
+    mine = normalize(base, allocation="custom", sparsity=0.0, layer_sparsity=as_text(shares))
+    return {"budget": mine} | {name: normalize(base, allocation=name, sparsity=sparsity) for name in ALLOCATIONS}
 
 
 def compared(base: Spec, sparsity: float, specs: Mapping[str, Spec], points: Mapping[Spec, Point]) -> Finding:
@@ -214,13 +215,14 @@ def compared(base: Spec, sparsity: float, specs: Mapping[str, Spec], points: Map
     there = {name: points[spec] for name, spec in specs.items() if spec in points}
     if not {"budget", "uniform"} <= there.keys():
         return Finding(base, "The budget and uniform pruning are being computed.", {})
-    arm = there["uniform"].last  # pruned, too, where the repair does not apply
-    against = there["uniform"].correct.get(arm)
+    variant = there["uniform"].last  # pruned, too, where the repair does not apply
+    against = there["uniform"].correct.get(variant)
     table = []
     for name, point in there.items():
-        right = point.correct.get(arm)
-        row = {"allocation": name, "accuracy": point.score(arm), "low": point.row[f"{arm}_low"]}
-        row |= {"high": point.row[f"{arm}_high"], "sparsity": point.row["reached"]}
+        right = point.correct.get(variant)
+        low, high = point.interval(variant)
+        row = {"allocation": name, "accuracy": point.score(variant), "low": low, "high": high}
+        row |= {"sparsity": point.sparsity}
         paired = None if right is None or against is None or name == "uniform" else mcnemar(right, against)
         table.append(row | {"p_against_uniform": paired})
     found = pd.DataFrame(table).sort_values("accuracy", ascending=False, ignore_index=True)
@@ -244,7 +246,7 @@ def early(layers: Sequence[WeightLayer], late: bool = False) -> dict[str, float]
 def cuts(base: Spec, layers: Sequence[WeightLayer]) -> dict[tuple[str, str], Spec]:
     """Early and late channels cut, each with no repair, REFLOW and a short fine-tune, by (where, repair)."""
     return {
-        (where, repair): settle(
+        (where, repair): normalize(
             base,
             pattern=CHANNEL,
             allocation="custom",
@@ -253,7 +255,7 @@ def cuts(base: Spec, layers: Sequence[WeightLayer]) -> dict[tuple[str, str], Spe
             repair=repair,
         )
         for where in ("early", "late")
-        for repair in EARLY_ARMS
+        for repair in EARLY_REPAIRS
     }
 
 
@@ -263,11 +265,12 @@ def recovered(base: Spec, specs: Mapping[tuple[str, str], Spec], points: Mapping
     for (where, repair), spec in specs.items():
         if (point := points.get(spec)) is None:
             continue
-        arm = "pruned" if repair == "none" else "repaired"
-        if f"{arm}_n" not in point.row:
+        variant = "pruned" if repair == "none" else "repaired"
+        if variant not in point.outcomes:
             continue
-        row = {"cut": where, "repair": repair, "accuracy": point.score(arm), "dense": point.score("dense")}
-        table.append(row | {"low": point.row[f"{arm}_low"], "high": point.row[f"{arm}_high"]})
+        low, high = point.interval(variant)
+        row = {"cut": where, "repair": repair, "accuracy": point.score(variant), "dense": point.score("dense")}
+        table.append(row | {"low": low, "high": high})
     found = pd.DataFrame(table)
     if found.empty:
         return Finding(base, "No cut could be measured.", {"Cuts": found})

@@ -13,13 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reflow_core.diagnosis.calibration import evaluation, evaluation_order
-from reflow_core.diagnosis.diagnose import settle
-from reflow_core.diagnosis.result import ARMS, Diagnosis
+from reflow_core.diagnosis.fields import normalize
+from reflow_core.diagnosis.point import Point
+from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import points_of
 from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
 from reflow_core.images.image_set import ImageSet
-from reflow_core.lab.study import Point
 from reflow_core.production.finding import Finding
 from reflow_core.signal.stats import wilson
 from reflow_core.spec import Spec
@@ -93,14 +93,14 @@ def _brought(file: Path | IO[bytes], count: int) -> pd.DataFrame:
 def groups(found: Diagnosis, also: pd.DataFrame | None = None) -> dict[str, pd.Series]:
     """The slice of each evaluation image, by what it is sliced by. Raises ReflowError without labels."""
     if found.labels is None:
-        raise ReflowError("Slices need labelled evaluation images; these have no labels.")
+        raise ReflowError("Slices need labeled evaluation images; these have no labels.")
     labels = pd.Series(found.labels)
     counts = labels.map(labels.value_counts())
     names = np.array(found.classes)
     sliced = {
         "class": pd.Series(names[found.labels]),
         "rarity": _rarity(counts),
-        "confidence": _confidence(found.answers["dense"].confidence),
+        "confidence": _confidence(found.predictions["dense"].confidence),
     }
     if also is not None:
         sliced |= {str(name): binned(also[name]) for name in also.columns}
@@ -138,12 +138,12 @@ def binned(values: pd.Series) -> pd.Series:
 
 
 def slices(found: Diagnosis, also: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A row a slice: `by`, `slice`, n, and accuracy by arm with its 95 % interval (fractions), and what was lost.
+    """A row a slice: `by`, `slice`, n, and accuracy by variant with its 95 % interval (fractions), and what was lost.
 
-    The first row is all images. `lost_*`: dense's accuracy minus the arm's. Raises ReflowError without labels.
+    The first row is all images. `lost_*`: dense's accuracy minus the variant's. Raises ReflowError without labels.
     """
-    sliced = {"all": pd.Series(["all"] * len(found.answers["dense"].predicted))} | groups(found, also)
-    right = {arm: answers.predicted == found.labels for arm, answers in found.answers.items()}
+    sliced = {"all": pd.Series(["all"] * len(found.predictions["dense"].predicted))} | groups(found, also)
+    right = {variant: answers.predicted == found.labels for variant, answers in found.predictions.items()}
     table = [
         {"by": by, "slice": name, "n": int(inside.sum())} | _scores(right, inside.to_numpy())
         for by, parts in sliced.items()
@@ -175,45 +175,45 @@ def _start(name: str) -> float | None:
 def _scores(right: Mapping[str, NDArray[np.bool_]], inside: NDArray[np.bool_]) -> dict[str, float]:
     row: dict[str, float] = {}
     count = int(inside.sum())
-    for arm, correct in right.items():
+    for variant, correct in right.items():
         hits = int(correct[inside].sum())
         low, high = wilson(hits, count)
-        row |= {arm: hits / count, f"{arm}_low": low, f"{arm}_high": high}
-    return row | {f"lost_{arm}": row["dense"] - row[arm] for arm in right if arm != "dense"}
+        row |= {variant: hits / count, f"{variant}_low": low, f"{variant}_high": high}
+    return row | {f"lost_{variant}": row["dense"] - row[variant] for variant in right if variant != "dense"}
 
 
 def by_class(found: Diagnosis) -> pd.DataFrame:
-    """A row a class and arm: n, recall and precision (fractions; None where nothing was answered so)."""
+    """A row a class and variant: n, recall and precision (fractions; None where nothing was answered so)."""
     assert found.labels is not None
     table = []
-    for arm in found.answers:
-        counts = confusion(found, arm)
+    for variant in found.predictions:
+        counts = confusion(found, variant)
         for place, name in enumerate(found.classes):
             n, told, hits = int(counts[place].sum()), int(counts[:, place].sum()), int(counts[place, place])
             recall, precision = (hits / n if n else None), (hits / told if told else None)
             table.append(
-                {"arm": arm, "class": name, "n": n, "answered": told, "recall": recall, "precision": precision}
+                {"variant": variant, "class": name, "n": n, "answered": told, "recall": recall, "precision": precision}
             )
     return pd.DataFrame(table)
 
 
-def confusion(found: Diagnosis, arm: str) -> NDArray[np.int64]:
+def confusion(found: Diagnosis, variant: str) -> NDArray[np.int64]:
     """Images by true class (rows) and answer (columns), (K, K)."""
     assert found.labels is not None
     many = len(found.classes)
-    counts = np.bincount(many * found.labels + found.answers[arm].predicted, minlength=many * many)
+    counts = np.bincount(many * found.labels + found.predictions[variant].predicted, minlength=many * many)
     return counts.reshape(many, many)
 
 
-def gate(table: pd.DataFrame, arm: str, limits: Limits) -> list[str]:
-    """What of the limits an arm breaks, a sentence each; none where it passes. Raises ReflowError for no slice."""
+def gate(table: pd.DataFrame, variant: str, limits: Limits) -> list[str]:
+    """What of the limits a variant breaks, a sentence each; none where it passes. Raises ReflowError for no slice."""
     whole = table[table.by == "all"].iloc[0]
     broken = []
-    if whole[f"lost_{arm}"] > limits.drop + 1e-9:
-        broken.append(f"overall it loses {points_of(whole[f'lost_{arm}'])}, allowed are {points_of(limits.drop)}")
+    if whole[f"lost_{variant}"] > limits.drop + 1e-9:
+        broken.append(f"overall it loses {points_of(whole[f'lost_{variant}'])}, allowed are {points_of(limits.drop)}")
     parts = table[(table.by != "all") & (table.n >= limits.least)]
-    for _, row in parts[parts[f"lost_{arm}"] > limits.slice_drop + 1e-9].iterrows():
-        told = f"{row.by} {row.slice} (n = {row.n}) loses {points_of(row[f'lost_{arm}'])}"
+    for _, row in parts[parts[f"lost_{variant}"] > limits.slice_drop + 1e-9].iterrows():
+        told = f"{row.by} {row.slice} (n = {row.n}) loses {points_of(row[f'lost_{variant}'])}"
         broken.append(f"{told}, allowed are {points_of(limits.slice_drop)}")
     for name, least in (limits.floors or {}).items():
         by, _, part = name.partition("/")
@@ -223,26 +223,26 @@ def gate(table: pd.DataFrame, arm: str, limits: Limits) -> list[str]:
                 f"{row.by}/{row.slice}" for row in table.itertuples() if row.by == by or by not in set(table.by)
             )
             raise ReflowError(f"There is no slice {name!r}; there are {there}.")
-        if at.iloc[0][arm] < least:
-            broken.append(f"{by} {part} has {100 * at.iloc[0][arm]:.1f} %, asked are {100 * least:.1f} %")
+        if at.iloc[0][variant] < least:
+            broken.append(f"{by} {part} has {100 * at.iloc[0][variant]:.1f} %, asked are {100 * least:.1f} %")
     return broken
 
 
-def finding(found: Diagnosis, also: pd.DataFrame | None, limits: Limits, arm: str = "") -> Finding:
+def finding(found: Diagnosis, also: pd.DataFrame | None, limits: Limits, variant: str = "") -> Finding:
     """The aggregate beside the worst slice, and whether the network may be released. Raises ReflowError."""
     table = slices(found, also)
-    arm = arm or found.last
-    broken = gate(table, arm, limits)
+    variant = variant or found.last
+    broken = gate(table, variant, limits)
     whole, parts = table.iloc[0], table[(table.by != "all") & (table.n >= limits.least)]
-    answer = f"The {arm} network loses {points_of(whole[f'lost_{arm}'])} overall"
-    facts = {"arm": arm, "overall": float(whole[f"lost_{arm}"]), "broken": broken}
+    answer = f"The {variant} network loses {points_of(whole[f'lost_{variant}'])} overall"
+    facts = {"variant": variant, "overall": float(whole[f"lost_{variant}"]), "broken": broken}
     if not parts.empty:
-        worst = parts.loc[parts[f"lost_{arm}"].idxmax()]
+        worst = parts.loc[parts[f"lost_{variant}"].idxmax()]
         answer += (
-            f", and {points_of(worst[f'lost_{arm}'])} on its worst slice, {worst.by} {worst.slice} (n = {worst.n}, "
-            f"dense {100 * worst.dense:.1f} %, now {100 * worst[arm]:.1f} %)"
+            f", and {points_of(worst[f'lost_{variant}'])} on its worst slice, {worst.by} {worst.slice} (n = {worst.n}, "
+            f"dense {100 * worst.dense:.1f} %, now {100 * worst[variant]:.1f} %)"
         )
-        facts |= {"worst": f"{worst.by}/{worst.slice}", "worst_loss": float(worst[f"lost_{arm}"])}
+        facts |= {"worst": f"{worst.by}/{worst.slice}", "worst_loss": float(worst[f"lost_{variant}"])}
     reasons = tuple(f"Not released: {reason}." for reason in broken)
     small = int(((table.by != "all") & (table.n < limits.least)).sum())
     notes = (
@@ -257,11 +257,11 @@ def shifted(base: Spec, names: Iterable[str] = (), severities: Iterable[int] = S
     """The spec on clean images and under every corruption and severity, the mildest first."""
     chosen, severities = list(names) or list(corruptions.names()), list(severities)
     kinds = [f"{name}:{severity}" for severity in severities for name in chosen]
-    return [settle(base, corruption=kind) for kind in (CLEAN, *kinds)]
+    return [normalize(base, corruption=kind) for kind in (CLEAN, *kinds)]
 
 
 def shifts(points: Mapping[Spec, Point]) -> pd.DataFrame:
-    """A row a corruption and severity: accuracy by arm with its 95 % interval (fractions), severity 0 for clean."""
+    """A row a corruption and severity: accuracy by variant with its 95 % interval (fractions), severity 0 for clean."""
     table = list(_shift_rows(points))
     found = pd.DataFrame(table)
     return found if found.empty else found.sort_values(["corruption", "severity"], ignore_index=True)
@@ -270,8 +270,12 @@ def shifts(points: Mapping[Spec, Point]) -> pd.DataFrame:
 def _shift_rows(points: Mapping[Spec, Point]) -> Iterator[dict[str, object]]:
     for spec, each in points.items():
         name, severity = (CLEAN, 0) if spec.corruption == CLEAN else parsed(spec.corruption)
-        scores = {arm: each.row[f"{arm}_accuracy"] for arm in ARMS if f"{arm}_n" in each.row}
-        edges = {f"{arm}_{edge}": each.row[f"{arm}_{edge}"] for arm in scores for edge in ("low", "high")}
+        scores = {variant: outcome.accuracy for variant, outcome in each.outcomes.items()}
+        edges = {
+            f"{variant}_{end}": value
+            for variant in scores
+            for end, value in zip(("low", "high"), each.interval(variant), strict=True)
+        }
         yield {"corruption": name, "severity": severity, **scores, **edges}
 
 
@@ -281,14 +285,14 @@ def shift_finding(base: Spec, found: pd.DataFrame) -> Finding:
     clean = found[found.severity == 0] if not found.empty else found
     if harmed.empty or clean.empty or clean.iloc[0].get("dense") is None:
         return Finding(base, "No corruption is measured yet.", {"Corruptions": found})
-    arm = "repaired" if "repaired" in found else "pruned"
-    extra = (harmed.dense - harmed[arm]) - (clean.iloc[0].dense - clean.iloc[0][arm])
+    variant = "repaired" if "repaired" in found else "pruned"
+    extra = (harmed.dense - harmed[variant]) - (clean.iloc[0].dense - clean.iloc[0][variant])
     worst = harmed.loc[extra.idxmax()]
     answer = (
-        f"Clean, the {arm} network is {points_of(clean.iloc[0].dense - clean.iloc[0][arm])} under dense; over the "
-        f"corruptions {points_of((harmed.dense - harmed[arm]).mean())} on average, at worst "
-        f"{points_of(worst.dense - worst[arm])} ({worst.corruption}, severity {worst.severity}: dense "
-        f"{100 * worst.dense:.1f} %, {arm} {100 * worst[arm]:.1f} %)."
+        f"Clean, the {variant} network is {points_of(clean.iloc[0].dense - clean.iloc[0][variant])} under dense; over "
+        f"the corruptions {points_of((harmed.dense - harmed[variant]).mean())} on average, at worst "
+        f"{points_of(worst.dense - worst[variant])} ({worst.corruption}, severity {worst.severity}: dense "
+        f"{100 * worst.dense:.1f} %, {variant} {100 * worst[variant]:.1f} %)."
     )
-    facts = {"arm": arm, "worst": f"{worst.corruption}:{worst.severity}"}
+    facts = {"variant": variant, "worst": f"{worst.corruption}:{worst.severity}"}
     return Finding(base, answer, {"Corruptions": found}, facts)

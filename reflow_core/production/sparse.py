@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reflow_core.signal.unfold import output_sides, padded, windows
+
 TILE = (32, 64)  # a half-precision weight (rows, columns) must be a multiple of it to be 2:4 in PyTorch
 AMPERE = (8, 0)  # the first CUDA capability with sparse tensor cores
 
@@ -58,13 +60,10 @@ def columns(layer: nn.Module, images: Tensor) -> Tensor:
     return images.flatten(0, -2).T
 
 
-def unfolded(layer: nn.Conv2d, images: Tensor) -> tuple[Tensor, list[int]]:
+def unfolded(layer: nn.Conv2d, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
     """Every window of (N, C_in, H, W) that a convolution reads as a column, (C_in·k·k, N·L), and the output's sides."""
-    padded = F.pad(images, layer._reversed_padding_repeated_twice)
-    windows = F.unfold(padded, layer.kernel_size, layer.dilation, stride=layer.stride)  # (N, C_in·k·k, L)
-    spread = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    sides = [(n - r) // s + 1 for n, r, s in zip(padded.shape[2:], spread, layer.stride, strict=True)]
-    return windows.transpose(0, 1).reshape(windows.shape[1], -1), sides
+    read = windows(layer, images)
+    return read.transpose(0, 1).reshape(read.shape[1], -1), output_sides(layer, padded(layer, images))
 
 
 def csr(matrix: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ def inverse_diagonal(gradients: Tensor, damp: float) -> Tensor:
 
 
 def refit(gradients: Tensor, kept: Tensor, target: Tensor, damp: float) -> Tensor:
-    """The change of the kept weights (columns where `kept`) that minimises ‖G_S δ − target‖²/2n + λ/2 ‖δ‖²: (kept,).
+    """The change of the kept weights (columns where `kept`) that minimizes ‖G_S δ − target‖²/2n + λ/2 ‖δ‖²: (kept,).
 
     δ = G_Sᵀ (G_S G_Sᵀ + nλI)⁻¹ target, with `target` (n,).
     """

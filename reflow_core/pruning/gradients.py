@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 from reflow_core.errors import ReflowError
 from reflow_core.pruning.masks import Weights
-from reflow_core.signal.copies import hookable, private_copy
+from reflow_core.signal.copies import clone_module, shallow_clone
 from reflow_core.watch import Watch
 
 CHUNK = 64
@@ -28,7 +28,7 @@ def chunks(inputs: Tensor) -> list[slice]:
 
 def mean_gradient(network: nn.Module, weights: Weights, inputs: Tensor, labels: Tensor, watch: Watch) -> Weights:
     """∂/∂w of the mean cross-entropy over samples (N, 3, H, W), in eval mode, in each weight's own shape."""
-    private = private_copy(network).eval()
+    private = clone_module(network).eval()
     wanted = [private.get_submodule(name).get_parameter("weight").requires_grad_() for name in weights]
     sums = [torch.zeros_like(weight) for weight in wanted]
     for part in chunks(inputs):
@@ -43,7 +43,7 @@ def each_gradient(
     network: nn.Module, weights: Weights, inputs: Tensor, labels: Tensor, watch: Watch
 ) -> Iterator[dict[str, Tensor]]:
     """∂/∂w of every sample's own cross-entropy, in eval mode: chunks of (n, *shape of the weight) by layer name."""
-    private = hookable(network).eval()  # functional_call swaps the parameters of the module it is given
+    private = shallow_clone(network).eval()  # functional_call swaps the parameters of the module it is given
 
     def loss(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         return F.cross_entropy(functional_call(private, values, (image[None],)), label[None])

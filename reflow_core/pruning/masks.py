@@ -1,4 +1,4 @@
-"""What is pruned and how: prunable weights, scores, masks, and their application to a private copy."""
+"""Scores and masks: sorted once for every sparsity, thresholded exactly, installed into a network."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reflow_core.networks.info import PRUNABLE
-
 Weights = Mapping[str, Tensor]
 Masks = dict[str, Tensor]
-RUNG = 64
+STRIDE = 64
 BLOCK = 1 << 18  # weights looked at together
 SAMPLED = 65_536  # weights whose fate a diagnosis remembers; a share is then right to 0.2 %
 
@@ -60,14 +58,14 @@ class Scores:
     _derived: dict[object, Scores] = field(default_factory=dict)
 
     @functools.cached_property
-    def pooled(self) -> Ladder:
-        """All scores of all layers together."""
-        return ladder(self.by_layer)
+    def pooled(self) -> ScoreQuantiles:
+        """Of all scores of all layers together."""
+        return score_quantiles(self.by_layer)
 
     @functools.cached_property
-    def each(self) -> dict[str, Ladder]:
-        """Each layer's scores by themselves."""
-        return {name: ladder({name: score}) for name, score in self.by_layer.items()}
+    def each(self) -> dict[str, ScoreQuantiles]:
+        """Of each layer's scores by themselves."""
+        return {name: score_quantiles({name: score}) for name, score in self.by_layer.items()}
 
     def derived(self, key: object, make: Callable[[Scores], Weights]) -> Scores:
         """Other scores made from these, once a key."""
@@ -88,25 +86,25 @@ def taken(scores: Weights, positions: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Ladder:
-    """Every RUNG-th of `count` scores in ascending order, and the highest: any threshold lies between two of them."""
+class ScoreQuantiles:
+    """Every STRIDE-th of `count` scores in ascending order, and the highest: any threshold lies between two of them."""
 
-    rungs: Tensor
+    values: Tensor
     count: int
 
     def around(self, rank: int) -> tuple[Tensor, Tensor]:
-        """The two rungs between which the score of this rank (from 0) lies."""
-        return self.rungs[rank // RUNG], self.rungs[rank // RUNG + 1]
+        """The two kept values between which the score of this rank (from 0) lies."""
+        return self.values[rank // STRIDE], self.values[rank // STRIDE + 1]
 
 
-def ladder(scores: Weights) -> Ladder:
+def score_quantiles(scores: Weights) -> ScoreQuantiles:
     """Sorted once, in place by numpy, without the indices that torch.sort makes."""
     count = sum(shape.numel() for shape in shapes(scores).values())
     values = torch.empty(count, dtype=next(iter(scores.values())).dtype)
     for start, block in blocks(scores):
         values[start : start + len(block)] = block
     values.numpy().sort()
-    return Ladder(torch.cat([values[::RUNG], values[-1:]]), count)
+    return ScoreQuantiles(torch.cat([values[::STRIDE], values[-1:]]), count)
 
 
 def shapes(scores: Weights) -> dict[str, torch.Size]:
@@ -129,20 +127,15 @@ def blocks(scores: Weights) -> Iterator[tuple[int, Tensor]]:
             start += len(block)
 
 
-def prunable(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of all convolutions and linear layers by module name, in registration order."""
-    return {name: module.weight.detach() for name, module in network.named_modules() if isinstance(module, PRUNABLE)}
-
-
 def pruned_count(total: int, sparsity: float) -> int:
     """How many of `total` weights a sparsity (fraction) removes, rounded as torch.nn.utils.prune does."""
     return round(sparsity * total)
 
 
-def keep_above(scores: Weights, ranked: Ladder, count: int) -> Masks:
+def keep_above(scores: Weights, ranked: ScoreQuantiles, count: int) -> Masks:
     """Masks (True: kept) that remove the `count` lowest scores exactly; ties are removed in order of position.
 
-    `ranked`: the same scores. Only those between the two rungs around the threshold are looked at one by one.
+    `ranked`: the same scores. Only those between the two kept values around the threshold are looked at one by one.
     """
     kept = torch.ones(ranked.count, dtype=torch.bool)
     if count:
@@ -168,7 +161,7 @@ def keep_lowest_out(scores: Scores, counts: Mapping[str, int]) -> Masks:
 
 
 def install(network: nn.Module, weights: Weights) -> None:
-    """Put weights into the layers of a private copy, in place."""
+    """Put weights into the layers of a network, in place."""
     with torch.no_grad():
         for name, weight in weights.items():
             network.get_submodule(name).get_parameter("weight").copy_(weight)

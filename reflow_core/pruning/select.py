@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,15 +34,25 @@ class Rules:
     excluded: frozenset[str] = frozenset()
 
 
+def choose(subject: Subject, criterion: str, rules: Rules, scores: Callable[[], Scores] | None = None) -> Masks:
+    """The masks (True: kept) of a registered criterion within the rules. Raises ReflowError.
+
+    `scores`: where the criterion's scores are kept, if they are; they serve every sparsity, allocation and pattern.
+    """
+    if criteria[criterion].info.per_sparsity:
+        return _chosen_anew(subject, criterion, rules)
+    return select(score(subject, criterion) if scores is None else scores(), rules)
+
+
 def score(subject: Subject, criterion: str) -> Scores:
-    """The subject's weights scored by a registered criterion; one scoring serves every sparsity."""
+    """The subject's weights scored by a registered criterion."""
     method = criteria[criterion]
     scores = Scores(method.function(subject))
     return scores.derived("rows", row_ranks) if method.info.comparison == "row" else scores
 
 
-def choose(subject: Subject, criterion: str, rules: Rules) -> Masks:
-    """Masks of a criterion that chooses anew at every sparsity. Raises ReflowError."""
+def _chosen_anew(subject: Subject, criterion: str, rules: Rules) -> Masks:
+    """Masks of a criterion that chooses anew at every sparsity."""
     if rules.pattern == CHANNEL:
         raise ReflowError(f"{criterion} chooses single weights, not whole channels; choose magnitude, for example.")
     limits = Limits(

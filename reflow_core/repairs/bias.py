@@ -5,23 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from reflow_core.diagnosis.calibration import Calibration
-from reflow_core.networks.info import NORMS
-from reflow_core.registry import Info
-from reflow_core.repairs import NotApplicable, repairs
+from reflow_core.errors import NotApplicable
+from reflow_core.repairs import Calibration, RepairInfo, repairs
 from reflow_core.repairs.matching import match
-from reflow_core.repairs.statcorr import has_affine
+from reflow_core.signal.layers import NORMS, has_affine
 from reflow_core.watch import Watch
 
 
 @repairs.register(
-    Info(
+    RepairInfo(
         "bias",
         "Bias correction",
         "Match each layer's output mean to the dense network's; the deviation stays collapsed.",
         "Nagel et al., arXiv 1906.04721, section 4.2",
         needs_data=True,
-        changes_weights=True,
     )
 )
 def bias(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:

@@ -8,25 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reflow_core.diagnosis.calibration import Calibration
-from reflow_core.networks.info import PRUNABLE
-from reflow_core.registry import Info
-from reflow_core.repairs import NotApplicable, repairs
-from reflow_core.repairs.reflow import batch_norms, in_one_batch
+from reflow_core.errors import NotApplicable
+from reflow_core.repairs import Calibration, RepairInfo, repairs
+from reflow_core.repairs.estimators import in_one_batch
+from reflow_core.signal.layers import PRUNABLE, batch_norms
 from reflow_core.watch import Watch
 
 EPOCHS, BATCH, RATE, MOMENTUM = 5, 64, 0.02, 0.9
 
 
 @repairs.register(
-    Info(
+    RepairInfo(
         "fine-tune",
         "Fine-tune",
-        f"REFLOW, then {EPOCHS} epochs of training on the labelled calibration images with the mask fixed.",
+        f"REFLOW, then {EPOCHS} epochs of training on the labeled calibration images with the mask fixed.",
         "Han et al., arXiv 1506.02626, section 3",
         needs_data=True,
-        needs_grad=True,
-        changes_weights=True,
         on_device=True,
         any_width=True,
     )
@@ -37,7 +34,7 @@ def fine_tune(dense: nn.Module, pruned: nn.Module, calibration: Calibration, wat
     BatchNorm's statistics are re-estimated before and after (see REFLOW). Raises NotApplicable without labels.
     """
     if calibration.labels is None:
-        raise NotApplicable("Fine-tuning needs labelled training images, and these have no labels.")
+        raise NotApplicable("Fine-tuning needs labeled training images, and these have no labels.")
     device = next(pruned.parameters()).device
     inputs, labels = calibration.inputs.to(device), calibration.labels.to(device)
     weights = [module.get_parameter("weight") for module in pruned.modules() if isinstance(module, PRUNABLE)]
@@ -46,18 +43,18 @@ def fine_tune(dense: nn.Module, pruned: nn.Module, calibration: Calibration, wat
     recalibrate(pruned, calibration)
     part_buffers(pruned)
     pruned.requires_grad_(True).train()
-    optimiser = torch.optim.SGD(pruned.parameters(), RATE, MOMENTUM)
+    optimizer = torch.optim.SGD(pruned.parameters(), RATE, MOMENTUM)
     steps = EPOCHS * -(-len(inputs) // BATCH)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     losses: list[Tensor] = []
     try:
         for _ in range(EPOCHS):
             for batch in torch.randperm(len(inputs), generator=order).split(BATCH):
                 watch("calibrate", len(losses), steps)
                 loss = F.cross_entropy(pruned(inputs[batch]), labels[batch])
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()
-                optimiser.step()
+                optimizer.step()
                 schedule.step()
                 keep_zero(weights, zeros)
                 losses.append(loss.detach())

@@ -8,15 +8,14 @@ repaired so far, and the norms behind are re-estimated as in REFLOW in the same 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from reflow_core.diagnosis.calibration import Calibration
-from reflow_core.registry import Info
-from reflow_core.repairs import repairs
-from reflow_core.repairs.reflow import batch_norms, in_one_batch
-from reflow_core.signal.copies import PreHook, hookable, hooked, watched
+from reflow_core.repairs import Calibration, RepairInfo, repairs
+from reflow_core.repairs.estimators import in_one_batch
+from reflow_core.signal.copies import PreHook, hooked, shallow_clone, watched
+from reflow_core.signal.layers import batch_norms
+from reflow_core.signal.unfold import output_sides, padded, windows_at
 from reflow_core.watch import Watch
 
 POSITIONS = 24  # sampled an image and layer
@@ -25,17 +24,16 @@ FITTED = (nn.Conv2d, nn.Linear)
 
 
 @repairs.register(
-    Info(
+    RepairInfo(
         "least-squares",
         "Least squares + REFLOW",
         "Re-fit the surviving weights of each layer to the dense outputs, then re-estimate the norms: one pass.",
         "Frantar and Alistarh, arXiv 2208.11580; He et al., arXiv 1707.06168",
         needs_data=True,
-        changes_weights=True,
     )
 )
 def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:
-    """Ridge regression of the dense layer's centred outputs on the centred inputs of each filter's support.
+    """Ridge regression of the dense layer's centerd outputs on the centerd inputs of each filter's support.
 
     For filter c with kept weights S: w_S = (X_Sᵀ X_S + λI)⁻¹ (X_Sᵀ y_c + λ w_S⁰), where w⁰ is what the filter had and
     λ = RIDGE · the mean of diag(XᵀX); a bias takes up the means. Everything zero stays zero.
@@ -65,7 +63,7 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
 
 def dense_outputs(dense: nn.Module, calibration: Calibration, watch: Watch) -> dict[str, Tensor]:
     """Each layer's dense outputs (samples, C_out) at the positions that `patches` samples."""
-    private = hookable(dense)  # other threads use the dense network: it is never hooked itself
+    private = shallow_clone(dense)  # other threads use the dense network: it is never hooked itself
     found: dict[str, Tensor] = {}
 
     def record(name: str) -> PreHook:
@@ -113,16 +111,8 @@ def patches(layer: nn.Module, arriving: Tensor, seed: int) -> list[Tensor]:
         chosen = drawn(rows.shape[1], len(rows), generator)
         return [rows[torch.arange(len(rows))[:, None], chosen].flatten(0, 1)]
     assert isinstance(layer, nn.Conv2d)
-    padded = F.pad(arriving, layer._reversed_padding_repeated_twice)
-    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
-    width = (padded.shape[3] - dw * (kw - 1) - 1) // sw + 1
-    height = (padded.shape[2] - dh * (kh - 1) - 1) // sh + 1
-    chosen = drawn(height * width, len(arriving), generator)
-    rows = (chosen // width * sh)[..., None] + torch.arange(kh) * dh
-    columns = (chosen % width * sw)[..., None] + torch.arange(kw) * dw
-    image = torch.arange(len(arriving))[:, None, None, None]
-    read = padded.movedim(1, -1)[image, rows[..., :, None], columns[..., None, :]]  # (N, P, kh, kw, C)
-    read = read.flatten(0, 1).movedim(-1, 1)
+    height, width = output_sides(layer, padded(layer, arriving))
+    read = windows_at(layer, arriving, drawn(height * width, len(arriving), generator))
     return [part.flatten(1) for part in read.chunk(layer.groups, 1)]
 
 
@@ -138,8 +128,8 @@ def fit(layer: nn.Module, columns: list[Tensor], target: Tensor) -> None:
     mean = target.mean(0)
     for number, (read, weight) in enumerate(zip(columns, by_group(layer), strict=True)):
         wanted = target[:, number * len(weight) : (number + 1) * len(weight)]
-        centred = (read - read.mean(0)).double()
-        gram, cross = centred.T @ centred, centred.T @ (wanted - wanted.mean(0)).double()
+        centerd = (read - read.mean(0)).double()
+        gram, cross = centerd.T @ centerd, centerd.T @ (wanted - wanted.mean(0)).double()
         ridge = RIDGE * gram.diagonal().mean()
         for filter, pull in zip(weight, cross.T, strict=True):
             solve(filter, gram, pull, ridge)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from reflow_core.diagnosis.calibration import Calibration
-from reflow_core.signal.copies import Hook, hookable, hooked, watched
+from reflow_core.repairs import Calibration
+from reflow_core.signal.copies import Hook, hooked, shallow_clone, watched
+from reflow_core.signal.layer_statistics import DEAD_VARIANCE
 from reflow_core.signal.moments import Moments, channel_dimension, channel_moments, channels_second
 from reflow_core.watch import Watch
 
-DEAD_VARIANCE = 1e-12
 Fold = Callable[[nn.Module, Tensor, Tensor], None]
 
 
@@ -33,7 +33,7 @@ def match(
     """
     with torch.inference_mode():
         targets: dict[str, Moments] = {}
-        private = hookable(dense)  # other threads use the dense network: it is never hooked itself
+        private = shallow_clone(dense)  # other threads use the dense network: it is never hooked itself
         count, record = len(calibration.inputs), {name: _record(name, targets) for name in names}
         with watched(private, watch, "target", count), hooked(private, after=record):
             private(calibration.inputs)

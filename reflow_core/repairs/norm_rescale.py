@@ -5,20 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from reflow_core.diagnosis.calibration import Calibration
-from reflow_core.pruning.masks import prunable
-from reflow_core.registry import Info
-from reflow_core.repairs import repairs
+from reflow_core.repairs import Calibration, RepairInfo, repairs
+from reflow_core.signal.layers import prunable
 from reflow_core.watch import Watch
 
 
 @repairs.register(
-    Info(
+    RepairInfo(
         "norm-rescale",
         "Norm rescaling",
         "Scale each filter by ‖w‖/‖w̃‖, so that it is as long as before. Needs no images.",
         "the scale of Rastegari et al., arXiv 1603.05279, for pruned filters",
-        changes_weights=True,
     )
 )
 def norm_rescale(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:

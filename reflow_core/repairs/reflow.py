@@ -5,29 +5,83 @@ The recalibration itself is known elsewhere as BN tuning or adaptive BN (e.g. Ea
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from reflow_core.diagnosis.calibration import Calibration
-from reflow_core.machine import fitting, out_of_memory
-from reflow_core.networks.info import is_frozen
-from reflow_core.registry import Info
-from reflow_core.repairs import NotApplicable, repairs
-from reflow_core.signal.copies import PreHook, device_of, hooked, watched
-from reflow_core.signal.moments import Moments, channel_moments
-from reflow_core.watch import Watch
+from reflow_core.errors import NotApplicable
+from reflow_core.repairs import Calibration, RepairInfo, repairs
+from reflow_core.repairs.estimators import estimate
+from reflow_core.signal.batches import Batches
+from reflow_core.signal.copies import evaluating
+from reflow_core.signal.layers import BatchNorms, batch_norms, is_frozen
+from reflow_core.watch import Watch, ignore
 
-EMA_MOMENTUM = 0.1
-Norms = dict[str, _BatchNorm]
+
+@dataclass(frozen=True, slots=True)
+class NormChange:
+    """What REFLOW changed in one BatchNorm: medians over its channels.
+
+    `std_ratio`: new stored standard deviation over the old one. `mean_shift`: |new − old| stored mean, in old standard
+    deviations.
+    """
+
+    name: str
+    channels: int
+    std_ratio: float
+    mean_shift: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReflowReport:
+    """What REFLOW changed: one sentence, and norm by norm in registration order."""
+
+    summary: str
+    norms: tuple[NormChange, ...]
+
+
+def reflow(model: nn.Module, batches: Batches, statistics: str = "population", watch: Watch = ignore) -> ReflowReport:
+    """Re-estimate every BatchNorm's running mean and variance on calibration images, in place; no weight is touched.
+
+    Args:
+        model: A network of any kind, on any device, in any mode; modes and gradient flags are as before afterwards.
+        batches: Calibration images as training saw them, augmented and normalized: tensors (N, C, H, W),
+            (images, labels), or dicts with `pixel_values`. They are read once and kept in memory; 128 images already
+            give all but a point or two.
+        statistics: "population": moments of the whole set at each norm, all norms before it already corrected (exact).
+            "pooled": of train-mode batches, merged by Chan's rule. "batch_mean": their plain average, as
+            `torch.optim.swa_utils.update_bn`. "ema": momentum 0.1, from the stale statistics on.
+        watch: Called at every layer and batch; may raise `Cancelled`.
+
+    Returns:
+        What was changed, norm by norm.
+
+    Raises:
+        NotApplicable: Without a BatchNorm that keeps running statistics, or where all of them are frozen.
+        ReflowError: For unknown `statistics`, and where `batches` hold no images.
+
+    Source: arXiv 2502.15790; known before as BN tuning or adaptive BN (arXiv 2007.02491).
+
+    Example:
+        >>> import torch, reflow_core as rc
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        >>> report = rc.reflow(model, [torch.randn(16, 3, 8, 8) for _ in range(4)])
+        >>> report.summary
+        'Running mean and variance of 1 BatchNorm layers, from 64 images.'
+        >>> report.norms[0].name, report.norms[0].channels
+        ('1', 8)
+    """
+    norms = batch_norms(model)
+    before = {name: _stored(norms, name) for name in norms}
+    with evaluating(model):
+        summary = recalibrate(model, Calibration.of(batches, statistics), watch)
+    changes = (_change(name, before[name], _stored(norms, name)) for name in norms)
+    return ReflowReport(summary, tuple(changes))
 
 
 @repairs.register(
-    Info(
+    RepairInfo(
         "reflow",
         "REFLOW",
         "Re-estimate the BatchNorm statistics on calibration images; no weight is touched.",
@@ -38,15 +92,18 @@ Norms = dict[str, _BatchNorm]
         any_width=True,
     )
 )
-def reflow(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:
-    """Set each BatchNorm's running mean and variance (C,) to what the pruned network sends it.
+def _repair(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:
+    return recalibrate(pruned, calibration, watch)
 
-    `statistics` of the calibration: "population", "pooled", "batch_mean" or "ema" (see the functions below).
-    Parameters stay bit for bit; only norm buffers change. Raises NotApplicable without BatchNorm.
+
+def recalibrate(network: nn.Module, calibration: Calibration, watch: Watch = ignore) -> str:
+    """Set each BatchNorm's running mean and variance (C,) to what the network, in eval mode, sends it.
+
+    Parameters stay bit for bit; only norm buffers change. Returns what was done, in a sentence. Raises NotApplicable
+    without BatchNorm.
     """
-    norms = batch_norms(pruned)
-    frozen = sum(map(is_frozen, pruned.modules()))
-    if not norms and frozen:
+    norms = batch_norms(network)
+    if not norms and (frozen := sum(map(is_frozen, network.modules()))):
         raise NotApplicable(
             f"All {frozen} BatchNorm layers of this network are frozen: their class fixes the statistics. Replace them "
             "by torch.nn.BatchNorm2d with the same numbers, and REFLOW can re-estimate them."
@@ -56,161 +113,19 @@ def reflow(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch:
             "REFLOW re-estimates BatchNorm statistics, and this network has no BatchNorm: its other norms compute "
             "their statistics afresh for every image, so there is nothing stale to correct."
         )
-    count = len(calibration.inputs)
-    passes = 1 if calibration.statistics == "population" else -(-count // calibration.batch)
-    with watched(pruned, watch, "calibrate", count, passes), torch.inference_mode():
-        told = ESTIMATORS[calibration.statistics](pruned, norms, calibration)
-    return f"Running mean and variance of {len(norms)} BatchNorm layers, from {count} images{told}."
+    unusual = estimate(network, norms, calibration, watch)
+    return (
+        f"Running mean and variance of {len(norms)} BatchNorm layers, from {len(calibration.inputs)} images{unusual}."
+    )
 
 
-def batch_norms(network: nn.Module) -> Norms:
-    """All BatchNorm layers that keep running statistics, by name."""
-    return {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
-    }
+def _stored(norms: BatchNorms, name: str) -> tuple[Tensor, Tensor]:
+    """A norm's stored mean and standard deviation (C,) in float64, on the CPU."""
+    mean, variance = (norms[name].get_buffer(f"running_{what}").cpu().double().clone() for what in ("mean", "var"))
+    return mean, (variance + norms[name].eps).sqrt()
 
 
-def population(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
-    """Moments of the *whole* calibration set at each norm, all norms before it already corrected.
-
-    In one batch; where that does not fit into memory, norm by norm in smaller ones, which gives the same.
-    """
-    try:
-        return in_one_batch(network, norms, calibration)
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-    return norm_by_norm(network, norms, calibration)
-
-
-def in_one_batch(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
-    """Each norm first takes the moments of what arrives and then normalises with them.
-
-    The variance is the population's (divided by N·H·W).
-    """
-
-    def take(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
-        store(norm, channel_moments(arriving[0]))
-
-    with hooked(network, dict.fromkeys(norms, take)):
-        network(calibration.inputs.to(device_of(network)))
-    return ""
-
-
-def norm_by_norm(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
-    """For each norm in the order of execution a pass up to it, in batches that fit; halved wherever they do not.
-
-    Raises torch's own error where not one image fits.
-    """
-    inputs = calibration.inputs
-    size = max(1, len(inputs) // 2)
-    for name in in_order(network, norms, inputs[:1]):
-        moments, size = fitting(lambda batch, name=name: arriving_at(network, name, inputs.split(batch)), size)  # type: ignore[misc]
-        store(norms[name], moments)
-    return f", norm by norm in batches of {size}, for memory was short"
-
-
-def in_order(network: nn.Module, norms: Norms, example: Tensor) -> list[str]:
-    """The norms that are called, in the order of execution."""
-    order: list[str] = []
-    with hooked(network, {name: lambda norm, arriving, name=name: order.append(name) for name in norms}):  # type: ignore[misc]
-        network(example.to(device_of(network)))
-    return list(dict.fromkeys(order))
-
-
-class _Reached(Exception):
-    """Ends a pass at the norm whose input was wanted."""
-
-
-def arriving_at(network: nn.Module, name: str, batches: tuple[Tensor, ...]) -> Moments:
-    """The moments of all that arrives at one norm; each pass ends there."""
-    found: list[Moments] = []
-
-    def read(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
-        found.append(channel_moments(arriving[0]))
-        raise _Reached
-
-    with hooked(network, {name: read}):
-        for batch in batches:
-            with suppress(_Reached):
-                network(batch.to(device_of(network)))
-    return functools.reduce(Moments.merge, found)
-
-
-def store(norm: nn.Module, found: Moments) -> None:
-    """Make a norm normalise with these moments."""
-    norm.get_buffer("running_mean").copy_(found.mean)
-    norm.get_buffer("running_var").copy_(found.variance)
-
-
-def pooled(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
-    """Train-mode batches, their moments merged by Chan's rule in float64: within-batch normalisation, pooled stats."""
-    with arriving(network, norms) as merged, _training(norms, momentum=0.0):
-        _pass(network, calibration)
-    for name, norm in norms.items():
-        if merged[name].count:
-            store(norm, merged[name])
-    return ""
-
-
-@contextmanager
-def arriving(network: nn.Module, norms: Norms) -> Iterator[dict[str, Moments]]:
-    """The moments (C,) of what reaches each norm by name, merged over all passes of the body."""
-    merged = {name: Moments.empty(norm.num_features) for name, norm in norms.items()}
-
-    def reader(name: str) -> PreHook:
-        def read(norm: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            merged[name] = merged[name].merge(channel_moments(arguments[0]))
-
-        return read
-
-    with hooked(network, {name: reader(name) for name in norms}):
-        yield merged
-
-
-def batch_mean(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
-    """Plain average of the batches' moments, as torch.optim.swa_utils.update_bn (unbiased variance in each batch)."""
-    with _training(norms, momentum=None):
-        for norm in norms.values():
-            norm.reset_running_stats()
-        _pass(network, calibration)
-    return ""
-
-
-def ema(network: nn.Module, norms: Norms, calibration: Calibration) -> str:
-    """Exponential moving average (momentum 0.1) that starts from the stale statistics, as further training would."""
-    with _training(norms, momentum=EMA_MOMENTUM):
-        _pass(network, calibration)
-    return ""
-
-
-ESTIMATORS: dict[str, Callable[[nn.Module, Norms, Calibration], str]] = {
-    "population": population,
-    "pooled": pooled,
-    "batch_mean": batch_mean,
-    "ema": ema,
-}
-
-
-def _pass(network: nn.Module, calibration: Calibration) -> None:
-    for batch in calibration.inputs.split(calibration.batch):
-        network(batch.to(device_of(network)))
-
-
-@contextmanager
-def _training(norms: Norms, momentum: float | None) -> Iterator[None]:
-    """Only the norms leave eval mode; mode, momentum and counter are put back whatever happens."""
-    before = {name: (norm.training, norm.momentum, norm.num_batches_tracked) for name, norm in norms.items()}
-    try:
-        for norm in norms.values():
-            norm.momentum = momentum
-            norm.train()
-            if norm.num_batches_tracked is not None:
-                norm.num_batches_tracked = norm.num_batches_tracked.clone()
-        yield
-    finally:
-        for name, norm in norms.items():
-            training, norm.momentum, norm.num_batches_tracked = before[name]
-            norm.train(training)
+def _change(name: str, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> NormChange:
+    (old_mean, old_std), (new_mean, new_std) = before, after
+    shift = ((new_mean - old_mean).abs() / old_std).median()
+    return NormChange(name, len(old_mean), float((new_std / old_std).median()), float(shift))

@@ -6,25 +6,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reflow_core.diagnosis.calibration import Calibration
-from reflow_core.networks.info import PRUNABLE
-from reflow_core.pruning.masks import prunable
-from reflow_core.registry import Info
-from reflow_core.repairs import NotApplicable, repairs
+from reflow_core.errors import NotApplicable
+from reflow_core.repairs import Calibration, RepairInfo, repairs
 from reflow_core.repairs.matching import match
+from reflow_core.signal.layers import PRUNABLE, prunable
 from reflow_core.watch import Watch
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @repairs.register(
-    Info(
+    RepairInfo(
         "repair-fuse",
         "REPAIR, fused",
         "For networks without BatchNorm: match each layer's output to the dense mean and deviation, folded into it.",
         "Jordan et al., arXiv 2211.08403",
         needs_data=True,
-        changes_weights=True,
     )
 )
 def repair_fuse(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from reflow_core.diagnosis.calibration import Calibration
-from reflow_core.networks.info import NORMS
-from reflow_core.registry import Info
-from reflow_core.repairs import NotApplicable, repairs
+from reflow_core.errors import NotApplicable
+from reflow_core.repairs import Calibration, RepairInfo, repairs
 from reflow_core.repairs.matching import match
+from reflow_core.signal.layers import NORMS
 from reflow_core.watch import Watch
 
 
 @repairs.register(
-    Info(
+    RepairInfo(
         "statcorr",
         "Statistics correction",
         "Match each norm's output mean and deviation to the dense network's, folded into its scale and shift.",
         "Frantar and Alistarh, arXiv 2208.11580, section 6",
         needs_data=True,
-        changes_weights=True,
     )
 )
 def statcorr(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:

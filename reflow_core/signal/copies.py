@@ -1,4 +1,4 @@
-"""Private copies of a shared network, and hooks that leave them again whatever happens."""
+"""Copies of a shared network, and hooks and modes that are put back whatever happens."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ ALIGNED = 64  # bytes, as torch's own allocator gives them
 LARGE = 32 << 20  # bytes of a block that goes back to the system when it is dropped
 
 
-def private_copy(network: nn.Module) -> nn.Module:
+def clone_module(network: nn.Module) -> nn.Module:
     """A deep copy that one thread may prune, hook and recalibrate."""
-    tensors: list[Tensor] = list(
-        {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}.values()
-    )
+    tensors = list(_tensors(network))
     copies: dict[int, Any] = {
         id(tensor): nn.Parameter(clone, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else clone
         for tensor, clone in zip(tensors, cloned(tensors), strict=True)
@@ -32,20 +30,31 @@ def private_copy(network: nn.Module) -> nn.Module:
     return _modules(network, copies)
 
 
+def shallow_clone(network: nn.Module) -> nn.Module:
+    """A copy of the modules over the same tensors: one thread may hook it and read, but change no tensor."""
+    return _modules(network, {id(tensor): tensor for tensor in _tensors(network)})
+
+
+def clone_on(network: nn.Module, device: str | torch.device) -> nn.Module:
+    """The network on a device, to be hooked and read by one thread."""
+    here = torch.device(device) == device_of(network)
+    return shallow_clone(network) if here else clone_module(network).to(device)
+
+
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network lies: as its first parameter, or on the CPU without any."""
-    first = next(network.parameters(), None)
+    """Where a network lies: as its first parameter or buffer, or on the CPU without any."""
+    first = next(itertools.chain(network.parameters(), network.buffers()), None)
     return torch.device("cpu") if first is None else first.device
 
 
-def hookable(network: nn.Module) -> nn.Module:
-    """A copy of the modules over the same tensors: one thread may hook it and read, but change no tensor."""
-    return _modules(network, {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())})
-
-
-def readable(network: nn.Module, device: str) -> nn.Module:
-    """The network on a device, to be hooked and read by one thread."""
-    return hookable(network) if device == "cpu" else private_copy(network).to(device)
+def _tensors(network: nn.Module) -> Iterator[Tensor]:
+    """Parameters, buffers, and what else a module holds, as the product that torch.nn.utils.prune keeps; each once."""
+    seen: set[int] = set()
+    for module in network.modules():
+        for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
+            if isinstance(tensor, Tensor) and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield tensor
 
 
 def _modules(network: nn.Module, memo: dict[int, Any]) -> nn.Module:
@@ -106,3 +115,18 @@ def watched(network: nn.Module, watch: Watch, stage: str, images: int, passes: i
 
     with hooked(network, dict.fromkeys(layers, tell)):
         yield
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode for as long as the body runs; every module's mode and every gradient flag is put back afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, wanted in flags:
+            parameter.requires_grad_(wanted)

@@ -51,7 +51,7 @@ def image_readings(x: Tensor) -> tuple[Tensor, Tensor]:
     if positions == 1:
         mean = x.reshape(count, channels).float().cpu()
         return mean.clone(), torch.full_like(mean, torch.inf)  # x may be changed in place
-    some = max(1, BLOCK // (channels * positions))  # images at a time: the kernel also writes what it normalises
+    some = max(1, BLOCK // (channels * positions))  # images at a time: the kernel also writes what it normalizes
     parts = [_welford(part, positions) for part in x.split(some)]
     return torch.cat([mean for mean, _ in parts]).cpu(), torch.cat([deviation for _, deviation in parts]).cpu()
 
@@ -72,9 +72,9 @@ def image_moments(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
 
 def over_images(mean: Tensor, variance: Tensor, positions: int = 1) -> Moments:
     """Merge per-image moments (N, C) of `positions` values each into one set of moments per channel."""
-    centre = mean.mean(0)
-    between = (mean - centre).square_().sum(0)
-    return Moments(len(mean) * positions, centre, (variance.sum(0) + between) * positions)
+    center = mean.mean(0)
+    between = (mean - center).square_().sum(0)
+    return Moments(len(mean) * positions, center, (variance.sum(0) + between) * positions)
 
 
 def channel_moments(x: Tensor) -> Moments:

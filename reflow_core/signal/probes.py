@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reflow_core.diagnosis.result import Answers
 from reflow_core.machine import fitting
 from reflow_core.signal import stats
 from reflow_core.signal.copies import Hook, device_of, hooked, watched
 from reflow_core.signal.moments import channel_dimension, channels_second, image_moments, image_readings, over_images
-from reflow_core.signal.trace import Anatomy
+from reflow_core.signal.predictions import Predictions, logits_of
+from reflow_core.signal.trace import Trace
 from reflow_core.watch import Watch
 
 BATCH = 128
@@ -39,78 +40,90 @@ class Signal:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Observation:
-    """One network's answers to the evaluation images and its signals by layer name; `batch`: images that fitted."""
+    """One network's predictions on the evaluation images and its signals by layer; `batch`: images that fitted."""
 
-    answers: Answers
+    predictions: Predictions
     signals: dict[str, Signal]
     batch: int
 
 
 def observe(
     network: nn.Module,
-    anatomy: Anatomy,
+    trace: Trace,
     inputs: Callable[[slice], Tensor],
     labels: NDArray[np.int64] | None,
     count: int,
     watch: Watch,
     stage: str,
 ) -> Observation:
-    """Answers of a private `network` to `count` images, its layers measured on the first `PROBED` of them.
+    """Predictions of a private `network` on `count` images, its layers measured on the first `PROBED` of them.
 
-    `inputs`: a slice of the images -> normalised floats (n, 3, H, W). `stage`: the name told to `watch`. Where memory
-    runs out, all is done again in batches of half the size. Raises torch's own error where not one image fits.
+    `inputs`: a slice of the images -> normalized floats (n, 3, H, W). `stage`: the name told to `watch`. Where memory
+    runs out, all is done again in batches of half the size. Raises torch's own error where not one image fits, and
+    ReflowError for a network that returns no logits.
     """
 
     def attempt(batch: int) -> Observation:
         predicted, confidence = [], []
         finite = True
-        probe = _Probe(network, anatomy)
-        before = {} if anatomy.classifier is None else {anatomy.classifier: probe.read_features}
-        after = {name: probe.read(name) for name in probe.readings}
-        with (
-            torch.inference_mode(),
-            watched(network, watch, stage, count, -(-count // batch)),
-            hooked(network, before, after),
-        ):
+        probe = Probe(network, trace)
+        with torch.inference_mode(), watched(network, watch, stage, count, -(-count // batch)), probe.attached():
             for start in range(0, count, batch):
                 probe.room = max(0, min(PROBED, count) - start)
-                logits = network(inputs(slice(start, min(start + batch, count))).to(device_of(network)))
+                images = inputs(slice(start, min(start + batch, count)))
+                logits = logits_of(network(images.to(device_of(network))))
                 finite &= bool(logits.isfinite().all())
                 best = logits.softmax(1).max(1)
                 predicted.append(best.indices.cpu())
                 confidence.append(best.values.cpu())
-            signals = probe.signals()
-            separability = probe.separability(labels)
-        answers = Answers(torch.cat(predicted).numpy(), torch.cat(confidence).numpy(), separability, finite)
-        return Observation(answers, signals, batch)
+            signals, separability = probe.signals(), probe.separability(labels)
+        predictions = Predictions(torch.cat(predicted).numpy(), torch.cat(confidence).numpy(), separability, finite)
+        return Observation(predictions, signals, batch)
 
     return fitting(attempt, BATCH)[0]
 
 
-class _Probe:
+def signals_of(network: nn.Module, trace: Trace, inputs: Tensor, watch: Watch, stage: str) -> dict[str, Signal]:
+    """The signals by layer of a private network on all of `inputs` (N, …), whatever it returns."""
+    probe = Probe(network, trace)
+    probe.room = len(inputs)
+    parts = inputs.split(BATCH)
+    with torch.inference_mode(), watched(network, watch, stage, len(inputs), len(parts)), probe.attached():
+        for part in parts:
+            network(part.to(device_of(network)))
+        return probe.signals()
+
+
+class Probe:
     """Hooks on every site and on the classifier; reads at most `room` images of the batch that passes."""
 
-    def __init__(self, network: nn.Module, anatomy: Anatomy) -> None:
-        self.modules = {site.name: network.get_submodule(site.name) for site in anatomy.sites}
+    def __init__(self, network: nn.Module, trace: Trace) -> None:
+        self.network, self.classifier = network, trace.classifier
+        self.modules = {site.name: network.get_submodule(site.name) for site in trace.sites}
         self.room = 0
         self.readings: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.modules}
         self.floors: dict[str, list[Tensor]] = {}
         self.features: list[Tensor] = []
 
-    def read(self, name: str) -> Hook:
+    def attached(self) -> AbstractContextManager[None]:
+        """Reads for as long as the body runs."""
+        before = {} if self.classifier is None else {self.classifier: self._read_features}
+        return hooked(self.network, before, {name: self._reader(name) for name in self.readings})
+
+    def _reader(self, name: str) -> Hook:
         """A forward hook that adds to the readings of one site."""
 
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
             if self.room <= 0:
                 return
-            watched = arguments[0] if maps_affinely(module) else channels_second(module, output)
-            self.readings[name].append(image_readings(watched[: self.room]))
+            read = arguments[0] if maps_affinely(module) else channels_second(module, output)
+            self.readings[name].append(image_readings(read[: self.room]))
             if isinstance(module, nn.LayerNorm):
                 self.floors.setdefault(name, []).append(layer_norm_floor(module, arguments[0][: self.room]))
 
         return hook
 
-    def read_features(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    def _read_features(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         """A forward pre-hook on the classifier."""
         if self.room > 0:
             self.features.append(penultimate(arguments[0][: self.room]))
@@ -122,15 +135,15 @@ class _Probe:
         batches = [[torch.cat(part, 1) for part in zip(*batch, strict=True)] for batch in self._batches()]
         mean, variance = image_moments(*(torch.cat(part) for part in zip(*batches, strict=True)))
         arriving = over_images(mean, variance).variance
-        widths = {name: batches[0][0].shape[1] for name, batches in self.readings.items()}
+        widths = {name: readings[0][0].shape[1] for name, readings in self.readings.items()}
         maps = [affine(self.modules[name], width) for name, width in widths.items()]
         scale, shift = (torch.cat(part) for part in zip(*maps, strict=True))
         leaving, sketch = arriving * scale**2, mean * scale + shift
-        found, start = {}, 0
+        signals, start = {}, 0
         for name, width in widths.items():
             own = slice(start, start := start + width)
-            found[name] = Signal(leaving[own].numpy(), sketch[:, own].numpy(), self._floor(name, arriving[own]))
-        return found
+            signals[name] = Signal(leaving[own].numpy(), sketch[:, own].numpy(), self._floor(name, arriving[own]))
+        return signals
 
     def _batches(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
         """The readings of all sites, batch by batch."""
@@ -166,13 +179,13 @@ def affine(norm: nn.Module, width: int) -> tuple[Tensor, Tensor]:
     if not (isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None):
         return torch.ones(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
     scale = (norm.running_var.cpu().double() + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight.cpu().double()
+    scale = scale if norm.weight is None else scale * norm.weight.detach().cpu().double()
     shift = -norm.running_mean.cpu().double() * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.cpu().double()
+    return scale, shift if norm.bias is None else shift + norm.bias.detach().cpu().double()
 
 
 def layer_norm_floor(norm: nn.LayerNorm, arriving: Tensor) -> Tensor:
-    """σ²/(σ²+ε) of each normalised group that arrives, flattened."""
+    """σ²/(σ²+ε) of each normalized group that arrives, flattened."""
     dims = tuple(range(-len(norm.normalized_shape), 0))
     dims = (channel_dimension(norm, arriving),) if len(dims) == 1 else dims
     variance = arriving.cpu().double().var(dims, correction=0)

@@ -1,4 +1,4 @@
-"""Closed-form statistics of answers: intervals, entropy, similarity of representations."""
+"""Closed-form statistics of predictions: intervals, entropy, similarity of representations."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     if not 0 <= successes <= trials or trials == 0:
         raise ValueError(f"{successes} of {trials} is not a proportion")
     share, z2 = successes / trials, Z95 * Z95
-    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    center = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Two-sided exact p value that two classifiers are equally often right on the same images (McNemar 1947).
 
-    `one`, `other` (N,): whether each image was answered rightly. Only images on which they differ count; under the null
+    `one`, `other` (N,): whether each prediction was right. Only images on which they differ count; under the null
     hypothesis either is the right one with probability 1/2.
     """
     wins, losses = int((one & ~other).sum()), int((other & ~one).sum())
@@ -38,13 +38,13 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 
 def entropy(histogram: NDArray[np.int64]) -> float:
-    """Shannon entropy in bits of the answers counted in `histogram` (K,)."""
+    """Shannon entropy in bits of the predictions counted in `histogram` (K,)."""
     shares = histogram[histogram > 0] / histogram.sum()
     return float(abs(-(shares * np.log2(shares)).sum()))
 
 
 def effective_classes(histogram: NDArray[np.int64]) -> float:
-    """2 to the entropy: how many classes a uniform answerer with this entropy would use, 1 to K."""
+    """2 to the entropy: how many classes a uniform guesser with this entropy would use, 1 to K."""
     return float(2 ** entropy(histogram))
 
 
@@ -62,7 +62,7 @@ def cka(x: Floats, y: Floats) -> Floats:
 
 
 def _hsic(x: Floats, y: Floats) -> Floats:
-    """Unbiased HSIC of centred features with linear kernels, up to the factor n(n-3)."""
+    """Unbiased HSIC of centerd features with linear kernels, up to the factor n(n-3)."""
     n = x.shape[-2]
     rows_x, rows_y = (np.einsum("...nc,...nc->...n", side, side) for side in (x, y))
     if min(x.shape[-1], y.shape[-1]) > n:  # ‖XᵀY‖² = Σ XXᵀ∘YYᵀ, on the smaller side
@@ -102,3 +102,8 @@ def separability(features: NDArray[np.float64], labels: NDArray[np.int64]) -> fl
     rows = np.arange(len(x))
     distance[rows, own] *= (size / (size - 1)) ** 2
     return float((distance.argmin(1) == own).mean())
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where JSON could not hold it."""
+    return value if value is not None and math.isfinite(value) else None

@@ -1,17 +1,17 @@
-"""The order in which a network runs: which layers can be measured, and which weights feed them."""
+"""The order in which a network runs: which layers can be measured, which weights feed them, what each costs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from reflow_core.networks.info import PRUNABLE, is_norm
-from reflow_core.signal.copies import hookable
+from reflow_core.signal.copies import device_of, shallow_clone
+from reflow_core.signal.layers import PRUNABLE, is_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class WeightLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class Anatomy:
+class Trace:
     """Sites and weight layers in the order of execution, and what cannot be measured and why."""
 
     sites: tuple[Site, ...]
@@ -53,6 +53,11 @@ class Anatomy:
     def classifier(self) -> str | None:
         """The last weight layer that runs."""
         return self.layers[-1].name if self.layers else None
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one image, in convolutions and linear layers; what attention multiplies besides is not counted."""
+        return sum(layer.multiply_adds for layer in self.layers)
 
 
 def convolutions(layers: Sequence[WeightLayer], late: bool = False) -> list[str]:
@@ -71,33 +76,37 @@ class Call:
     multiply_adds: int
 
 
-def anatomy(network: nn.Module, example: Tensor) -> Anatomy:
-    """Trace one forward pass of a private copy on `example` (1, C, H, W)."""
-    private = hookable(network)
+def trace(network: nn.Module, example: Tensor) -> Trace:
+    """Follow one forward pass in eval mode on `example` (1, C, H, W); the network itself is left alone."""
+    copy = shallow_clone(network).eval()
     names: dict[nn.Module, str] = {
-        module: name for name, module in private.named_modules() if is_norm(module) or isinstance(module, PRUNABLE)
+        module: name for name, module in copy.named_modules() if is_norm(module) or isinstance(module, PRUNABLE)
     }
-    calls = _trace(private, list(names), example)
+    calls = _calls(copy, list(names), example.to(device_of(copy)))
     counts = Counter(call.module for call in calls)
     norms: list[nn.Module] = [module for module in names if is_norm(module)]
     measured = norms or [module for module in names if isinstance(module, PRUNABLE)]
-    unmeasured = [(names[module], "never called in a forward pass") for module in measured if not counts[module]]
-    unmeasured += [
-        (names[module], f"called {counts[module]} times in a pass, so its statistics mix different signals")
-        for module in measured
-        if counts[module] > 1
-    ]
-    unmeasured += [
-        (name, f"a {type(module).__name__} is none of the norms that the lab knows")
-        for name, module in private.named_modules()
-        if "norm" in type(module).__name__.lower() and module not in names and not list(module.children())
-    ]
     sites = tuple(
         Site(names[call.module], type(call.module).__name__, _feeder(call, names))
         for call in calls
         if call.module in measured and counts[call.module] == 1
     )
-    return Anatomy(sites, _weight_layers(calls, names), tuple(unmeasured))
+    unmeasured = {names[module]: why for module in measured if (why := _why_not(counts[module]))}
+    return Trace(sites, _weight_layers(calls, names), (*unmeasured.items(), *_strange_norms(copy, names)))
+
+
+def _why_not(calls: int) -> str:
+    if calls == 1:
+        return ""
+    often = f"called {calls} times in a pass, so its statistics mix different signals"
+    return often if calls else "never called in a forward pass"
+
+
+def _strange_norms(network: nn.Module, names: Mapping[nn.Module, str]) -> Iterator[tuple[str, str]]:
+    for name, module in network.named_modules():
+        kind = type(module).__name__
+        if "norm" in kind.lower() and module not in names and not list(module.children()):
+            yield name, f"a {kind} is none of the norms that the lab knows"
 
 
 def _weight_layers(calls: Sequence[Call], names: Mapping[nn.Module, str]) -> tuple[WeightLayer, ...]:
@@ -107,12 +116,12 @@ def _weight_layers(calls: Sequence[Call], names: Mapping[nn.Module, str]) -> tup
         if isinstance(call.module, PRUNABLE):
             spent[call.module] = spent.pop(call.module, 0) + call.multiply_adds
     return tuple(
-        WeightLayer(names[each], type(each).__name__, each.get_parameter("weight").numel(), cost)
-        for each, cost in spent.items()
+        WeightLayer(names[layer], type(layer).__name__, layer.get_parameter("weight").numel(), cost)
+        for layer, cost in spent.items()
     )
 
 
-def _feeder(call: Call, names: dict[nn.Module, str]) -> str | None:
+def _feeder(call: Call, names: Mapping[nn.Module, str]) -> str | None:
     if isinstance(call.module, PRUNABLE):
         return names[call.module]
     return names[call.source] if call.source is not None else None
@@ -120,7 +129,7 @@ def _feeder(call: Call, names: dict[nn.Module, str]) -> str | None:
 
 def multiply_adds(layer: nn.Module, arriving: Tensor, leaving: Tensor) -> int:
     """Of one call of a weight layer: every weight is used once at every position, of the output or, where the layer is
-    transposed, of the input."""
+    transposed, of the input. One product and one sum count as one."""
     if not isinstance(layer, PRUNABLE):
         return 0
     shape = arriving.shape if isinstance(layer, _ConvTransposeNd) else leaving.shape
@@ -128,7 +137,7 @@ def multiply_adds(layer: nn.Module, arriving: Tensor, leaving: Tensor) -> int:
     return layer.weight.numel() * positions
 
 
-def _trace(network: nn.Module, modules: list[nn.Module], example: Tensor) -> list[Call]:
+def _calls(network: nn.Module, modules: list[nn.Module], example: Tensor) -> list[Call]:
     """Every call of `modules` in order.
 
     Every output is kept until the end, so that no storage is given to another tensor meanwhile.

@@ -23,8 +23,9 @@ from reflow_core.images.folder import image_folder, npz
 from reflow_core.images.image_set import ImageSet
 from reflow_core.images.imagenette import Imagenette
 from reflow_core.images.public import PublicSet
+from reflow_core.machine import ASSETS
 from reflow_core.memo import Memo
-from reflow_core.networks.catalogue import find, known
+from reflow_core.networks.catalog import find, known
 from reflow_core.networks.checkpoint import fingerprint, load_into, read_state, weights_folder
 from reflow_core.networks.fetch import fetch
 from reflow_core.networks.hub import fetch_description, is_timm
@@ -35,7 +36,7 @@ from reflow_core.sources.uploads import Uploads, concerns, is_upload
 from reflow_core.spec import Spec, parted
 from reflow_core.watch import Watch, ignore
 
-SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "networks"
+SHIPPED = ASSETS / "networks"
 SELECTION_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
 VISIT_BYTES = 4 << 20  # the same, of one visitor's uploads
 PICTURES = (".zip", ".npz")

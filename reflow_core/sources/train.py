@@ -28,14 +28,14 @@ class Recipe:
     batch: int = 64
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
-    optimiser: str = "sgd"
+    optimizer: str = "sgd"
     seed: int = 0
 
 
 RECIPES = {
     "resnet20-digits": Recipe(seed=5),
     "mobilenet-digits": Recipe(epochs=30),
-    "convnext-digits": Recipe(epochs=40, optimiser="adamw", learning_rate=4e-3, weight_decay=0.05),
+    "convnext-digits": Recipe(epochs=40, optimizer="adamw", learning_rate=4e-3, weight_decay=0.05),
 }
 Report = Callable[[int, int, float], None]
 
@@ -44,22 +44,22 @@ def train(info: NetworkInfo, images: ImageSet, recipe: Recipe, report: Report) -
     """A freshly trained network in eval mode. `report(epoch, epochs, loss)` is called after every epoch."""
     torch.manual_seed(recipe.seed)
     network = info.build(len(info.classes))
-    optimiser = build_optimiser(network, recipe)
+    optimizer = build_optimizer(network, recipe)
     steps = -(-len(images.train) // recipe.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.epochs * steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps)
     generator = torch.Generator().manual_seed(recipe.seed)
     for epoch in range(recipe.epochs):
         loss = 0.0
         for pixels, labels in batches(info, images, recipe.batch, generator):
-            loss += step(network, optimiser, pixels, labels) / steps
+            loss += step(network, optimizer, pixels, labels) / steps
             schedule.step()
         report(epoch + 1, recipe.epochs, loss)
     return network.eval()
 
 
-def build_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD for networks with BatchNorm, AdamW for the one without."""
-    if recipe.optimiser == "adamw":
+    if recipe.optimizer == "adamw":
         return torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(
         network.parameters(), recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
@@ -67,7 +67,7 @@ def build_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer
 
 
 def batches(info: NetworkInfo, images: ImageSet, size: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
-    """One epoch of shuffled, augmented and normalised batches."""
+    """One epoch of shuffled, augmented and normalized batches."""
     assert images.train.labels is not None
     order = torch.randperm(len(images.train), generator=generator)
     seen = views[info.train_view].function(images.train.pixels[order], info.size, generator)
@@ -75,12 +75,12 @@ def batches(info: NetworkInfo, images: ImageSet, size: int, generator: torch.Gen
     return list(zip(((seen - mean) / std).split(size), images.train.labels[order].split(size), strict=True))
 
 
-def step(network: nn.Module, optimiser: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> float:
-    """One optimiser step; returns the batch's cross-entropy in nats."""
+def step(network: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> float:
+    """One optimizer step; returns the batch's cross-entropy in nats."""
     loss = F.cross_entropy(network.train()(pixels), labels)
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     return loss.item()
 
 

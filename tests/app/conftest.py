@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture(autouse=True, scope="session")
 def _background_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reflow_core.lab.work.lowest_priority", lambda: None)
-        patch.setattr("reflow_core.lab.work.QUIET_S", 0.0)
+        patch.setattr("reflow_core.lab.pool.lowest_priority", lambda: None)
+        patch.setattr("reflow_core.lab.pool.QUIET_S", 0.0)
         patch.setattr("sys.argv", ["app.py", "--on-demand"])
         yield

@@ -15,7 +15,7 @@ import torch
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.images.cifar import CIFAR10, CIFAR100, Archive
-from reflow_core.networks.catalogue import CIFAR10_CLASSES, catalogue, find
+from reflow_core.networks.catalog import CIFAR10_CLASSES, catalog, find
 from reflow_core.networks.vision import torchvision
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import PUBLIC, download, missing
@@ -40,7 +40,7 @@ def mirror(tmp_path: Path, serve: Callable[[Path], str], monkeypatch: pytest.Mon
     source = dataclasses.replace(
         find(MODEL).download, url=f"{address}/{weights.name}", sha256=digest("sha256", weights)[:8]
     )
-    monkeypatch.setitem(catalogue, MODEL, dataclasses.replace(find(MODEL), download=source))
+    monkeypatch.setitem(catalog, MODEL, dataclasses.replace(find(MODEL), download=source))
     for kind, classes in ((CIFAR10, CIFAR10_CLASSES), (CIFAR100, FINE)):
         archive = plant(kind, classes, folder, monkeypatch)
         planted = dataclasses.replace(kind, url=f"{address}/{archive.name}", sha256=digest("sha256", archive))
@@ -108,7 +108,7 @@ def test_the_page_downloads_on_a_click_and_shows_the_model(mirror: None) -> None
 
 def test_the_page_says_what_to_do_without_a_network(mirror: None, monkeypatch: pytest.MonkeyPatch) -> None:
     source = dataclasses.replace(find(MODEL).download, url="http://127.0.0.1:9/weights.th")
-    monkeypatch.setitem(catalogue, MODEL, dataclasses.replace(find(MODEL), download=source))
+    monkeypatch.setitem(catalog, MODEL, dataclasses.replace(find(MODEL), download=source))
     app = open_app(model=MODEL)
     next(button for button in app.button if button.label == "Download now").click().run()
     assert not app.exception and any("connect to the internet" in error.value for error in app.error)

@@ -12,7 +12,7 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from reflow_core.networks.catalogue import find
+from reflow_core.networks.catalog import find
 from reflow_core.networks.checkpoint import weights_folder
 from tests.waiting import until
 
@@ -153,7 +153,7 @@ def test_choosing_nothing_asks_for_something() -> None:
         ("story", "step", "99"),
         ("sensitivity", "prune", "wieghts"),
         ("structured", "spread", "erk"),
-        ("quantisation", "quantise_order", "int8"),
+        ("quantization", "quantize_order", "int8"),
     ],
 )
 def test_a_link_to_something_that_a_page_does_not_offer_is_said(page: str, name: str, value: str) -> None:
@@ -234,9 +234,9 @@ def test_more_channels_cut_leave_fewer_parameters() -> None:
     assert any("same as silent" in each.value for each in app.markdown)
 
 
-def test_the_order_of_quantisation_is_part_of_the_command() -> None:
-    app = open_app("quantisation", sparsity="0.6")
-    app.button_group(key="quantise_order").set_value("prune-int8-repair").run()
+def test_the_order_of_quantization_is_part_of_the_command() -> None:
+    app = open_app("quantization", sparsity="0.6")
+    app.button_group(key="quantize_order").set_value("prune-int8-repair").run()
     assert says(app, "int8 alone")
     assert not app.exception and not app.error
 

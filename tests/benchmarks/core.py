@@ -17,23 +17,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from reflow_core.lab.work import threads
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.lab.store import Store
-from reflow_core.lab.study import GRID, arms
-from reflow_core.lab.work import threads
+from reflow_core.lab.study import GRID, variants
 from reflow_core.machine import cores, prepare
 from reflow_core.memo import Memo
-from reflow_core.networks.catalogue import find
+from reflow_core.networks.catalog import find
 from reflow_core.networks.vision import torchvision
 from reflow_core.pruning.allocations import Budget
 from reflow_core.pruning.masks import EachTime, Scores
 from reflow_core.pruning.select import Rules, select
 from reflow_core.signal.probes import BATCH, observe
-from reflow_core.signal.trace import anatomy
+from reflow_core.signal.trace import trace
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.watch import ignore
 
@@ -141,7 +141,7 @@ def probing() -> Iterator[Row]:
     prepare()
     network = find("resnet20-cifar10").build(10).eval()
     inputs = torch.randn(IMAGES, 3, 32, 32)
-    plan = anatomy(network, inputs[:1])
+    plan = trace(network, inputs[:1])
     probed, plain = paired(
         lambda _: observe(network, plan, inputs.__getitem__, None, IMAGES, ignore, "probe"),
         lambda _: bare(network, inputs),
@@ -151,12 +151,12 @@ def probing() -> Iterator[Row]:
 
 
 def sweeping() -> Iterator[Row]:
-    """A sweep of 20 points and 3 arms of scores, against the bare passes over the same images that it needs."""
+    """A sweep of 20 points and 3 variants of scores, against the bare passes over the same images that it needs."""
     prepare(cores())
     library, base = Library(), Spec()
     network, images = library.network(base.model).module, library.images(base)
     evaluation, calibration = (torch.randn(count, 3, 16, 16) for count in (len(images.test), base.calibration_images))
-    specs = [arm.replace(sparsity=s) for s in GRID for arm in arms(base, ARMS, ["none"], ["reflow"])]
+    specs = [variant.replace(sparsity=s) for s in GRID for variant in variants(base, VARIANTS, ["none"], ["reflow"])]
     ours = bare_passes = 0.0
     with tempfile.TemporaryDirectory() as folder, threads(library, Store(Path(folder))) as submit:
         for some in (specs[at : at + TOGETHER] for at in range(0, len(specs), TOGETHER)):
@@ -167,7 +167,9 @@ def sweeping() -> Iterator[Row]:
                 bare(network, inputs)
             ours, bare_passes = ours + middle - start, bare_passes + time.perf_counter() - middle
     bare_passes += bare_passes / len(specs) / 3  # the dense network, once
-    yield Row("sweep, 20 points and 3 arms / bare passes", 1.15, ours / bare_passes, note=f"{ours:.0f} s, {ARMS}")
+    yield Row(
+        "sweep, 20 points and 3 variants / bare passes", 1.15, ours / bare_passes, note=f"{ours:.0f} s, {VARIANTS}"
+    )
 
 
 def threshold() -> Iterator[Row]:
@@ -196,7 +198,7 @@ def _threshold() -> None:
 
 
 TOGETHER = 12  # specs of a sweep between two looks at the bare passes
-ARMS = ("magnitude", "random", "snip")
+VARIANTS = ("magnitude", "random", "snip")
 BENCHMARKS = (probing, cost, sweeping, threshold)
 
 if __name__ == "__main__":

@@ -190,8 +190,8 @@ def _wrong(seen: list[Seen], folder: Path) -> int:
             )
             expected[key] = pack(diagnose(Spec(model, data, sparsity=sparsity), library))
         wrong += any(
-            sum(abs(a - b) for a, b in zip(found["histogram"][arm], histogram, strict=True)) > 2
-            for arm, histogram in expected[key]["histogram"].items()
+            sum(abs(a - b) for a, b in zip(found["histogram"][variant], histogram, strict=True)) > 2
+            for variant, histogram in expected[key]["histogram"].items()
         )
     return wrong
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from reflow_core import Library, Spec, diagnose
-from reflow_core.diagnosis.diagnose import anatomy_of
-from reflow_core.lab.study import Point, point
+from reflow_core.diagnosis.experiment import trace_of
+from reflow_core.diagnosis.point import Point, point
 from reflow_core.machine import prepare
 from reflow_core.production import sensitivity
 from reflow_core.sources.access import EVERYTHING
@@ -23,7 +23,7 @@ from tests.e2e.browser import browser, server
 
 SPARSITIES = (0.7, 0.8, 0.85, 0.9, 0.95)
 LOST = 0.10  # what uniform pruning with REFLOW has lost where the budget has to win
-PAGES = ("sensitivity", "slices", "structured", "quantisation", "hardware", "claims")
+PAGES = ("sensitivity", "slices", "structured", "quantization", "hardware", "claims")
 FIRST = "[data-testid=stMain] h4"
 
 
@@ -36,7 +36,7 @@ def budget() -> Iterator[Row]:
         bases["CIFAR-10"] = Spec(model=model, data=str(images), evaluation_images=600)
     for name, base in bases.items():
         library = Library(EVERYTHING)
-        layers = anatomy_of(base, library).layers
+        layers = trace_of(base, library).layers
         found = sensitivity.profile(computed(sensitivity.alone(base, layers, sensitivity.CURVE), library), layers)
         for sparsity in SPARSITIES:
             rivals = sensitivity.rivals(base, sparsity, sensitivity.budget(found, sparsity))

@@ -21,7 +21,7 @@ AT_REST = """() => new Promise((done) => {  // what waits for new values is dimm
 })"""
 SERIOUS = ("serious", "critical")
 EVERY_RULE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # all that a theme changes
+COLORS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # all that a theme changes
 BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 23, 29)"}
 WIDTHS = (390, 1280)
 
@@ -35,7 +35,7 @@ def name_of(page: Page) -> str:
 def problems(page: Page) -> list[str]:
     """What would keep somebody out: serious violations in either theme, widths at which the page scrolls sideways."""
     page.evaluate(AT_REST)
-    found = [*_violations(page, "dark", COLOURS), *_violations(page, "light", EVERY_RULE)]
+    found = [*_violations(page, "dark", COLORS), *_violations(page, "light", EVERY_RULE)]
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
         page.wait_for_function(f"window.innerWidth === {width}")

@@ -15,7 +15,7 @@ from reflow_core.images.digits import digits
 from tests.e2e.browser import ROOT
 
 PAGES = ["Collapse", "Signal", "Story", "Sweep", "Compare", "Selection vs signal", "Calibration"]
-PAGES += ["Sensitivity", "Slices", "Structured", "Quantisation", "Hardware", "Claims", "About", "Report"]
+PAGES += ["Sensitivity", "Slices", "Structured", "Quantization", "Hardware", "Claims", "About", "Report"]
 SMALL = "evaluation_images=64&calibration_images=32"
 SLIDER = ".scope input[type=range]"
 
@@ -165,8 +165,8 @@ def computed(page: Page) -> None:
 def test_a_cold_link_with_several_arms_opens_the_board_and_the_shares_add_up(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
-    arms = "criteria=magnitude&criteria=snip&updates=none&repairs=none&repairs=reflow&repairs=statcorr"
-    page.goto(f"{address}/selection_vs_signal?{SMALL}&{arms}")
+    variants = "criteria=magnitude&criteria=snip&updates=none&repairs=none&repairs=reflow&repairs=statcorr"
+    page.goto(f"{address}/selection_vs_signal?{SMALL}&{variants}")
     computed(page)
     expect(page.get_by_test_id("stMetricValue")).to_have_count(3)
     shares = [int(text.split()[0]) for text in page.get_by_test_id("stMetricValue").all_inner_texts()]

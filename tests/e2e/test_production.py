@@ -102,13 +102,13 @@ def test_channels_are_cut_verified_and_the_link_keeps_how_many(
 def test_int8_is_compared_and_its_order_is_swapped(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
-    opened(page, address, "quantisation")
+    opened(page, address, "quantization")
     expect(page.locator(ANSWER).first).to_contain_text("int8 alone")
     picture(page)
     page.get_by_role("radio", name="int8-prune-repair").click()
-    wait_for_query(page, quantise_order="int8-prune-repair")
+    wait_for_query(page, quantize_order="int8-prune-repair")
     page.get_by_text("Take it away").first.click()
-    expect(page.get_by_text("--quantise-order int8-prune-repair").first).to_be_visible()
+    expect(page.get_by_text("--quantize-order int8-prune-repair").first).to_be_visible()
     for_everybody(page)
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from reflow_core.networks.catalogue import find
+from reflow_core.networks.catalog import find
 from reflow_core.present.lesson import STEPS
 from tests.e2e.test_journeys import SLIDER, SMALL, open_page, query, wait_for_query, whole_sweep
 
@@ -135,7 +135,7 @@ def test_every_panel_of_the_scope_is_saved_as_png_and_svg(
         expect(page.locator(f".{panel} .note")).not_to_be_empty()
         svg = ElementTree.fromstring(saved(page, panel, "svg").decode())
         assert len(list(svg.iter(f"{{http://www.w3.org/2000/svg}}{element}"))) >= least
-        assert "var(" not in ElementTree.tostring(svg, "unicode"), "a colour that only the page knows"
+        assert "var(" not in ElementTree.tostring(svg, "unicode"), "a color that only the page knows"
         picture = Image.open(io.BytesIO(saved(page, panel, "png")))
         assert picture.size == (round(2 * float(svg.attrib["width"])), round(2 * float(svg.attrib["height"])))
         assert len(picture.convert("RGB").getcolors(1 << 20) or ()) > 20
@@ -206,9 +206,9 @@ def test_tables_and_network_are_taken_away_and_the_network_comes_back(page: Page
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Tables (Parquet)").click()
     with zipfile.ZipFile(waiting.value.path()) as archive:
-        arms = pd.read_parquet(archive.open("arms.parquet"))
+        variants = pd.read_parquet(archive.open("variants.parquet"))
         assert set(archive.namelist()) >= {"layers.parquet", "images.parquet", "answers-by-class.parquet"}
-    assert f"{100 * arms.set_index('arm').accuracy['repaired']:.1f}" == repaired.split()[0]
+    assert f"{100 * variants.set_index('variant').accuracy['repaired']:.1f}" == repaired.split()[0]
     page.get_by_role("button", name="Make the file").click()
     with page.expect_download() as made:
         page.get_by_role("button", name="Save resnet20-digits.safetensors").click()

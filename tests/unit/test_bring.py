@@ -14,7 +14,7 @@ from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
 from reflow_core.images.folder import image_folder
-from reflow_core.networks.catalogue import find
+from reflow_core.networks.catalog import find
 from reflow_core.networks.zoo import zoo
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import SHIPPED, weights_folder
@@ -75,8 +75,11 @@ def test_every_way_in_gives_the_same_accuracies(
     for model, data in ways[: 4 if depth == 20 else 3]:
         spec = Spec(models[model], images[data], evaluation_images=300, calibration_images=32)
         result = diagnose(spec, library)
-        predicted = {arm: answers.histogram(10).tolist() for arm, answers in result.answers.items()}
-        found[model, data] = {arm: summary.accuracy for arm, summary in result.outcomes().items()}, predicted["dense"]
+        predicted = {variant: answers.histogram(10).tolist() for variant, answers in result.predictions.items()}
+        found[model, data] = (
+            {variant: summary.accuracy for variant, summary in result.outcomes().items()},
+            predicted["dense"],
+        )
     dense = {str(accuracy["dense"]) for accuracy, _ in found.values()}
     assert len(dense) == 1 and len({str(histogram) for _, histogram in found.values()}) == 1
     assert len({str(accuracy["pruned"]) for accuracy, _ in found.values()}) == 1

@@ -24,9 +24,9 @@ def test_diagnose_prints_one_json_object_and_nothing_else() -> None:
     told = json.loads(done.stdout)
     assert told["spec"]["sparsity"] == 0.8 and told["sparsity"] == pytest.approx(0.8, abs=1e-5)
     assert {"spec", "dense", "pruned", "repaired", "reason", "sparsity", "layers", "seconds"} <= told.keys()
-    for arm in ("dense", "pruned", "repaired"):
-        assert {"accuracy", "n", "ci95", "histogram", "entropy"} <= told[arm].keys()
-        assert sum(told[arm]["histogram"]) == told[arm]["n"] == 64
+    for variant in ("dense", "pruned", "repaired"):
+        assert {"accuracy", "n", "ci95", "histogram", "entropy"} <= told[variant].keys()
+        assert sum(told[variant]["histogram"]) == told[variant]["n"] == 64
     assert len(told["layers"]) == 19
     for row in told["layers"]:
         assert {"name", "kind", "sparsity", "variance_ratio", "cka", "cosine", "eps_floor"} <= row.keys()
@@ -81,7 +81,7 @@ def test_sweep_writes_a_table_with_a_row_a_sparsity(tmp_path: Path) -> None:
 
 
 def test_sweep_takes_many_arms_and_tells_what_does_not_apply(tmp_path: Path) -> None:
-    arms = [
+    variants = [
         "--models",
         "resnet20-digits,convnext-digits",
         "--criteria",
@@ -89,8 +89,8 @@ def test_sweep_takes_many_arms_and_tells_what_does_not_apply(tmp_path: Path) -> 
         "--repairs",
         "none,reflow",
     ]
-    out = tmp_path / "arms.parquet"
-    assert main(["sweep", *TINY, *arms, "--sparsities", "0.5,0.8", "--seeds", "2", "--out", str(out)]) == 0
+    out = tmp_path / "variants.parquet"
+    assert main(["sweep", *TINY, *variants, "--sparsities", "0.5,0.8", "--seeds", "2", "--out", str(out)]) == 0
     table = pd.read_parquet(out)
     assert (
         len(table) == 2 * 2 * 2 * 2 * 2

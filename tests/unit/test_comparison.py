@@ -30,7 +30,7 @@ def test_the_gain_is_of_the_last_arms_and_its_p_value_is_the_binomial_one(pair: 
     assert b.repaired is not None and b.repaired.accuracy is not None and a.pruned.accuracy is not None
     found = compared(a, b)
     assert found.facts["gain"] == pytest.approx(b.repaired.accuracy - a.pruned.accuracy)
-    right = a.answers["pruned"].predicted == a.labels, b.answers["repaired"].predicted == b.labels
+    right = a.predictions["pruned"].predicted == a.labels, b.predictions["repaired"].predicted == b.labels
     wins, losses = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
     assert found.facts["p"] == pytest.approx(binomtest(min(wins, losses), wins + losses).pvalue)
     assert "points better than A" in found.answer and "sparsity 0.7 → 0.85" in found.answer
@@ -57,4 +57,4 @@ def test_figures_of_two_views_share_their_axes(pair: tuple[Diagnosis, Diagnosis]
         assert layout.yaxis2.matches == "y" and layout.yaxis.range is not None
         assert drawn.message and "A" in drawn.message and set(drawn.table["view"]) == {"A", "B"}
     table = answered(views).table
-    np.testing.assert_allclose(table.groupby(["view", "arm"]).share.sum(), 1)
+    np.testing.assert_allclose(table.groupby(["view", "variant"]).share.sum(), 1)

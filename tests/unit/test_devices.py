@@ -49,8 +49,8 @@ def test_where_memory_is_short_smaller_batches_give_the_same_and_say_so(
 ) -> None:
     spec = SMALL.replace(model=guarded(tmp_path, 40, error), data="digits")
     found, plain = diagnose(spec, Library(EVERYTHING)), diagnose(SMALL, library)
-    for arm, answers in plain.answers.items():
-        assert (found.answers[arm].predicted == answers.predicted).mean() >= 0.99, arm
+    for variant, answers in plain.predictions.items():
+        assert (found.predictions[variant].predicted == answers.predicted).mean() >= 0.99, variant
     for layer, other in zip(found.layers, plain.layers, strict=True):
         assert layer.variance_ratio("repaired") == pytest.approx(other.variance_ratio("repaired"), rel=1e-3)
     assert found.repair_report is not None and "norm by norm in batches of 35" in found.repair_report
@@ -71,7 +71,10 @@ def test_another_device_is_another_key_and_leaves_the_shared_network_where_it_is
     other = Library(device="cpu:0")  # the same processor under another name, so that everything is moved
     found, plain = diagnose(SMALL, other), diagnose(SMALL, library)
     assert other.identity(SMALL) != library.identity(SMALL)
-    assert all((found.answers[arm].predicted == answers.predicted).all() for arm, answers in plain.answers.items())
+    assert all(
+        (found.predictions[variant].predicted == answers.predicted).all()
+        for variant, answers in plain.predictions.items()
+    )
     assert other.network(MODEL).digest == library.network(MODEL).digest
 
 
@@ -81,6 +84,6 @@ def test_another_device_is_another_key_and_leaves_the_shared_network_where_it_is
 def test_a_gpu_gives_the_same_to_half_a_point(model: str, repair: str, library: Library) -> None:
     spec = Spec(model, sparsity=0.7, repair=repair)
     found, plain = diagnose(spec, Library(device="cuda")), diagnose(spec, library)
-    for arm, outcome in plain.outcomes().items():
-        assert found.outcome(arm).accuracy == pytest.approx(outcome.accuracy, abs=0.005), arm
+    for variant, outcome in plain.outcomes().items():
+        assert found.outcome(variant).accuracy == pytest.approx(outcome.accuracy, abs=0.005), variant
     assert torch.cuda.max_memory_allocated() > 0

@@ -13,8 +13,8 @@ from reflow_core import Library, Spec
 from reflow_core.cli import main
 from reflow_core.errors import ReflowError
 from reflow_core.lab.study import claimed
+from reflow_core.production.claims import ELSEWHERE, FAILS, HOLDS, names
 from reflow_core.production.inspections import inspections
-from reflow_core.production.inspections.claims import ELSEWHERE, FAILS, HOLDS, names
 from reflow_core.production.inspections.hardware import crossover, faster
 from reflow_core.production.sparse import (
     SparseConv2d,
@@ -28,9 +28,9 @@ from reflow_core.production.sparse import (
     sparsified,
 )
 from reflow_core.production.timing import race
-from reflow_core.pruning.masks import prunable
 from reflow_core.pruning.patterns import n_of_m
-from reflow_core.signal.copies import private_copy
+from reflow_core.signal.copies import clone_module
+from reflow_core.signal.layers import prunable
 from reflow_core.watch import ignore
 
 SPEC = Spec(sparsity=0.9, evaluation_images=64, calibration_images=32)
@@ -57,7 +57,7 @@ def test_a_csr_layer_answers_as_the_dense_one(layer: nn.Module, shape: tuple[int
 @pytest.mark.parametrize("name", ["resnet20-digits", "resnext-digits", "convnext-digits"])
 def test_a_whole_network_in_csr_answers_as_the_dense_one(name: str) -> None:
     network = Library().network(name).module
-    private = private_copy(network)
+    private = clone_module(network)
     left = sparsified(private)
     assert bool(left) == (name != "resnet20-digits")  # grouped convolutions stay dense, and are named
     images = torch.randn(3, 3, 16, 16)

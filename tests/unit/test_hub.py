@@ -19,9 +19,9 @@ from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.calibration import evaluation_inputs
 from reflow_core.errors import ReflowError
 from reflow_core.networks import hub
-from reflow_core.networks.catalogue import find
+from reflow_core.networks.catalog import find
 from reflow_core.networks.vision import torchvision
-from reflow_core.signal.copies import private_copy
+from reflow_core.signal.copies import clone_module
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import download, missing
 
@@ -54,7 +54,7 @@ def test_a_timm_network_with_fused_activations_is_measured_before_them(pictures:
     assert not missing(NAME, pictures)
     library, spec = Library(EVERYTHING), Spec(NAME, pictures, evaluation_images=IMAGES, calibration_images=IMAGES)
     found = diagnose(spec, library)
-    network = private_copy(library.network(NAME).module)
+    network = clone_module(library.network(NAME).module)
     norms = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
     assert {layer.name for layer in found.layers} | dict(found.unmeasured).keys() == norms.keys()
     before: dict[str, Tensor] = {}

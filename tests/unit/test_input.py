@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.errors import ReflowError
 from reflow_core.images.digits import SPLIT_SEED, digits, enlarge
-from reflow_core.networks.catalogue import find
+from reflow_core.networks.catalog import find
 from reflow_core.networks.fetch import fetch
 from reflow_core.networks.vision import operators_load, torchvision
 from reflow_core.sources.access import EVERYTHING

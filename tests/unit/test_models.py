@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from reflow_core import Library, Spec, diagnose
-from reflow_core.networks.info import NORMS
 from reflow_core.networks.vision import torchvision
 from reflow_core.networks.zoo import describe, synsets, zoo
-from reflow_core.signal.copies import Hook, hooked, private_copy
+from reflow_core.signal.copies import Hook, clone_module, hooked
+from reflow_core.signal.layers import NORMS
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import weights_folder
 
@@ -42,7 +42,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plant(name: str) -> nn.Module:
-    """A randomly initialised network whose weights lie where torch hub keeps the published ones."""
+    """A randomly initialized network whose weights lie where torch hub keeps the published ones."""
     torch.manual_seed(0)
     info = zoo()[name]
     assert info.download is not None
@@ -96,7 +96,7 @@ def variances(network: nn.Module, library: Library, spec: Spec, names: list[str]
     """Population variance per channel of each layer's output by plain means over float64."""
     from reflow_core.diagnosis.calibration import evaluation_inputs
 
-    network, info, outputs = private_copy(network), zoo()[spec.model], {}
+    network, info, outputs = clone_module(network), zoo()[spec.model], {}
     images = library.images(spec).test.take(COUNT, spec.seed)
 
     def keep(name: str) -> Hook:

@@ -15,19 +15,20 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from reflow_core import Library, Spec, diagnose
-from reflow_core.diagnosis.calibration import Calibration
 from reflow_core.errors import Cancelled
-from reflow_core.networks.catalogue import find
+from reflow_core.networks.catalog import find
 from reflow_core.networks.checkpoint import fingerprint
 from reflow_core.networks.vision import torchvision
 from reflow_core.pruning.allocations import Budget
-from reflow_core.pruning.masks import Masks, Scores, install, prunable, sparsity_of
+from reflow_core.pruning.masks import Masks, Scores, install, sparsity_of
 from reflow_core.pruning.select import Rules, select
-from reflow_core.repairs.reflow import batch_norms, reflow
+from reflow_core.repairs import Calibration
+from reflow_core.repairs.reflow import reflow
 from reflow_core.signal import stats
+from reflow_core.signal.layers import batch_norms, prunable
 from reflow_core.signal.moments import Moments, channel_moments
 from reflow_core.signal.probes import observe
-from reflow_core.signal.trace import anatomy
+from reflow_core.signal.trace import trace
 from reflow_core.watch import ignore
 
 
@@ -204,7 +205,7 @@ def test_a_constant_channel_has_variance_zero_and_nan_stays_nan() -> None:
 def test_layer_variances_equal_an_independent_hooks(library: Library, model: str) -> None:
     network = copy.deepcopy(library.network(model).module)
     x = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    plan = anatomy(network, x[:1])
+    plan = trace(network, x[:1])
     found = observe(network, plan, x.__getitem__, None, 40, ignore, "test")
     outputs: dict[str, Tensor] = {}
     for site in plan.sites:
@@ -229,7 +230,7 @@ def test_sites_name_the_weights_that_feed_them_and_list_what_cannot_be_measured(
         def forward(self, x: Tensor) -> Tensor:
             return self.twice(self.twice(self.once(self.conv(x))))
 
-    plan = anatomy(Odd().eval(), torch.randn(1, 3, 4, 4))
+    plan = trace(Odd().eval(), torch.randn(1, 3, 4, 4))
     assert [(site.name, site.weights) for site in plan.sites] == [("once", "conv")]
     assert dict(plan.unmeasured).keys() == {"twice", "never"}
 
@@ -263,7 +264,7 @@ def test_odd_layers_are_measured_as_independent_hooks_do_or_listed_with_the_reas
     for module in network.modules():
         if isinstance(getattr(module, "running_var", None), Tensor):
             module.get_buffer("running_var").uniform_(0.5, 2)
-    plan = anatomy(network, images[:1])
+    plan = trace(network, images[:1])
     assert [(site.name, site.weights) for site in plan.sites] == [
         ("sync", "grouped"), ("down", "shortcut"), ("frozen", "dilated"), ("instance", "up"), ("flat", "line"),
         ("solid", "cube"), ("rms", "linear"), ("plain", None),
@@ -341,8 +342,8 @@ def test_twenty_threads_on_one_model_give_the_serial_results(library: Library) -
         parallel = list(threads.map(lambda spec: diagnose(spec, library), specs))
     for one, other in zip(serial, parallel, strict=True):
         assert one.outcomes().keys() == other.outcomes().keys()
-        for arm in one.answers:
-            assert one.outcome(arm).accuracy == other.outcome(arm).accuracy
-            mine = [layer.variance_ratio(arm) for layer in one.layers]
-            assert mine == pytest.approx([layer.variance_ratio(arm) for layer in other.layers], rel=1e-6)
+        for variant in one.predictions:
+            assert one.outcome(variant).accuracy == other.outcome(variant).accuracy
+            mine = [layer.variance_ratio(variant) for layer in one.layers]
+            assert mine == pytest.approx([layer.variance_ratio(variant) for layer in other.layers], rel=1e-6)
     assert fingerprint(library.network("resnet20-digits").module) == before

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reflow_core import Finding, Library, Spec, inspect
 from reflow_core.diagnosis.calibration import evaluation, evaluation_inputs
-from reflow_core.diagnosis.diagnose import anatomy_of
+from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.present.figures.findings import pictured
 from reflow_core.present.figures.portrait import REACH, look
 from reflow_core.production.export import rebuild
@@ -26,7 +26,7 @@ from reflow_core.production.inspections.portrait import (
     shrunk,
     strongest,
 )
-from reflow_core.signal.copies import hooked, private_copy
+from reflow_core.signal.copies import clone_module, hooked
 
 SPEC = Spec(sparsity=0.9, evaluation_images=64, calibration_images=64)
 
@@ -44,15 +44,15 @@ def outputs(network: torch.nn.Module, name: str, inputs: Tensor) -> Tensor:
     return kept[0]
 
 
-@pytest.mark.parametrize(("arm", "repair"), [("pruned", "none"), ("repaired", "reflow")])
+@pytest.mark.parametrize(("variant", "repair"), [("pruned", "none"), ("repaired", "reflow")])
 @pytest.mark.parametrize("place", [0, 9, 18])
 def test_feature_maps_are_what_leaves_the_layer(
-    found: Finding, library: Library, arm: str, repair: str, place: int
+    found: Finding, library: Library, variant: str, repair: str, place: int
 ) -> None:
     name = found.facts["layers"][place]
     images = evaluation(SPEC, library.images(SPEC))
     inputs = evaluation_inputs(images, library.network(SPEC.model).info)(slice(0, PICTURED))
-    dense = outputs(private_copy(library.network(SPEC.model).module), name, inputs)
+    dense = outputs(clone_module(library.network(SPEC.model).module), name, inputs)
     channel = found.facts["channels"][place]
     assert dense.var((0, 2, 3), correction=0).argmax() == channel
     made = rebuild(SPEC if repair == "reflow" else SPEC.replace(repair="none", calibration_images=512), library)
@@ -61,17 +61,17 @@ def test_feature_maps_are_what_leaves_the_layer(
     height, width = found.facts["sides"][place]
     for image in (0, PICTURED - 1):
         start = sum(h * w for h, w in found.facts["sides"][:place])
-        kept = np.frombuffer(image_maps(found, image)[arm], np.uint8)[start : start + height * width]
+        kept = np.frombuffer(image_maps(found, image)[variant], np.uint8)[start : start + height * width]
         np.testing.assert_allclose(kept, levels[image].clamp(1, 255).flatten(), atol=0.51)
 
 
 def test_the_signal_dies_and_comes_back(found: Finding) -> None:
     """At 90 % the pruned images lie in one point, the repaired ones apart again; the last feature maps are flat."""
-    spread = {arm: np.std(points, axis=0).mean() for arm, points in found.facts["points"].items()}
+    spread = {variant: np.std(points, axis=0).mean() for variant, points in found.facts["points"].items()}
     assert spread["pruned"] < 0.2 * spread["dense"] and spread["repaired"] > 0.5 * spread["dense"]
     height, width = found.facts["sides"][-1]
-    last = {arm: np.frombuffer(base64.b64decode(maps), np.uint8)[-PICTURED * height * width :]
-            for arm, maps in found.facts["maps"].items()}  # fmt: skip
+    last = {variant: np.frombuffer(base64.b64decode(maps), np.uint8)[-PICTURED * height * width :]
+            for variant, maps in found.facts["maps"].items()}  # fmt: skip
     assert last["pruned"].std() < 0.4 * last["dense"].std() < last["repaired"].std()
     assert found.answer.startswith("In the plane of the dense network's features the images spread")
     assert len(found.tables["Map of features"]) == 3 * 64
@@ -80,11 +80,11 @@ def test_the_signal_dies_and_comes_back(found: Finding) -> None:
 def test_the_figure_shows_every_point_and_tells_classes_apart(found: Finding) -> None:
     drawn = pictured(found)["What the last layer tells apart"].figure
     points = found.facts["points"]
-    for place, arm in enumerate(points, 1):
+    for place, variant in enumerate(points, 1):
         axis = "x" if place == 1 else f"x{place}"
         traces = [trace for trace in drawn.data if trace.xaxis == axis]
         shown = np.column_stack([np.concatenate([trace[name] for trace in traces]) for name in "xy"])
-        expected = np.clip(points[arm], -REACH, REACH)
+        expected = np.clip(points[variant], -REACH, REACH)
         assert sorted(np.round(shown, 3).tolist()) == sorted(np.round(expected, 3).tolist())
     assert [trace.name for trace in drawn.data if trace.showlegend] == list(
         dict.fromkeys(found.tables["Map of features"]["class"])
@@ -96,7 +96,7 @@ def test_the_plane_is_pca_of_the_class_means() -> None:
     generator = np.random.default_rng(0)
     groups = np.arange(90) % 6
     features = generator.normal(size=(90, 12)) + 3 * generator.normal(size=(6, 12))[groups]
-    centre, axes = plane(features, groups)
+    center, axes = plane(features, groups)
     np.testing.assert_allclose(axes.T @ axes, np.eye(2), atol=1e-12)
     means = np.stack([features[groups == group].mean(0) for group in range(6)])
     expected = PCA(2).fit(means).components_  # groups of one size: the mean of the means is the mean
@@ -104,7 +104,7 @@ def test_the_plane_is_pca_of_the_class_means() -> None:
     both = mapped({"dense": features, "pruned": np.full_like(features, np.nan)}, groups)
     np.testing.assert_allclose(both["dense"].std(), 1)
     assert not both["pruned"].any()
-    half = mapped({"dense": features, "pruned": 0.5 * (features - centre) + centre}, groups)
+    half = mapped({"dense": features, "pruned": 0.5 * (features - center) + center}, groups)
     np.testing.assert_allclose(half["pruned"], 0.5 * both["dense"])
 
 
@@ -124,7 +124,7 @@ def test_any_layer_becomes_a_picture() -> None:
 @pytest.mark.parametrize("model", ["mobilenet-digits", "vgg-digits", "convnext-digits"])
 def test_every_kind_of_network_has_a_portrait(model: str, library: Library) -> None:
     seen = inspect("portrait", Spec(model, sparsity=0.5, evaluation_images=32, calibration_images=32), library)
-    sites = anatomy_of(Spec(model), library).sites
+    sites = trace_of(Spec(model), library).sites
     assert seen.facts["layers"] == [site.name for site in sites]
     assert set(seen.facts["maps"]) == {"dense", "pruned"} | ({"repaired"} if "convnext" not in model else set())
     assert all(len(points) == 32 for points in seen.facts["points"].values())

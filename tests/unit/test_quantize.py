@@ -15,14 +15,15 @@ from torch import nn
 from reflow_core import Library, Spec, diagnose
 from reflow_core.cli import main
 from reflow_core.diagnosis.calibration import evaluation_inputs
+from reflow_core.diagnosis.point import point
 from reflow_core.errors import ReflowError
 from reflow_core.images.image_set import ImageSet
-from reflow_core.lab.study import largest, point
+from reflow_core.lab.study import largest
 from reflow_core.production import onnx_file
 from reflow_core.production.inspections import inspections
-from reflow_core.production.int8 import decibels, quantised, round_weights, rounded, sqnr
-from reflow_core.signal.copies import private_copy
-from reflow_core.spec import QUANTISE_ORDERS
+from reflow_core.production.int8 import decibels, quantized, round_weights, rounded, sqnr
+from reflow_core.signal.copies import clone_module
+from reflow_core.spec import QUANTIZE_ORDERS
 from reflow_core.watch import ignore
 
 SPEC = Spec(sparsity=0.8, evaluation_images=200, calibration_images=64)
@@ -49,7 +50,7 @@ def test_decibels_are_ten_times_the_logarithm() -> None:
 def test_the_exported_network_answers_as_torchs_with_batchnorm_folded(name: str) -> None:
     network = Library().network(name).module
     images = torch.randn(5, 3, 16, 16)
-    file = onnx_file.export(private_copy(network), images[:1])
+    file = onnx_file.export(clone_module(network), images[:1])
     assert b"BatchNormalization" not in file
     with torch.inference_mode():
         wanted = network(images)
@@ -65,7 +66,7 @@ def test_the_error_of_a_layer_is_what_comparing_with_torch_gives() -> None:
     ).eval()
     images = torch.randn(32, 3, 16, 16)
     file = onnx_file.export(network, images[:1])
-    small = quantised(file, images)
+    small = quantized(file, images)
     rows = sqnr(file, small, images, ["a", "b", "c"])
     assert [row["layer"] for row in rows] == ["a", "b", "c"]
     with torch.inference_mode():
@@ -78,10 +79,10 @@ def test_the_error_of_a_layer_is_what_comparing_with_torch_gives() -> None:
 
 def test_losses_add_up_and_the_repair_stands_between() -> None:
     found = inspections["quantize"].function(SPEC, Library(), ignore)
-    arms = found.tables["Losses"].set_index(["arm", "precision"])
+    variants = found.tables["Losses"].set_index(["variant", "precision"])
     loss = found.facts["loss"]
-    dense = arms.accuracy["dense", "float32"]
-    assert loss["pruned_int8"] == pytest.approx(dense - arms.accuracy["pruned", "int8"])
+    dense = variants.accuracy["dense", "float32"]
+    assert loss["pruned_int8"] == pytest.approx(dense - variants.accuracy["pruned", "int8"])
     assert found.facts["sum"] == pytest.approx(loss["pruned_float32"] + loss["dense_int8"])
     assert loss["repaired_int8"] < 0.2 < loss["pruned_int8"]
     assert found.facts["size"] < 0.5
@@ -89,15 +90,15 @@ def test_losses_add_up_and_the_repair_stands_between() -> None:
     assert found.machine
 
 
-@pytest.mark.parametrize("order", QUANTISE_ORDERS[1:])
+@pytest.mark.parametrize("order", QUANTIZE_ORDERS[1:])
 def test_other_orders_round_before(order: str, quick_timing: None) -> None:
-    found = inspections["quantize"].function(SPEC.replace(quantise_order=order), Library(), ignore)
+    found = inspections["quantize"].function(SPEC.replace(quantize_order=order), Library(), ignore)
     assert found.facts["order"] == order
     assert found.facts["loss"]["repaired_int8"] < 0.2
 
 
 def test_rounded_weights_lie_on_the_grid() -> None:
-    network = private_copy(Library().network("vgg-digits").module)
+    network = clone_module(Library().network("vgg-digits").module)
     round_weights(network)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -148,6 +149,6 @@ def test_the_command_prints_one_object(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_export_takes_any_number_of_images() -> None:
     library = Library()
     inputs = evaluation_inputs(library.images(SPEC).test, library.network(SPEC.model).info)
-    runner = onnx_file.session(onnx_file.export(private_copy(library.network(SPEC.model).module), inputs(slice(0, 1))))
+    runner = onnx_file.session(onnx_file.export(clone_module(library.network(SPEC.model).module), inputs(slice(0, 1))))
     for count in (1, 7):
         assert onnx_file.run(runner, inputs(slice(0, count))).shape == (count, 10)

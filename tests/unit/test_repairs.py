@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reflow_core import Library, Spec, diagnose
-from reflow_core.diagnosis.calibration import Calibration
-from reflow_core.pruning.masks import PRUNABLE, prunable
-from reflow_core.repairs import NotApplicable, repairs
+from reflow_core.errors import NotApplicable
+from reflow_core.repairs import Calibration, repairs
 from reflow_core.repairs import least_squares as ls
 from reflow_core.repairs.norm_rescale import norm_rescale
 from reflow_core.repairs.reflow import reflow
 from reflow_core.repairs.repair_fuse import repair_fuse
 from reflow_core.repairs.statcorr import statcorr
+from reflow_core.signal.layers import PRUNABLE, prunable
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.watch import ignore
 from tests.unit.test_oracles import pruned, small
@@ -120,12 +120,12 @@ def test_a_refitted_filter_equals_the_library_solution_on_its_support() -> None:
     layer.weight[torch.rand(3, 12, generator=generator) < 0.5] = 0
     before = copy.deepcopy(layer)
     ls.fit(layer, [read], target)
-    centred, wanted = (read - read.mean(0)).double(), (target - target.mean(0)).double()
-    ridge = ls.RIDGE * centred.square().sum(0).mean()
+    centerd, wanted = (read - read.mean(0)).double(), (target - target.mean(0)).double()
+    ridge = ls.RIDGE * centerd.square().sum(0).mean()
     for row in range(3):
         kept = before.weight[row] != 0
         # ridge towards w⁰ as an augmented ordinary least-squares problem
-        matrix = torch.cat([centred[:, kept], ridge.sqrt() * torch.eye(int(kept.sum()), dtype=torch.float64)])
+        matrix = torch.cat([centerd[:, kept], ridge.sqrt() * torch.eye(int(kept.sum()), dtype=torch.float64)])
         values = torch.cat([wanted[:, row], ridge.sqrt() * before.weight[row, kept].double()])
         expected = torch.linalg.lstsq(matrix, values).solution
         torch.testing.assert_close(layer.weight[row, kept].double(), expected, rtol=1e-4, atol=1e-6)

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from reflow_core import Diagnosis, Library, Spec, diagnose
-from reflow_core.diagnosis.diagnose import settle
-from reflow_core.networks.catalogue import find
+from reflow_core.diagnosis.fields import normalize
+from reflow_core.networks.catalog import find
 from reflow_core.sources.access import EVERYTHING
 
 TABLE = {0.5: (0.98, 0.98, 0.71), 0.7: (0.98, 0.82, 0.30), 0.8: (1.02, 0.68, 0.17), 0.9: (0.99, 0.43, 0.032)}
 
 
-def last_ratio(found: Diagnosis, arm: str = "pruned") -> float:
-    ratio = found.layers[-1].variance_ratio(arm)
+def last_ratio(found: Diagnosis, variant: str = "pruned") -> float:
+    ratio = found.layers[-1].variance_ratio(variant)
     assert ratio is not None
     return ratio
 
@@ -52,7 +52,7 @@ def cifar(
     model: str, library: Library, images: Path, sparsity: float, view: str = "train", repair: str = "reflow"
 ) -> Diagnosis:
     spec = Spec(model, str(images), sparsity=sparsity, calibration_images=1024, evaluation_images=600)
-    return diagnose(settle(spec, calibration_view=view, repair=repair), library)
+    return diagnose(normalize(spec, calibration_view=view, repair=repair), library)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.calibration import skewed
-from reflow_core.diagnosis.diagnose import idle, settle
+from reflow_core.diagnosis.fields import normalize, unused_fields
 from reflow_core.errors import ReflowError
 from reflow_core.pruning.allocations import Budget, allocations
 from reflow_core.pruning.allocations.erk import kept_counts
@@ -26,10 +26,11 @@ from reflow_core.pruning.criteria.chita import thresholded
 from reflow_core.pruning.criteria.synflow import flow, linear
 from reflow_core.pruning.curvature import Quadratic, blocks, damping, inverse_diagonal, joined, split
 from reflow_core.pruning.gradients import gradient_matrix, mean_gradient
-from reflow_core.pruning.masks import Masks, Scores, Weights, prunable, sparsity_of
+from reflow_core.pruning.masks import Masks, Scores, Weights, sparsity_of
 from reflow_core.pruning.patterns import group_numbers, n_of_m
 from reflow_core.pruning.select import Rules, choose, pools, score, select
 from reflow_core.pruning.updates import updates
+from reflow_core.signal.layers import prunable
 from reflow_core.watch import ignore
 
 SCORED = ["magnitude", "random", "wanda", "snip", "fisher", "woodfisher"]
@@ -329,14 +330,16 @@ def test_excluded_layers_stay_dense_and_the_rest_reaches_the_sparsity(library: L
 
 def test_what_a_combination_does_not_read_is_refused_and_settled() -> None:
     patterned = Spec(pattern="2:4", sparsity=0.5)
-    assert {"sparsity", "allocation", "layer_sparsity"} <= idle(patterned).keys()
+    assert {"sparsity", "allocation", "layer_sparsity"} <= unused_fields(patterned).keys()
     with pytest.raises(ReflowError, match=r"sparsity=0\.5 has no meaning here: the pattern 2:4"):
         diagnose(patterned, Library())
-    assert settle(patterned).sparsity == Spec().sparsity
-    assert "calibration_images" in idle(Spec(repair="none"))
-    assert "calibration_images" not in idle(Spec(repair="none", criterion="snip"))
-    assert "calibration_images" not in idle(Spec(repair="none", update="obs"))
-    assert "layer_sparsity" in idle(Spec()) and "layer_sparsity" not in idle(Spec(allocation="custom"))
+    assert normalize(patterned).sparsity == Spec().sparsity
+    assert "calibration_images" in unused_fields(Spec(repair="none"))
+    assert "calibration_images" not in unused_fields(Spec(repair="none", criterion="snip"))
+    assert "calibration_images" not in unused_fields(Spec(repair="none", update="obs"))
+    assert "layer_sparsity" in unused_fields(Spec()) and "layer_sparsity" not in unused_fields(
+        Spec(allocation="custom")
+    )
 
 
 def test_a_row_criterion_asked_for_global_says_how_it_ranks(library: Library) -> None:
@@ -350,7 +353,7 @@ def test_skewed_calibration_takes_its_share_from_one_class_and_nothing_twice(lib
     counts = torch.bincount(chosen.labels, minlength=10)  # type: ignore[arg-type]
     assert len(chosen) == 100 and int(counts[3]) >= 60 and len(chosen.pixels.unique(dim=0)) == 100
     assert torch.equal(skewed(train, 100, 0.0, seed=3).pixels, train.take(100, 3).pixels)
-    with pytest.raises(ReflowError, match="labelled"):
+    with pytest.raises(ReflowError, match="labeled"):
         skewed(dataclasses.replace(train, labels=None), 100, 0.5, seed=0)
 
 
@@ -370,7 +373,7 @@ def test_repairs_share_one_selection_and_one_pruned_pass(library: Library, monke
         stages.append(stage)
 
     first = diagnose(spec, library, watch)
-    second = diagnose(settle(spec, repair="statcorr"), library, watch)
+    second = diagnose(normalize(spec, repair="statcorr"), library, watch)
     assert calls == ["x"] and [stage for stage, _ in itertools.groupby(stages)].count("pruned") == 1
     assert first.pruned == second.pruned and first.repaired is not None and second.repaired is not None
 

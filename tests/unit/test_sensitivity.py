@@ -19,16 +19,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from reflow_core import Library, Spec, diagnose
 from reflow_core.cli import main
 from reflow_core.diagnosis.calibration import long_tailed
-from reflow_core.diagnosis.diagnose import anatomy_of, settle
+from reflow_core.diagnosis.experiment import trace_of
+from reflow_core.diagnosis.fields import normalize
+from reflow_core.diagnosis.point import Point, point
 from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import SEVERITIES, corrupted, corruptions
 from reflow_core.images.digits import digits
 from reflow_core.images.image_set import Images
-from reflow_core.lab.study import Point, point
 from reflow_core.production import sensitivity
 from reflow_core.pruning.patterns import channel_scores, whole_channels
 from reflow_core.signal.stats import mcnemar
-from reflow_core.signal.trace import WeightLayer, anatomy
+from reflow_core.signal.trace import WeightLayer, trace
 
 SMALL = Spec(evaluation_images=100, calibration_images=64)
 
@@ -107,7 +108,7 @@ class Mixed(nn.Module):
 
 def test_multiply_adds_are_torchs_halved_and_by_hand() -> None:
     network, image = Mixed().eval(), torch.randn(1, 3, 16, 16)
-    layers = {layer.name: layer for layer in anatomy(network, image).layers}
+    layers = {layer.name: layer for layer in trace(network, image).layers}
     assert layers["a"].multiply_adds == 8 * 8 * 8 * (3 * 3 * 3)  # (H, W, C_out) outputs, C_in·k·k products each
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(image)
@@ -130,12 +131,12 @@ def test_whole_channels_go_the_weakest_first_and_one_is_left(channels: int, inpu
 
 
 def test_a_pruned_channel_is_zero_and_the_classes_stay() -> None:
-    found = diagnose(settle(SMALL, pattern="channel", sparsity=0.3), Library())
+    found = diagnose(normalize(SMALL, pattern="channel", sparsity=0.3), Library())
     assert found.sparsity == pytest.approx(0.3, abs=0.02)
     by_weights = {layer.weights: layer.sparsity for layer in found.layers}
     assert by_weights["conv1"] in {count / 16 for count in range(16)}
     with pytest.raises(ReflowError, match="chita chooses single weights"):
-        diagnose(settle(SMALL, criterion="chita", pattern="channel"), Library())
+        diagnose(normalize(SMALL, criterion="chita", pattern="channel"), Library())
 
 
 @pytest.mark.parametrize("name", corruptions.names())
@@ -154,10 +155,10 @@ def test_a_corruption_grows_with_its_severity_and_is_seeded(name: str) -> None:
 
 
 def test_the_noise_has_the_deviation_it_says() -> None:
-    grey = Images(torch.full((50, 3, 20, 20), 128, dtype=torch.uint8), None)
-    found = corrupted(grey, "noise:5", 0).pixels.float().std() / 255
+    gray = Images(torch.full((50, 3, 20, 20), 128, dtype=torch.uint8), None)
+    found = corrupted(gray, "noise:5", 0).pixels.float().std() / 255
     assert found == pytest.approx(0.10, rel=0.03)  # CIFAR-10-C's fifth
-    hidden = corrupted(grey, "occlusion:3", 0).pixels == 0
+    hidden = corrupted(gray, "occlusion:3", 0).pixels == 0
     assert hidden.float().mean() == pytest.approx(0.2, abs=0.02)
 
 
@@ -173,13 +174,13 @@ def test_the_tail_falls_exponentially() -> None:
     counts = labels[long_tailed(images, 16)].bincount().tolist()
     assert counts == [100, 50, 25, 12, 6]
     assert torch.equal(long_tailed(images, 1), torch.arange(500))
-    with pytest.raises(ReflowError, match="needs labelled"):
+    with pytest.raises(ReflowError, match="needs labeled"):
         long_tailed(Images(images.pixels, None), 2)
 
 
 def layers_and_points(spec: Spec, share: float) -> tuple[tuple[WeightLayer, ...], dict[Spec, Point]]:
     library = Library()
-    layers = anatomy_of(spec, library).layers
+    layers = trace_of(spec, library).layers
     some_layers = (layers[0], layers[9], layers[-1])
     specs = sensitivity.alone(spec, some_layers, [share])
     return layers, {each: point(diagnose(each, library)) for each in specs}
@@ -201,7 +202,7 @@ def test_the_command_prints_one_object(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["sensitivity", *options]) == 0
     found = json.loads(capsys.readouterr().out)["sensitivity"]
     assert found["answer"].startswith("When one layer alone loses 50 %")
-    assert len(found["tables"]["Layers"]) == len(anatomy_of(Spec(model="vgg-digits"), Library()).layers)
+    assert len(found["tables"]["Layers"]) == len(trace_of(Spec(model="vgg-digits"), Library()).layers)
 
 
 def test_the_budget_is_compared_where_the_repair_does_not_apply() -> None:

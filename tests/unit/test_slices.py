@@ -14,8 +14,8 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score
 from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.cli import main
 from reflow_core.diagnosis.calibration import evaluation_order
+from reflow_core.diagnosis.point import point
 from reflow_core.errors import ReflowError
-from reflow_core.lab.study import point
 from reflow_core.production import slices
 from reflow_core.production.slices import Limits
 
@@ -34,10 +34,10 @@ def found(library: Library) -> Diagnosis:
 
 def test_recall_precision_and_confusion_are_scikit_learns(found: Diagnosis) -> None:
     table = slices.by_class(found)
-    for arm, answers in found.answers.items():
-        own = table[table.arm == arm]
+    for variant, answers in found.predictions.items():
+        own = table[table.variant == variant]
         wanted = confusion_matrix(found.labels, answers.predicted, labels=range(10))
-        np.testing.assert_array_equal(slices.confusion(found, arm), wanted)
+        np.testing.assert_array_equal(slices.confusion(found, variant), wanted)
         recall, precision = (
             score(found.labels, answers.predicted, labels=range(10), average=None, zero_division=np.nan)
             for score in (recall_score, precision_score)
@@ -54,8 +54,8 @@ def test_every_kind_of_slice_is_a_partition_whose_mean_is_the_whole(found: Diagn
     assert whole.repaired == found.repaired.accuracy  # type: ignore[union-attr]
     for _, parts in table.groupby("by"):
         assert parts.n.sum() == whole.n
-        for arm in ("dense", "pruned", "repaired"):
-            assert np.average(parts[arm], weights=parts.n) == pytest.approx(whole[arm])
+        for variant in ("dense", "pruned", "repaired"):
+            assert np.average(parts[variant], weights=parts.n) == pytest.approx(whole[variant])
     assert set(table[table.by == "rarity"].slice.str.split(",").str[0]) == {"rare", "between", "common"}
 
 
@@ -115,7 +115,7 @@ def test_without_labels_it_is_said() -> None:
     import dataclasses
 
     found = dataclasses.replace(diagnose(SPEC, Library()), labels=None)
-    with pytest.raises(ReflowError, match="need labelled"):
+    with pytest.raises(ReflowError, match="need labeled"):
         slices.finding(found, None, Limits())
 
 

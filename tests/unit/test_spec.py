@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reflow_core.diagnosis.diagnose import check, settle
+from reflow_core.diagnosis.diagnose import check
+from reflow_core.diagnosis.fields import normalize
 from reflow_core.errors import ReflowError
 from reflow_core.registry import Info, Registry
 from reflow_core.spec import DEFAULTS, Spec, read
@@ -49,7 +50,7 @@ def test_what_means_nothing_is_refused() -> None:
     ):
         with pytest.raises(ReflowError, match="has no meaning"):
             check(meaningless)
-    assert settle(Spec(statistics="ema", calibration_batch=4), repair="none") == Spec(repair="none")
+    assert normalize(Spec(statistics="ema", calibration_batch=4), repair="none") == Spec(repair="none")
 
 
 @given(some.dictionaries(some.sampled_from([*DEFAULTS, "other"]), some.text(max_size=12)))

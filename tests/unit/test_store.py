@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from reflow_core.lab.work import Pool, answer, asking
 
 from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.diagnosis.result import to_json
@@ -21,7 +22,6 @@ from reflow_core.lab import work
 from reflow_core.lab.codec import decode, encode
 from reflow_core.lab.store import LEASE_S, Store
 from reflow_core.lab.sweep import Sweep, along, coarse_first, pack
-from reflow_core.lab.work import Pool, answer, asking
 from reflow_core.watch import Watch, ignore
 from tests.waiting import until
 
@@ -33,12 +33,12 @@ def test_a_stored_diagnosis_equals_the_computed_one(library: Library, spec: Spec
     found = diagnose(spec, library)
     again = decode(encode(found))
     assert to_json(again) == to_json(found)
-    for arm, answers in found.answers.items():
-        np.testing.assert_array_equal(again.answers[arm].predicted, answers.predicted)
-        np.testing.assert_array_equal(again.answers[arm].confidence, answers.confidence)
+    for variant, answers in found.predictions.items():
+        np.testing.assert_array_equal(again.predictions[variant].predicted, answers.predicted)
+        np.testing.assert_array_equal(again.predictions[variant].confidence, answers.confidence)
     for one, other in zip(found.layers, again.layers, strict=True):
-        for arm in one.variance:
-            np.testing.assert_array_equal(one.variance[arm], other.variance[arm])
+        for variant in one.variance:
+            np.testing.assert_array_equal(one.variance[variant], other.variance[variant])
 
 
 def test_two_stores_share_one_file(library: Library, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from reflow_core import Library, Spec
 from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.lab.codec import decode, encode
 from reflow_core.production.channels import Cutter, Group, coupled, difference, every_other, mismatches, silence, widths
+from reflow_core.production.claims import narrowed
 from reflow_core.production.finding import to_json
 from reflow_core.production.inspections import inspections
-from reflow_core.production.inspections.claims import narrowed
 from reflow_core.production.inspections.structured import Cut, checks, importance
 from reflow_core.production.timing import race
-from reflow_core.signal.copies import private_copy
+from reflow_core.signal.copies import clone_module
 from reflow_core.watch import ignore
 
 SHIPPED = ("resnet20-digits", "mobilenet-digits", "resnext-digits", "vgg-digits", "convnext-digits")
@@ -56,7 +56,7 @@ def block() -> Block:
 def cut_of(network: nn.Module, images: torch.Tensor) -> Cut:
     groups = coupled(network, images, "head")
     gone = {group.name: every_other(group) for group in groups}
-    private = Cutter(private_copy(network), images[:1], "head")
+    private = Cutter(clone_module(network), images[:1], "head")
     private.cut(gone)
     return Cut(private.network, groups, gone, {group.name: group.channels - len(gone[group.name]) for group in groups})
 
@@ -75,7 +75,7 @@ def test_coupled_channels_are_found_by_hand() -> None:
 def test_a_cut_network_is_the_silent_one_without_the_zeros() -> None:
     network, images = block(), torch.randn(6, 3, 6, 6)
     cut = cut_of(network, images)
-    silent = private_copy(network)
+    silent = clone_module(network)
     for name, channels in (("first", [1, 3, 5, 7]), ("main", range(1, 12, 2)), ("project", range(1, 12, 2))):
         at = list(channels)
         norm = silent.get_submodule({"first": "norm", "main": "main_norm", "project": "project_norm"}[name])
@@ -125,7 +125,7 @@ def test_every_shipped_network_is_cut_verified_and_repaired(name: str, quick_tim
     repair = "fine-tune" if name.startswith("convnext") else "reflow"
     found = structured(SPEC.replace(model=name, repair=repair))
     assert found.passed, found.tables["Checks"]
-    outcome = found.tables["Outcome"].set_index("arm")
+    outcome = found.tables["Outcome"].set_index("variant")
     assert outcome.parameters["repaired"] < 0.6 * outcome.parameters["dense"]
     assert outcome.multiply_adds["repaired"] < 0.6 * outcome.multiply_adds["dense"]
     assert outcome.accuracy["repaired"] > outcome.accuracy["pruned"]
@@ -145,7 +145,7 @@ def test_the_least_important_channels_go_first() -> None:
 def test_a_repair_that_needs_equal_widths_says_so(quick_timing: None) -> None:
     found = structured(SPEC.replace(repair="statcorr"))
     assert "compares channel by channel" in found.notes[0]
-    assert found.facts["arm"] == "pruned"
+    assert found.facts["variant"] == "pruned"
 
 
 def test_what_cannot_be_cut_is_an_error_that_says_why() -> None:
@@ -160,8 +160,8 @@ def test_widths_are_those_of_the_weights() -> None:
 
 def test_silence_zeroes_what_is_made_only() -> None:
     network = block()
-    group = Cutter(private_copy(network), torch.randn(1, 3, 6, 6), "head").makers({"first": [2]})
-    silent = private_copy(network)
+    group = Cutter(clone_module(network), torch.randn(1, 3, 6, 6), "head").makers({"first": [2]})
+    silent = clone_module(network)
     silence(silent, group)
     assert not silent.first.weight[2].any()
     assert torch.equal(silent.main.weight, network.main.weight)

@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from reflow_core.lab.work import cluster, solve
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.diagnosis.point import Point, point
 from reflow_core.diagnosis.result import jaccard
 from reflow_core.lab.store import Store, key_of
-from reflow_core.lab.study import Point, arms, doubling, markdown, outcomes, point, saturation, selection, split
+from reflow_core.lab.study import doubling, markdown, outcomes, saturation, selection, split, variants
 from reflow_core.lab.sweep import along
-from reflow_core.lab.work import cluster, solve
 from reflow_core.present.figures.studies import curves, gained, matrix, overlap, price, saturating, signal
 
 SMALL = Spec(calibration_images=32, evaluation_images=64)
@@ -27,7 +28,7 @@ CRITERIA, UPDATES, REPAIRS = ["magnitude", "snip"], ["none", "obs"], ["none", "r
 
 @pytest.fixture(scope="module")
 def points(library: Library) -> dict[Spec, Point]:
-    specs = [one for arm in arms(SMALL, CRITERIA, UPDATES, REPAIRS) for one in along(arm, [0.3, 0.8])]
+    specs = [one for variant in variants(SMALL, CRITERIA, UPDATES, REPAIRS) for one in along(variant, [0.3, 0.8])]
     return {spec: point(diagnose(spec, library)) for spec in specs}
 
 
@@ -60,7 +61,7 @@ def test_a_table_with_holes_is_not_split() -> None:
             split(pd.DataFrame(broken))
 
 
-def test_outcomes_have_each_arm_once_with_the_pruned_network_as_repair_none(points: dict[Spec, Point]) -> None:
+def test_outcomes_have_each_variant_once_with_the_pruned_network_as_repair_none(points: dict[Spec, Point]) -> None:
     table = outcomes(points.values())
     assert len(table) == len(CRITERIA) * len(UPDATES) * len(REPAIRS) * 2
     assert not table.duplicated(["selection", "repair", "sparsity"]).any()

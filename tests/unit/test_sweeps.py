@@ -18,14 +18,14 @@ from reflow_core.lab.codec import decode
 from reflow_core.lab.store import Store
 from tests.waiting import until
 
-ARMS = ["--criteria", "magnitude,snip", "--repairs", "none,reflow", "--sparsities", "0.5,0.8"]
+VARIANTS = ["--criteria", "magnitude,snip", "--repairs", "none,reflow", "--sparsities", "0.5,0.8"]
 SMALL = ["--evaluation", "32", "--calibration", "32"]
 ROWS = 8
 
 
 def start(folder: Path, out: Path, **more: object) -> subprocess.Popen[str]:
     """A sweep of ROWS rows in a process of its own."""
-    command = [sys.executable, "-m", "reflow_core", "sweep", *SMALL, *ARMS, "--out", str(out)]
+    command = [sys.executable, "-m", "reflow_core", "sweep", *SMALL, *VARIANTS, "--out", str(out)]
     environment = os.environ | {"REFLOW_CACHE": str(folder)}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **more)  # type: ignore[call-overload]
 

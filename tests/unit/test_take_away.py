@@ -101,8 +101,10 @@ def test_the_taken_network_gives_the_same_answers_when_it_is_loaded(
     assert main(["export", "--evaluation", "128", "--calibration", "64", "--format", kind, "--out", str(file)]) == 0
     spec = Spec(f"resnet20-digits@{file}", "digits", sparsity=0, repair="none", evaluation_images=128)
     again = diagnose(spec, Library(EVERYTHING))
-    np.testing.assert_array_equal(again.answers["dense"].predicted, found.answers["repaired"].predicted)
-    np.testing.assert_allclose(again.answers["dense"].confidence, found.answers["repaired"].confidence, atol=1e-6)
+    np.testing.assert_array_equal(again.predictions["dense"].predicted, found.predictions["repaired"].predicted)
+    np.testing.assert_allclose(
+        again.predictions["dense"].confidence, found.predictions["repaired"].confidence, atol=1e-6
+    )
     if kind == "safetensors":
         with safe_open(file, "pt") as opened:
             about = json.loads(opened.metadata()["card"])
@@ -148,13 +150,15 @@ def test_the_copied_python_and_the_copied_command_give_the_same_numbers(found: D
     run = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "check": True, "timeout": 120}
     printed = subprocess.run([sys.executable, "-c", diagnosing(found.spec)], **run).stdout  # type: ignore[call-overload]
     lines = dict(line.split() for line in printed.splitlines())
-    assert {arm: float(value) for arm, value in lines.items()} == {
-        arm: summary.accuracy for arm, summary in found.outcomes().items()
+    assert {variant: float(value) for variant, value in lines.items()} == {
+        variant: summary.accuracy for variant, summary in found.outcomes().items()
     }
     words = shlex.split(command("diagnose", found.spec))
     assert words[0] == "python"
     told = json.loads(subprocess.run([sys.executable, *words[1:]], **run).stdout)  # type: ignore[call-overload]
-    assert {arm: told[arm]["accuracy"] for arm in lines} == {arm: float(value) for arm, value in lines.items()}
+    assert {variant: told[variant]["accuracy"] for variant in lines} == {
+        variant: float(value) for variant, value in lines.items()
+    }
 
 
 def said(capsys: pytest.CaptureFixture[str], line: str) -> dict[str, Any]:
@@ -180,7 +184,7 @@ def test_the_copied_python_of_a_study_and_its_sweep_command_have_the_same_rows(
     lines = printed(capsys, comparing(specs)).splitlines()
     expected = [diagnose(spec, library) for spec in specs]
     for line, spec, one in zip(lines, specs, expected, strict=True):
-        assert line == f"{spec.differences()} { ({arm: s.score for arm, s in one.outcomes().items()}) }"
+        assert line == f"{spec.differences()} { ({variant: s.score for variant, s in one.outcomes().items()}) }"
     out = tmp_path / "sweep.csv"
     several = {"criteria": "magnitude,snip", "repairs": "reflow", "sparsities": "0.5,0.8", "out": str(out)}
     main(shlex.split(command("sweep", base, several, ""))[3:])

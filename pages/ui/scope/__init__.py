@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from reflow_core.diagnosis.diagnose import idle
+from reflow_core.diagnosis.fields import unused_fields
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.lab.sweep import pack
 from reflow_core.repairs import repairs
@@ -53,7 +53,7 @@ def scope(found: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str | No
 
     Where a pattern fixes the sparsity, the slider stands still at the one reached.
     """
-    idles = "sparsity" in idle(found.spec)
+    idles = "sparsity" in unused_fields(found.spec)
     value = round(found.sparsity, 4) if idles else found.spec.sparsity
     _component(view.name)(
         key=KEY,
@@ -66,7 +66,7 @@ def scope(found: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str | No
             "layer": layer,
             "classes": list(found.classes),
             "measure": "accuracy" if found.labels is not None else "agreement with dense",
-            "n": len(found.answers["dense"].predicted),
+            "n": len(found.predictions["dense"].predicted),
             "probed": found.probed,
             "repair": repairs[found.spec.repair].info.title if found.repaired else "Repaired",
             "repaired": found.repaired is not None,

@@ -1,15 +1,15 @@
-// A panel as a file. What is drawn as SVG is copied with the colours it has on the screen; what is drawn on a canvas is
+// A panel as a file. What is drawn as SVG is copied with the colors it has on the screen; what is drawn on a canvas is
 // drawn once more, on a context that writes SVG. A PNG is that SVG at twice its size.
 const MARGIN = 14, HEADING = 44; // pixels around the picture, and for its title
 const STYLED = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size", "font-weight"];
 const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
 const hex = (level) => level.toString(16).padStart(2, "0");
 
-// Any CSS colour as "#rrggbb" and an opacity, which every program reads.
-function plain(colour) {
-  if (!colour || colour === "none") return ["none", 1];
+// Any CSS color as "#rrggbb" and an opacity, which every program reads.
+function plain(color) {
+  if (!color || color === "none") return ["none", 1];
   pixel.clearRect(0, 0, 1, 1);
-  pixel.fillStyle = colour;
+  pixel.fillStyle = color;
   pixel.fillRect(0, 0, 1, 1);
   const [red, green, blue, opacity] = pixel.getImageData(0, 0, 1, 1).data;
   return opacity ? [`#${hex(red)}${hex(green)}${hex(blue)}`, opacity / 255] : ["none", 1];
@@ -47,22 +47,22 @@ class Paper {
   createLinearGradient(x1, y1, x2, y2) {
     const stops = [], id = `gradient${this.defs.length}`;
     this.defs.push({ id, at: `x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"`, stops });
-    return { id, addColorStop: (offset, colour) => stops.push([offset, ...plain(colour)]) };
+    return { id, addColorStop: (offset, color) => stops.push([offset, ...plain(color)]) };
   }
 
-  ink(name, colour) {
-    const [shade, opacity] = colour.id ? [`url(#${colour.id})`, 1] : plain(colour);
+  ink(name, color) {
+    const [shade, opacity] = color.id ? [`url(#${color.id})`, 1] : plain(color);
     return `${name}="${shade}" ${name}-opacity="${opacity * this.globalAlpha}"`;
   }
 
   get markup() {
-    const stop = ([offset, colour, opacity]) => `<stop offset="${offset}" stop-color="${colour}" stop-opacity="${opacity}"/>`;
+    const stop = ([offset, color, opacity]) => `<stop offset="${offset}" stop-color="${color}" stop-opacity="${opacity}"/>`;
     const defs = this.defs.map(({ id, at, stops }) => `<linearGradient id="${id}" gradientUnits="userSpaceOnUse" ${at}>${stops.map(stop).join("")}</linearGradient>`);
     return `<defs>${defs.join("")}</defs>${this.parts.join("")}`;
   }
 }
 
-// An SVG of the page with the colours and letters that its style sheet gives it: [markup, width, height].
+// An SVG of the page with the colors and letters that its style sheet gives it: [markup, width, height].
 function copied(svg) {
   const copy = svg.cloneNode(true), originals = svg.querySelectorAll("*");
   copy.querySelectorAll("*").forEach((element, place) => {
@@ -70,8 +70,8 @@ function copied(svg) {
     for (const name of STYLED) {
       const value = style.getPropertyValue(name);
       if (name !== "fill" && name !== "stroke") { element.setAttribute(name, value); continue; }
-      const [colour, opacity] = plain(value);
-      element.setAttribute(name, colour);
+      const [color, opacity] = plain(value);
+      element.setAttribute(name, color);
       element.setAttribute(`${name}-opacity`, opacity);
     }
     element.removeAttribute("class");

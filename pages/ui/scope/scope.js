@@ -1,7 +1,7 @@
 // The signal scope: one slider and every panel that follows it. Draws from the packed sweep while the slider is
 // dragged, without a server round trip, and reports the value on release.
 const ARMS = ["dense", "pruned", "repaired"];
-const COLOUR = { dense: "var(--dense)", pruned: "var(--pruned)", repaired: "var(--repaired)" };
+const COLOR = { dense: "var(--dense)", pruned: "var(--pruned)", repaired: "var(--repaired)" };
 const DASH = { dense: "2 3", pruned: "6 4", repaired: "none" };
 const LOW = 1e-4, HIGH = 3; // fixed range of the variance ratio
 const THUMB = 11; // half the slider's thumb, so that curve and slider share one axis
@@ -161,7 +161,7 @@ class Scope {
     this.curved = width; // the width at which the present points are drawn
     const lines = ARMS.map((arm) => {
       const path = this.points.filter((p) => p.score[arm] != null).map((p) => `${x(p.sparsity).toFixed(1)},${y(p.score[arm]).toFixed(1)}`);
-      return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOUR[arm]}" stroke-width="2" stroke-dasharray="${DASH[arm]}" stroke-linejoin="round"/>`;
+      return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOR[arm]}" stroke-width="2" stroke-dasharray="${DASH[arm]}" stroke-linejoin="round"/>`;
     });
     box.setAttribute("aria-label", `${this.data.measure} against sparsity, ${this.points.length} sparsities computed`);
     box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">
@@ -197,7 +197,7 @@ class Scope {
     const series = arms.map((arm) => {
       const values = point.ratio[arm], dots = values.map((v, i) => (v == null ? "" : this.mark(arm, x(i), y(v), v)));
       const path = values.map((v, i) => (v == null ? null : `${x(i).toFixed(1)},${y(v).toFixed(1)}`)).filter(Boolean);
-      return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOUR[arm]}" stroke-width="2" stroke-dasharray="${DASH[arm]}"/>${dots.join("")}`;
+      return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOR[arm]}" stroke-width="2" stroke-dasharray="${DASH[arm]}"/>${dots.join("")}`;
     });
     const marks = { pruned: "● pruned", repaired: `■ ${clean(this.data.repair)}` };
     const key = arms.map((arm) => `<tspan style="fill:var(--${arm}-ink)">${marks[arm]}</tspan>`).join("  ");
@@ -210,7 +210,7 @@ class Scope {
   }
 
   mark(arm, x, y, value) {
-    const fill = COLOUR[arm];
+    const fill = COLOR[arm];
     if (value < LOW) return `<path d="M${x - 5} ${y - 7}h10l-5 8z" fill="${fill}"/>`;
     if (value > HIGH) return `<path d="M${x - 5} ${y + 7}h10l-5 -8z" fill="${fill}"/>`;
     return arm === "pruned" ? `<circle cx="${x}" cy="${y}" r="3.6" fill="${fill}"/>` : `<rect x="${x - 3.2}" y="${y - 3.2}" width="6.4" height="6.4" fill="${fill}"/>`;
@@ -224,7 +224,7 @@ class Scope {
     const ticks = [0, 0.5, 1].map((v) => `<line class="grid" x1="${left}" x2="${width}" y1="${y(v)}" y2="${y(v)}"/><text x="${left - 5}" y="${y(v) + 4}" text-anchor="end">${100 * v} %</text>`);
     const parts = arms.map((arm, index) => {
       const from = left + index * (each + gap), step = each / classes.length;
-      const bars = point.histogram[arm].map((n, k) => `<rect x="${(from + k * step + step * 0.1).toFixed(2)}" width="${(step * 0.8).toFixed(2)}" y="${y(n / total).toFixed(2)}" height="${(y(0) - y(n / total)).toFixed(2)}" fill="${COLOUR[arm]}"/>`);
+      const bars = point.histogram[arm].map((n, k) => `<rect x="${(from + k * step + step * 0.1).toFixed(2)}" width="${(step * 0.8).toFixed(2)}" y="${y(n / total).toFixed(2)}" height="${(y(0) - y(n / total)).toFixed(2)}" fill="${COLOR[arm]}"/>`);
       const short = classes.every((name) => name.length <= 2) && step > 8;
       const labels = short ? classes.map((name, k) => `<text x="${from + (k + 0.5) * step}" y="${height - 10}" text-anchor="middle">${clean(name)}</text>`) : [`<text x="${from + each / 2}" y="${height - 10}" text-anchor="middle">${classes.length} classes</text>`];
       const title = arm === "repaired" ? this.data.repair : arm;

@@ -165,7 +165,7 @@ class Signal extends Scope {
       const start = from;
       from += height * width;
       if (k % every) return;
-      tile.putImageData(this.greys(levels, start, width, height), 0, 0);
+      tile.putImageData(this.grays(levels, start, width, height), 0, 0);
       const left = Math.max(0, Math.min(room - size, x(k) - size / 2));
       context.drawImage(this.tile, 0, 0, width, height, left, middle - size / 2, size, size);
       context.strokeStyle = PLAIN[arm];
@@ -173,7 +173,7 @@ class Signal extends Scope {
     });
   }
 
-  greys(levels, start, width, height) {
+  grays(levels, start, width, height) {
     const size = `${width} ${height}`;
     if (!this.pixels.has(size)) {
       const picture = new ImageData(width, height);
@@ -202,11 +202,11 @@ class Signal extends Scope {
       context.strokeRect(left, 18, size, size);
       context.globalAlpha = 0.8;
       for (const [group, members] of this.members) {
-        const [colour, shape] = looks[group];
+        const [color, shape] = looks[group];
         context.beginPath(); // one path a class: filling is what costs
         for (const k of members)
           SHAPES[shape](context, left + size / 2 + unit * Math.max(-reach, Math.min(reach, points[2 * k])), 18 + size / 2 - unit * Math.max(-reach, Math.min(reach, points[2 * k + 1])), radius);
-        context.fillStyle = colour;
+        context.fillStyle = color;
         context.fill();
       }
       context.globalAlpha = 1;
@@ -229,7 +229,7 @@ class Signal extends Scope {
     const [point] = this.point();
     if (!point) return;
     const shown = index ?? this.data.layers.indexOf(this.data.layer), name = this.data.layers[shown], seen = this.portrait();
-    const maps = seen ? `Feature maps: the dense network's strongest channel, at ${Math.round(100 * seen.sparsity)} % sparsity; grey is its mean, black and white are 3 dense deviations away.` : "Feature maps are being computed.";
+    const maps = seen ? `Feature maps: the dense network's strongest channel, at ${Math.round(100 * seen.sparsity)} % sparsity; gray is its mean, black and white are 3 dense deviations away.` : "Feature maps are being computed.";
     this.find(".stream .note").textContent = name === undefined ? maps : `${name} (${shown + 1} of ${this.data.layers.length}): pruned ${number(point.ratio.pruned[shown])}, ${this.data.repair} ${number(point.ratio.repaired[shown])} of dense's variance. ${maps}`;
   }
 

@@ -1,4 +1,4 @@
-"""Figures as Plotly objects: one function a figure, fixed axes, one colour an arm, each with its message in words."""
+"""Figures as Plotly objects: one function a figure, fixed axes, one color a variant, each with its message in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-COLOURS = {"dense": "#7F7F7F", "pruned": "#D55E00", "repaired": "#0072B2"}
+COLORS = {"dense": "#7F7F7F", "pruned": "#D55E00", "repaired": "#0072B2"}
 DASHES = {"dense": "dot", "pruned": "dash", "repaired": "solid"}
 MARKERS = {"dense": "diamond", "pruned": "circle", "repaired": "square"}
 GLYPHS = {"dense": "◆", "pruned": "●", "repaired": "■"}
@@ -27,17 +27,17 @@ class Chart:
 
 
 def figure(
-    arms: Sequence[str],
+    variants: Sequence[str],
     traces: Sequence[Mapping[str, Any]],
     x_axis: Mapping[str, Any],
     y_axis: Mapping[str, Any],
     shapes: Sequence[Mapping[str, Any]],
 ) -> go.Figure:
-    """One scatter trace an arm. The key is a line of text: a legend that measures itself costs half of a redraw."""
+    """One scatter trace a variant. The key is a line of text: a legend that measures itself costs half of a redraw."""
     layout = {
         "height": HEIGHT,
         "margin": {"l": 60, "r": 8, "t": 34, "b": 46, "autoexpand": False},
-        "title": key(arms),
+        "title": key(variants),
         "showlegend": False,
         "hovermode": "closest",
         "uirevision": "keep",
@@ -48,9 +48,11 @@ def figure(
     return go.Figure({"data": [{"type": "scatter", **trace} for trace in traces], "layout": layout})
 
 
-def key(arms: Iterable[str]) -> dict[str, Any]:
-    """The colours and marks of the arms as a figure's title."""
-    text = "    ".join(f'<span style="color:{COLOURS[arm]}">{GLYPHS[arm]}</span> {arm}' for arm in arms)
+def key(variants: Iterable[str]) -> dict[str, Any]:
+    """The colors and marks of the variants as a figure's title."""
+    text = "    ".join(
+        f'<span style="color:{COLORS[variant]}">{GLYPHS[variant]}</span> {variant}' for variant in variants
+    )
     return {"text": text, "font": {"size": 13}, "x": 0, "xref": "paper", "y": 0.98, "yanchor": "top"}
 
 

@@ -10,55 +10,55 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reflow_core.diagnosis.result import ARMS, Diagnosis
+from reflow_core.diagnosis.result import VARIANTS, Diagnosis
 from reflow_core.diagnosis.verdict import percent
-from reflow_core.present.figures import COLOURS, DASHES, HEIGHT, MARKERS, RATIO_RANGE, Chart, key
+from reflow_core.present.figures import COLORS, DASHES, HEIGHT, MARKERS, RATIO_RANGE, Chart, key
 
 Views = Mapping[str, Diagnosis]  # by the name that stands above; "" where there is but one
 
 
 def accuracies(views: Views) -> Chart:
-    """Accuracy of each arm with its 95 % Wilson interval, 0 to 100 %; agreement with dense without labels."""
+    """Accuracy of each variant with its 95 % Wilson interval, 0 to 100 %; agreement with dense without labels."""
     rows = pd.DataFrame(
         [
-            {"view": name, "arm": arm, "accuracy": summary.score, "n": summary.n}
+            {"view": name, "variant": variant, "accuracy": summary.score, "n": summary.n}
             | dict(zip(("low", "high"), summary.ci95 or (np.nan, np.nan), strict=True))
             for name, found in views.items()
-            for arm, summary in found.outcomes().items()
+            for variant, summary in found.outcomes().items()
         ]
     )
     drawn = _beside(views)
     for place, name in enumerate(views, 1):
         for row in rows[rows.view == name].itertuples():
-            mark = {"color": COLOURS[row.arm], "size": 13, "symbol": MARKERS[row.arm]}
+            mark = {"color": COLORS[row.variant], "size": 13, "symbol": MARKERS[row.variant]}
             error = {"type": "data", "symmetric": False, "thickness": 2}
             error |= {"array": [100 * (row.high - row.accuracy)], "arrayminus": [100 * (row.accuracy - row.low)]}
             drawn.add_scatter(
-                x=[row.arm],
+                x=[row.variant],
                 y=[100 * row.accuracy],
                 error_y=error,
                 mode="markers+text",
                 text=[percent(row.accuracy)],
                 textposition="middle right",
                 marker=mark,
-                hovertemplate=f"{row.arm}: %{{y:.1f}} %, n = {row.n}<extra></extra>",
+                hovertemplate=f"{row.variant}: %{{y:.1f}} %, n = {row.n}<extra></extra>",
                 row=1,
                 col=place,
             )
     drawn.update_yaxes(range=[-3, 105], row=1, col=1, title_text=f"{measured(views)} (%)")
-    drawn.update_xaxes(range=[-0.5, len(ARMS) - 0.3])
+    drawn.update_xaxes(range=[-0.5, len(VARIANTS) - 0.3])
     told = "; ".join(f"{name + ': ' if name else ''}{_scores(found)}" for name, found in views.items())
     return Chart(drawn, f"{measured(views).capitalize()}: {told}.", rows)
 
 
 def measured(views: Views) -> str:
-    """What stands for "how good": accuracy, or agreement with dense where nobody labelled the images."""
-    labelled = all(found.labels is not None for found in views.values())
-    return "accuracy" if labelled else "agreement with dense"
+    """What stands for "how good": accuracy, or agreement with dense where nobody labeled the images."""
+    labeled = all(found.labels is not None for found in views.values())
+    return "accuracy" if labeled else "agreement with dense"
 
 
 def _scores(found: Diagnosis) -> str:
-    return ", ".join(f"{arm} {percent(summary.score)}" for arm, summary in found.outcomes().items())
+    return ", ".join(f"{variant} {percent(summary.score)}" for variant, summary in found.outcomes().items())
 
 
 def ratios(views: Views, chosen: str | None = None) -> Chart:
@@ -67,10 +67,10 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
     drawn, rows = _beside(views), []
     for place, (name, found) in enumerate(views.items(), 1):
         names = [layer.name for layer in found.layers]
-        for arm in (arm for arm in ARMS[1:] if arm in found.answers):
-            values = np.array([layer.variance_ratio(arm) for layer in found.layers], dtype=float)
+        for variant in (variant for variant in VARIANTS[1:] if variant in found.predictions):
+            values = np.array([layer.variance_ratio(variant) for layer in found.layers], dtype=float)
             rows += [
-                {"view": name, "arm": arm, "layer": layer, "ratio": value}
+                {"view": name, "variant": variant, "layer": layer, "ratio": value}
                 for layer, value in zip(names, values, strict=True)
             ]
             outside = (values < low) | (values > high)
@@ -79,9 +79,9 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
                 y=np.clip(values, low, high),
                 customdata=np.stack([np.array(names, dtype=object), values.astype(object)], 1),
                 mode="lines+markers",
-                line={"color": COLOURS[arm], "dash": DASHES[arm]},
-                marker={"symbol": np.where(outside, "triangle-down", MARKERS[arm]), "size": 7},
-                hovertemplate="%{customdata[0]}: %{customdata[1]:.3g}<extra>" + arm + "</extra>",
+                line={"color": COLORS[variant], "dash": DASHES[variant]},
+                marker={"symbol": np.where(outside, "triangle-down", MARKERS[variant]), "size": 7},
+                hovertemplate="%{customdata[0]}: %{customdata[1]:.3g}<extra>" + variant + "</extra>",
                 row=1,
                 col=place,
             )
@@ -92,7 +92,7 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
     drawn.update_yaxes(type="log", range=[np.log10(low), np.log10(high) + 0.05], dtick=1, exponentformat="power")
     drawn.update_yaxes(title_text="Σ Var / Σ Var of dense", row=1, col=1)
     drawn.update_xaxes(title_text="layer, first to last (▼: off the axis)")
-    table = pd.DataFrame(rows, columns=["view", "arm", "layer", "ratio"])
+    table = pd.DataFrame(rows, columns=["view", "variant", "layer", "ratio"])
     return Chart(drawn, _ratio_message(table), table)
 
 
@@ -100,28 +100,28 @@ def _ratio_message(table: pd.DataFrame) -> str:
     told = [
         f"{' '.join(filter(None, group))}: from {part.ratio.iloc[0]:.2g} in the first layer to "
         f"{part.ratio.iloc[-1]:.2g} in the last"
-        for group, part in table.groupby(["view", "arm"], sort=False)
+        for group, part in table.groupby(["view", "variant"], sort=False)
     ]
     return f"Variance ratio, {'; '.join(told)}." if told else "No layer of this network could be measured."
 
 
 def answered(views: Views) -> Chart:
-    """The collapse plot: the share of the answers that each class gets, by arm; dotted: an even spread."""
+    """The collapse plot: the share of the answers that each class gets, by variant; dotted: an even spread."""
     rows, drawn = [], _beside(views)
     for place, (name, found) in enumerate(views.items(), 1):
-        for arm, summary in found.outcomes().items():
+        for variant, summary in found.outcomes().items():
             shares = np.array(summary.histogram) / summary.n
             drawn.add_bar(
                 x=list(found.classes),
                 y=100 * shares,
-                marker={"color": COLOURS[arm]},
-                name=arm,
-                hovertemplate="%{x}: %{y:.1f} %<extra>" + arm + "</extra>",
+                marker={"color": COLORS[variant]},
+                name=variant,
+                hovertemplate="%{x}: %{y:.1f} %<extra>" + variant + "</extra>",
                 row=1,
                 col=place,
             )
             rows += [
-                {"view": name, "arm": arm, "class": label, "share": share}
+                {"view": name, "variant": variant, "class": label, "share": share}
                 for label, share in zip(found.classes, shares, strict=True)
             ]
         even = 100 / len(found.classes)
@@ -135,8 +135,8 @@ def answered(views: Views) -> Chart:
 
 def _spread(found: Diagnosis) -> str:
     return ", ".join(
-        f"{arm} “{found.classes[summary.top_class]}” {100 * summary.top_share:.0f} %"
-        for arm, summary in found.outcomes().items()
+        f"{variant} “{found.classes[summary.top_class]}” {100 * summary.top_share:.0f} %"
+        for variant, summary in found.outcomes().items()
     )
 
 
@@ -144,7 +144,7 @@ def _beside(views: Views) -> go.Figure:
     """One plot a view in a row, all on the same vertical axis."""
     titles = [name for name in views if name]
     drawn = make_subplots(1, len(views), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=titles or None)
-    there = [arm for arm in ARMS if any(arm in found.answers for found in views.values())]
+    there = [variant for variant in VARIANTS if any(variant in found.predictions for found in views.values())]
     layout: dict[str, Any] = {"height": HEIGHT, "showlegend": False, "hovermode": "closest", "uirevision": "keep"}
     drawn.update_layout(title=key(there), margin={"l": 60, "r": 8, "t": 60 if titles else 34, "b": 46}, **layout)
     return drawn

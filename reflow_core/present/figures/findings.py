@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reflow_core.present.figures import Chart, claims, hardware, portrait, quantisation, sensitivity, slices, structured
+from reflow_core.present.figures import Chart, claims, hardware, portrait, quantization, sensitivity, slices, structured
 from reflow_core.production.finding import Finding
 
 # Heading and figure by the table it is drawn from.
@@ -15,8 +15,8 @@ BY_TABLE: dict[str, tuple[str, Callable[[Finding], Chart]]] = {
         lambda found: slices.under_corruption(found.tables["Corruptions"], found.answer),
     ),
     "Widths": ("What is left", lambda found: structured.widths(found.tables["Widths"])),
-    "Losses": ("What each step costs", quantisation.losses),
-    "Errors": ("Where the error is", lambda found: quantisation.errors(found.tables["Errors"])),
+    "Losses": ("What each step costs", quantization.losses),
+    "Errors": ("Where the error is", lambda found: quantization.errors(found.tables["Errors"])),
     "Latency": ("How fast it is", lambda found: structured.latency(found.tables["Latency"])),
     "End to end": ("End to end", lambda found: hardware.speeds(found.tables["End to end"], found.answer)),
     "Kernel": ("One kernel alone", lambda found: hardware.crossing(found.tables["Kernel"])),

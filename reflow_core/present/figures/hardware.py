@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from reflow_core.present.figures import COLOURS, Chart
+from reflow_core.present.figures import COLORS, Chart
 from reflow_core.production.inspections.hardware import crossover
 
 INKS = {
@@ -14,7 +14,7 @@ INKS = {
     "structured": "#009E73",
     "int8": "#CC79A7",
     "onnxruntime": "#8A7A00",
-    "dense": COLOURS["dense"],
+    "dense": COLORS["dense"],
 }
 DASHES = ("dot", "dash", "solid")
 SYMBOLS = ("circle", "square", "diamond")
@@ -100,7 +100,7 @@ def bytes_of(table: pd.DataFrame) -> Chart:
         "orientation": "h",
         "y": table.form,
         "x": table.bytes / 1e6,
-        "marker": {"color": [COLOURS["dense"] if "dense" in form else COLOURS["pruned"] for form in table.form]},
+        "marker": {"color": [COLORS["dense"] if "dense" in form else COLORS["pruned"] for form in table.form]},
         "text": [f"{count / 1e6:.2f} MB" for count in table.bytes],
         "textposition": "auto",
         "hovertemplate": "%{y}: %{x:.3f} MB<extra></extra>",

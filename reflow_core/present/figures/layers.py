@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reflow_core.diagnosis.result import ARMS, Diagnosis, Layer
-from reflow_core.present.figures import COLOURS, DASHES, MARKERS, RATIO_RANGE, Chart, figure
+from reflow_core.diagnosis.result import VARIANTS, Diagnosis
+from reflow_core.present.figures import COLORS, DASHES, MARKERS, RATIO_RANGE, Chart, figure
+from reflow_core.signal.layer_statistics import Layer
 
 SIMILARITIES: dict[str, Callable[[Layer], Mapping[str, float | None]]] = {
     "CKA": lambda layer: layer.cka,
@@ -25,19 +26,19 @@ def knowledge(found: Diagnosis, chosen: str | None, similarity: str = "CKA") -> 
     traces = [
         {
             "x": places,
-            "y": [SIMILARITIES[similarity](layer).get(arm) for layer in found.layers],
+            "y": [SIMILARITIES[similarity](layer).get(variant) for layer in found.layers],
             "text": names,
             "mode": "lines+markers",
-            "line": {"color": COLOURS[arm], "dash": DASHES[arm]},
-            "marker": {"symbol": MARKERS[arm], "size": 7},
-            "hovertemplate": "%{text}: %{y:.3f}<extra>" + f"{similarity}, {arm}</extra>",
+            "line": {"color": COLORS[variant], "dash": DASHES[variant]},
+            "marker": {"symbol": MARKERS[variant], "size": 7},
+            "hovertemplate": "%{text}: %{y:.3f}<extra>" + f"{similarity}, {variant}</extra>",
         }
-        for arm in _shown(found)
+        for variant in _shown(found)
     ]
     columns = {
-        f"{name} {arm}": [pick(layer).get(arm) for layer in found.layers]
+        f"{name} {variant}": [pick(layer).get(variant) for layer in found.layers]
         for name, pick in SIMILARITIES.items()
-        for arm in _shown(found)
+        for variant in _shown(found)
     }
     table = pd.DataFrame(
         {"layer": names, "sparsity of its weights": [layer.sparsity for layer in found.layers], **columns}
@@ -53,16 +54,18 @@ def _knowledge_message(found: Diagnosis) -> str:
     if not found.layers:
         return "No layer of this network could be measured."
     last = found.layers[-1]
-    told = [f"{arm} {value:.2f}" for arm in _shown(found) if (value := last.cka.get(arm)) is not None]
+    told = [f"{variant} {value:.2f}" for variant in _shown(found) if (value := last.cka.get(variant)) is not None]
     alike = (
         f"CKA to dense in the last layer: {', '.join(told)}."
         if told
         else "The last layer is constant: CKA is not defined."
     )
     apart = [
-        (arm, summary.separability) for arm, summary in found.outcomes().items() if summary.separability is not None
+        (variant, summary.separability)
+        for variant, summary in found.outcomes().items()
+        if summary.separability is not None
     ]
-    share = ", ".join(f"{arm} {100 * value:.0f} %" for arm, value in apart)
+    share = ", ".join(f"{variant} {100 * value:.0f} %" for variant, value in apart)
     return f"{alike} Told apart by nearest class mean in the penultimate features: {share}." if share else alike
 
 
@@ -72,9 +75,9 @@ def channels(found: Diagnosis, layer: Layer) -> Chart:
     low, high = RATIO_RANGE
     columns: dict[str, object] = {"channel": order, "variance dense": layer.variance["dense"][order]}
     traces = []
-    for arm in _shown(found):
-        ratios = layer.channel_ratios(arm)[order]
-        columns |= {f"variance {arm}": layer.variance[arm][order], f"ratio {arm}": ratios}
+    for variant in _shown(found):
+        ratios = layer.channel_ratios(variant)[order]
+        columns |= {f"variance {variant}": layer.variance[variant][order], f"ratio {variant}": ratios}
         outside = (ratios < low) | (ratios > high)
         traces.append(
             {
@@ -83,11 +86,11 @@ def channels(found: Diagnosis, layer: Layer) -> Chart:
                 "mode": "markers",
                 "customdata": np.stack([order, ratios], 1),
                 "marker": {
-                    "color": COLOURS[arm],
+                    "color": COLORS[variant],
                     "size": 8,
-                    "symbol": np.where(outside, "triangle-down", MARKERS[arm]),
+                    "symbol": np.where(outside, "triangle-down", MARKERS[variant]),
                 },
-                "hovertemplate": "channel %{customdata[0]}: %{customdata[1]:.3g}<extra>" + arm + "</extra>",
+                "hovertemplate": "channel %{customdata[0]}: %{customdata[1]:.3g}<extra>" + variant + "</extra>",
             }
         )
     x_axis = {"title": "channels, strongest in dense first (▼: off the axis)"}
@@ -104,7 +107,9 @@ def channels(found: Diagnosis, layer: Layer) -> Chart:
 
 def _channels_message(found: Diagnosis, layer: Layer) -> str:
     own = "" if layer.sparsity is None else f" Its weights ({layer.weights}) are {100 * layer.sparsity:.0f} % zero."
-    dead = ", ".join(f"{arm} {len(layer.dead_channels(arm))}" for arm in ARMS if arm in layer.variance)
+    dead = ", ".join(
+        f"{variant} {len(layer.dead_channels(variant))}" for variant in VARIANTS if variant in layer.variance
+    )
     ratio, median = layer.variance_ratio("pruned"), layer.median_ratio("pruned")
     shrunk = "is constant in the dense network" if ratio is None else f"keeps {ratio:.2g} of its variance when pruned"
     middle = "" if median is None else f" (median channel {median:.2g})"
@@ -113,7 +118,7 @@ def _channels_message(found: Diagnosis, layer: Layer) -> str:
 
 
 def _shown(found: Diagnosis) -> list[str]:
-    return [arm for arm in ARMS[1:] if arm in found.answers]
+    return [variant for variant in VARIANTS[1:] if variant in found.predictions]
 
 
 def _band(place: int) -> dict[str, Any]:

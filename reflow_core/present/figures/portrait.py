@@ -1,4 +1,4 @@
-"""The penultimate features as a map: one panel an arm, one colour and shape a class."""
+"""The penultimate features as a map: one panel a variant, one color and shape a class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from reflow_core.present.figures import Chart
 from reflow_core.production.finding import Finding
 
-CLASS_COLOURS = [
+CLASS_COLORS = [
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8A100"),
     *("#56B4E9", "#8C564B", "#7F7F7F", "#6A3D9A", "#E69F00"),
 ]
@@ -18,18 +18,20 @@ REACH = 3.2  # dense deviations that a panel shows, each way; what lies beyond l
 
 
 def look(group: int) -> tuple[str, str]:
-    """Colour and shape of a class; no two of the first fifty share both."""
-    return CLASS_COLOURS[group % len(CLASS_COLOURS)], SHAPES[(group + group // len(CLASS_COLOURS)) % len(SHAPES)]
+    """Color and shape of a class; no two of the first fifty share both."""
+    return CLASS_COLORS[group % len(CLASS_COLORS)], SHAPES[(group + group // len(CLASS_COLORS)) % len(SHAPES)]
 
 
 def features(found: Finding) -> Chart:
     """A portrait's map of the penultimate features, all panels on dense's scale."""
     table, classes = found.tables["Map of features"], list(found.facts["classes"])
-    arms = list(dict.fromkeys(table.arm))
-    drawn = make_subplots(1, max(1, len(arms)), subplot_titles=arms or None, shared_yaxes=True, horizontal_spacing=0.03)
+    variants = list(dict.fromkeys(table.variant))
+    drawn = make_subplots(
+        1, max(1, len(variants)), subplot_titles=variants or None, shared_yaxes=True, horizontal_spacing=0.03
+    )
     named: set[str] = set()
-    for (arm, name), rows in table.groupby(["arm", "class"], sort=False):
-        colour, shape = look(classes.index(name))
+    for (variant, name), rows in table.groupby(["variant", "class"], sort=False):
+        color, shape = look(classes.index(name))
         trace: dict[str, Any] = {
             "type": "scatter",
             "mode": "markers",
@@ -38,10 +40,10 @@ def features(found: Finding) -> Chart:
             "name": str(name),
             "legendgroup": str(name),
             "showlegend": name not in named,
-            "marker": {"color": colour, "symbol": shape, "size": 6, "opacity": 0.8},
-            "hovertemplate": f"{name}<extra>{arm}</extra>",
+            "marker": {"color": color, "symbol": shape, "size": 6, "opacity": 0.8},
+            "hovertemplate": f"{name}<extra>{variant}</extra>",
         }
-        drawn.add_trace(trace, 1, arms.index(arm) + 1)
+        drawn.add_trace(trace, 1, variants.index(variant) + 1)
         named.add(name)
     drawn.update_layout(height=380, margin={"l": 8, "r": 8, "t": 34, "b": 8}, uirevision="keep")
     drawn.update_xaxes(range=[-REACH - 0.2, REACH + 0.2], showticklabels=False, zeroline=False)

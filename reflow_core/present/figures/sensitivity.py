@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reflow_core.present.figures import COLOURS, MARKERS, Chart
+from reflow_core.present.figures import COLORS, MARKERS, Chart
 
 LOSSES = [[0, "#F2F2F2"], [0.5, "#D55E00"], [1, "#5A2700"]]
 SHOWN = 0.5  # a loss (fraction) from which on a cell is as dark as it gets
@@ -17,13 +17,13 @@ ROW = 19  # pixels a layer
 LOSS_OF = {"pruned": "loss_pruned", "repaired": "loss_repaired"}
 
 
-def heatmap(found: pd.DataFrame, arm: str) -> Chart:
+def heatmap(found: pd.DataFrame, variant: str) -> Chart:
     """Accuracy lost (points) in layer × sparsity, forward order from the top; hatched where nothing was pruned."""
-    table = found.set_index(["depth", "layer", "sparsity"])[LOSS_OF[arm]].unstack("sparsity")
+    table = found.set_index(["depth", "layer", "sparsity"])[LOSS_OF[variant]].unstack("sparsity")
     names = [f"{depth} {layer}" for depth, layer in table.index]
     shares = [f"{100 * share:g} %" for share in table.columns]
     values = 100 * table.to_numpy(dtype=float)
-    idle = found[~found.ranked]
+    unused_fields = found[~found.ranked]
     traces: list[dict[str, Any]] = [
         {
             "type": "heatmap",
@@ -39,8 +39,8 @@ def heatmap(found: pd.DataFrame, arm: str) -> Chart:
         {
             "type": "scatter",
             "mode": "markers",
-            "x": [f"{100 * share:g} %" for share in idle.sparsity],
-            "y": [f"{depth} {layer}" for depth, layer in zip(idle.depth, idle.layer, strict=True)],
+            "x": [f"{100 * share:g} %" for share in unused_fields.sparsity],
+            "y": [f"{depth} {layer}" for depth, layer in zip(unused_fields.depth, unused_fields.layer, strict=True)],
             "marker": {"symbol": "x-thin", "size": 8, "line": {"width": 1.5, "color": "#888"}},
             "hovertemplate": "%{y} at %{x}: nothing was pruned<extra></extra>",
             "showlegend": False,
@@ -53,18 +53,18 @@ def heatmap(found: pd.DataFrame, arm: str) -> Chart:
         "xaxis": {"type": "category", "title": {"text": "share of the layer alone"}},
         "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
     }
-    return Chart(go.Figure({"data": traces, "layout": layout}), _heat_message(found, arm), found)
+    return Chart(go.Figure({"data": traces, "layout": layout}), _heat_message(found, variant), found)
 
 
-def _heat_message(found: pd.DataFrame, arm: str) -> str:
-    ranked = found[found.ranked].dropna(subset=[LOSS_OF[arm]])
+def _heat_message(found: pd.DataFrame, variant: str) -> str:
+    ranked = found[found.ranked].dropna(subset=[LOSS_OF[variant]])
     if ranked.empty:
         return "No layer is measured yet."
-    worst = ranked.loc[ranked[LOSS_OF[arm]].idxmax()]
+    worst = ranked.loc[ranked[LOSS_OF[variant]].idxmax()]
     marked = "" if found.ranked.all() else " ×: nothing was pruned, not ranked."
     return (
-        f"Points of accuracy lost, {arm}. The most: {worst.layer} at {100 * worst.sparsity:g} %, "
-        f"{100 * worst[LOSS_OF[arm]]:.1f} points.{marked}"
+        f"Points of accuracy lost, {variant}. The most: {worst.layer} at {100 * worst.sparsity:g} %, "
+        f"{100 * worst[LOSS_OF[variant]]:.1f} points.{marked}"
     )
 
 
@@ -82,7 +82,7 @@ def depths(found: pd.DataFrame, share: float) -> Chart:
             "hovertemplate": "%{y:.1f} % of the multiply-adds",
         }
     ]
-    for arm, column in LOSS_OF.items():
+    for variant, column in LOSS_OF.items():
         if at[column].notna().any():
             traces.append(
                 {
@@ -90,10 +90,10 @@ def depths(found: pd.DataFrame, share: float) -> Chart:
                     "x": at.depth,
                     "y": 100 * at[column],
                     "text": at.layer,
-                    "name": arm,
+                    "name": variant,
                     "mode": "lines+markers",
-                    "line": {"color": COLOURS[arm], "dash": "dash" if arm == "pruned" else "solid"},
-                    "marker": {"symbol": MARKERS[arm], "size": 8},
+                    "line": {"color": COLORS[variant], "dash": "dash" if variant == "pruned" else "solid"},
+                    "marker": {"symbol": MARKERS[variant], "size": 8},
                     "hovertemplate": "%{text}: %{y:.1f} points",
                 }
             )
@@ -107,12 +107,12 @@ def depths(found: pd.DataFrame, share: float) -> Chart:
         "yaxis": {"title": {"text": "points lost"}, "rangemode": "tozero", "overlaying": "y2"},
         "yaxis2": {"title": {"text": "share of multiply-adds (%)"}, "side": "right", "showgrid": False},
     }
-    message = f"Points lost where a layer alone loses {100 * share:g} %; grey: its share of the multiply-adds."
+    message = f"Points lost where a layer alone loses {100 * share:g} %; gray: its share of the multiply-adds."
     return Chart(go.Figure({"data": traces, "layout": layout}), message, at)
 
 
 def scored(found: pd.DataFrame, by: str, answer: str) -> Chart:
-    """Accuracies with their 95 % intervals, one row a value of `by`; the first column of colours is the repaired."""
+    """Accuracies with their 95 % intervals, one row a value of `by`; the first column of colors is the repaired."""
     low, high = (found[edge].astype(float) for edge in ("low", "high"))
     trace = {
         "type": "scatter",
@@ -121,7 +121,7 @@ def scored(found: pd.DataFrame, by: str, answer: str) -> Chart:
         "y": found[by],
         "text": [f"  {100 * score:.1f} %" for score in found.accuracy],
         "textposition": "top center",
-        "marker": {"color": COLOURS["repaired"], "size": 11, "symbol": MARKERS["repaired"]},
+        "marker": {"color": COLORS["repaired"], "size": 11, "symbol": MARKERS["repaired"]},
         "error_x": {
             "type": "data",
             "symmetric": False,
@@ -143,7 +143,7 @@ def scored(found: pd.DataFrame, by: str, answer: str) -> Chart:
 
 def cuts(found: pd.DataFrame, answer: str) -> Chart:
     """Accuracies of early and late cuts after each repair, one row each."""
-    return scored(found.assign(arm=found.cut + ", " + found.repair), "arm", answer)
+    return scored(found.assign(variant=found.cut + ", " + found.repair), "variant", answer)
 
 
 def shares(found: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:

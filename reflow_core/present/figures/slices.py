@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from reflow_core.diagnosis.result import ARMS
-from reflow_core.present.figures import COLOURS, DASHES, MARKERS, Chart
+from reflow_core.diagnosis.result import VARIANTS
+from reflow_core.present.figures import COLORS, DASHES, MARKERS, Chart
 
 MOST_ROWS = 30
 MOST_CLASSES = 25
@@ -19,30 +19,30 @@ INK = [[0, "#F2F2F2"], [1, "#0072B2"]]
 
 
 def beside(table: pd.DataFrame, by: str, answer: str) -> Chart:
-    """Accuracy of each slice by arm with its 95 % interval; dotted lines: all images. The worst slices of many."""
+    """Accuracy of each slice by variant with its 95 % interval; dotted lines: all images. The worst slices of many."""
     parts, whole = table[table.by == by], table.iloc[0]
-    arms = [arm for arm in ARMS if arm in table]
+    variants = [variant for variant in VARIANTS if variant in table]
     if len(parts) > MOST_ROWS:
-        parts = parts.sort_values(f"lost_{arms[-1]}", ascending=False).head(MOST_ROWS)
+        parts = parts.sort_values(f"lost_{variants[-1]}", ascending=False).head(MOST_ROWS)
     traces = [
         {
             "type": "scatter",
             "mode": "markers",
-            "name": arm,
-            "x": parts[arm],
+            "name": variant,
+            "x": parts[variant],
             "y": [f"{name}  (n = {n})" for name, n in zip(parts.slice, parts.n, strict=True)],
-            "marker": {"color": COLOURS[arm], "symbol": MARKERS[arm], "size": 10},
+            "marker": {"color": COLORS[variant], "symbol": MARKERS[variant], "size": 10},
             "error_x": {
                 "type": "data",
                 "symmetric": False,
-                "array": parts[f"{arm}_high"] - parts[arm],
-                "arrayminus": parts[arm] - parts[f"{arm}_low"],
+                "array": parts[f"{variant}_high"] - parts[variant],
+                "arrayminus": parts[variant] - parts[f"{variant}_low"],
                 "thickness": 1,
-                "color": COLOURS[arm],
+                "color": COLORS[variant],
             },
-            "hovertemplate": "%{y}: %{x:.1%}<extra>" + arm + "</extra>",
+            "hovertemplate": "%{y}: %{x:.1%}<extra>" + variant + "</extra>",
         }
-        for arm in arms
+        for variant in variants
     ]
     layout = {
         "height": 120 + 34 * len(parts),
@@ -51,7 +51,7 @@ def beside(table: pd.DataFrame, by: str, answer: str) -> Chart:
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
         "xaxis": {"title": {"text": "accuracy, 95 % interval"}, "tickformat": ".0%", "range": [-0.02, 1.02]},
         "yaxis": {"type": "category", "autorange": "reversed", "automargin": True, "title": {"text": by}},
-        "shapes": [_upright(float(whole[arm]), COLOURS[arm]) for arm in arms],
+        "shapes": [_upright(float(whole[variant]), COLORS[variant]) for variant in variants],
     }
     return Chart(go.Figure({"data": traces, "layout": layout}), f"{answer} Dotted: all images.", parts)
 
@@ -69,14 +69,14 @@ def _upright(at: float, ink: str) -> dict[str, Any]:
 
 
 def confused(counts: dict[str, NDArray[np.int64]], classes: tuple[str, ...]) -> Chart:
-    """Confusion matrices of all arms side by side, each row as shares of its true class; of many classes the worst."""
-    shares = {arm: each / np.maximum(each.sum(1, keepdims=True), 1) for arm, each in counts.items()}
+    """Confusion matrices of all variants, each row as shares of its true class; of many classes the worst."""
+    shares = {variant: each / np.maximum(each.sum(1, keepdims=True), 1) for variant, each in counts.items()}
     last = list(shares)[-1]
     shown = np.argsort(np.diag(shares[last]))[:MOST_CLASSES] if len(classes) > MOST_CLASSES else np.arange(len(classes))
     shown = np.sort(shown)
     names = [classes[place] for place in shown]
     figure = make_subplots(1, len(shares), subplot_titles=list(shares), shared_yaxes=True, horizontal_spacing=0.03)
-    for place, (arm, each) in enumerate(shares.items(), 1):
+    for place, (variant, each) in enumerate(shares.items(), 1):
         figure.add_trace(
             go.Heatmap(
                 z=each[np.ix_(shown, shown)],
@@ -86,7 +86,7 @@ def confused(counts: dict[str, NDArray[np.int64]], classes: tuple[str, ...]) -> 
                 zmax=1,
                 colorscale=INK,
                 showscale=False,
-                hovertemplate="true %{y}, answered %{x}: %{z:.1%}<extra>" + arm + "</extra>",
+                hovertemplate="true %{y}, answered %{x}: %{z:.1%}<extra>" + variant + "</extra>",
             ),
             1,
             place,
@@ -97,27 +97,27 @@ def confused(counts: dict[str, NDArray[np.int64]], classes: tuple[str, ...]) -> 
     figure.update_layout(height=420, margin={"l": 60, "r": 8, "t": 40, "b": 46}, uirevision="keep")
     table = pd.DataFrame(
         [
-            {"arm": arm, "true": classes[i], "answer": classes[j], "images": int(each[i, j])}
-            for arm, each in counts.items()
+            {"variant": variant, "true": classes[i], "answer": classes[j], "images": int(each[i, j])}
+            for variant, each in counts.items()
             for i, j in zip(*np.nonzero(each), strict=True)
         ]
     )
     return Chart(figure, _confused_message(counts[last], classes, last), table)
 
 
-def _confused_message(counts: NDArray[np.int64], classes: tuple[str, ...], arm: str) -> str:
+def _confused_message(counts: NDArray[np.int64], classes: tuple[str, ...], variant: str) -> str:
     off = counts - np.diag(np.diag(counts))
     true, told = np.unravel_index(off.argmax(), off.shape)
     if not off.any():
-        return f"The {arm} network makes no mistake here."
+        return f"The {variant} network makes no mistake here."
     return (
-        f"Most often the {arm} network takes {classes[true]} for {classes[told]}: {off[true, told]} of "
+        f"Most often the {variant} network takes {classes[true]} for {classes[told]}: {off[true, told]} of "
         f"{counts[true].sum()}. Each row sums to 1."
     )
 
 
 def under_corruption(found: pd.DataFrame, answer: str) -> Chart:
-    """Accuracy by severity, a panel a corruption, a line an arm; severity 0 is clean."""
+    """Accuracy by severity, a panel a corruption, a line a variant; severity 0 is clean."""
     names = [name for name in dict.fromkeys(found.corruption) if name != "none"]
     clean = found[found.severity == 0]
     columns = min(3, max(1, len(names)))
@@ -125,17 +125,17 @@ def under_corruption(found: pd.DataFrame, answer: str) -> Chart:
     figure = make_subplots(rows, columns, subplot_titles=names, shared_yaxes=True, vertical_spacing=0.16)
     for place, name in enumerate(names):
         own = pd.concat([clean, found[found.corruption == name]])
-        for arm in (arm for arm in ARMS if arm in own):
+        for variant in (variant for variant in VARIANTS if variant in own):
             figure.add_trace(
                 go.Scatter(
                     x=own.severity,
-                    y=own[arm],
-                    name=arm,
-                    legendgroup=arm,
+                    y=own[variant],
+                    name=variant,
+                    legendgroup=variant,
                     showlegend=place == 0,
                     mode="lines+markers",
-                    line={"color": COLOURS[arm], "dash": DASHES[arm]},
-                    marker={"symbol": MARKERS[arm]},
+                    line={"color": COLORS[variant], "dash": DASHES[variant]},
+                    marker={"symbol": MARKERS[variant]},
                     hovertemplate="severity %{x}: %{y:.1%}",
                 ),
                 place // columns + 1,

@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reflow_core.lab.study import Point
-from reflow_core.present.figures import COLOURS, Chart
+from reflow_core.diagnosis.point import Point
+from reflow_core.present.figures import COLORS, Chart
 from reflow_core.production.finding import Finding
 
 KINDS = {"unstructured": ("#56B4E9", "circle"), "2:4": ("#CC79A7", "diamond"), "structured": ("#009E73", "square")}
@@ -56,7 +56,7 @@ def latency(table: pd.DataFrame) -> Chart:
     """Milliseconds of a pass by batch, median with its 95 % quantile, one bar a network."""
     inks = {
         "int8": "#CC79A7",
-        "dense": COLOURS["dense"],
+        "dense": COLORS["dense"],
         "zeros": KINDS["unstructured"][0],
         "structured": KINDS["structured"][0],
     }
@@ -93,12 +93,12 @@ def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
     same = 1 / (sum(zeros) / len(zeros)) if zeros else 1.0
     rows: list[dict[str, Any]] = []
     for point in points:
-        kind = "unstructured" if point.row["pattern"] == "unstructured" else "2:4"
-        left = {"left": 1 - point.row["reached"], "time": same}
+        kind = "unstructured" if point.spec.pattern == "unstructured" else "2:4"
+        left = {"left": 1 - point.sparsity, "time": same}
         rows.append({"kind": kind, "accuracy": point.score(point.last), **left})
     for cut in cuts:
         left = {"left": cut.facts["parameters"], "time": 1 / cut.facts["speed"][BATCH]}
-        rows.append({"kind": "structured", "accuracy": cut.facts["accuracy"][cut.facts["arm"]], **left})
+        rows.append({"kind": "structured", "accuracy": cut.facts["accuracy"][cut.facts["variant"]], **left})
     table = pd.DataFrame(rows, columns=["kind", "accuracy", "left", "time"])
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
     for column, name in enumerate(("left", "time"), 1):

@@ -1,4 +1,4 @@
-"""Arms side by side: curves, layer × sparsity, selection × repair, overlap, price, and calibration."""
+"""Variants side by side: curves, layer × sparsity, selection × repair, overlap, price, and calibration."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import jaccard
-from reflow_core.lab.study import Point, Split, saturation
-from reflow_core.present.figures import COLOURS, RATIO_RANGE, Chart
+from reflow_core.lab.study import Split, saturation
+from reflow_core.present.figures import COLORS, RATIO_RANGE, Chart
 from reflow_core.pruning.criteria import criteria
 
-REPAIR_COLOURS = {
-    "none": COLOURS["pruned"],
-    "reflow": COLOURS["repaired"],
+REPAIR_COLORS = {
+    "none": COLORS["pruned"],
+    "reflow": COLORS["repaired"],
     "least-squares": "#009E73",
     "statcorr": "#CC79A7",
     "bias": "#E69F00",
     "norm-rescale": "#56B4E9",
     "repair-fuse": "#8A7A00",
 }
-INKS = (COLOURS["repaired"], COLOURS["pruned"], "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INKS = (COLORS["repaired"], COLORS["pruned"], "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagram", "hourglass")
 FALLING = [[0, "#5A2700"], [0.4, "#D55E00"], [0.8, "#F2F2F2"], [1, "#0072B2"]]  # log ratio −4 … 0 … 1
 RISING = [[0, "#5A2700"], [0.5, "#D55E00"], [1, "#F2F2F2"]]
@@ -31,22 +32,22 @@ SHARES = [[0, "#F2F2F2"], [1, "#0072B2"]]
 PERCENT = ".0%"
 
 
-def colour(repair: str) -> str:
-    """One colour a repair, everywhere; grey for one that has none yet."""
-    return REPAIR_COLOURS.get(repair, "#7F7F7F")
+def color(repair: str) -> str:
+    """One color a repair, everywhere; gray for one that has none yet."""
+    return REPAIR_COLORS.get(repair, "#7F7F7F")
 
 
-def curves(table: pd.DataFrame, cells: Sequence[Point], arm: str, measure: str, gain: bool = False) -> Chart:
-    """Accuracy (or its gain over magnitude, in points) against sparsity, above the layers of one arm's sweep.
+def curves(table: pd.DataFrame, cells: Sequence[Point], variant: str, measure: str, gain: bool = False) -> Chart:
+    """Accuracy (or its gain over magnitude, in points) against sparsity, above the layers of one configuration's sweep.
 
-    `table`: rows of `study.outcomes`. `cells`: that sweep's points; `arm`: "pruned" or "repaired"; `measure`: "variance
-    ratio" or "CKA". Both plots share the sparsity axis and its cursor; the gain is over magnitude pruning without
-    update under the same repair.
+    `table`: rows of `study.outcomes`. `cells`: that sweep's points; `variant`: "pruned" or "repaired"; `measure`:
+    "variance ratio" or "CKA". Both plots share the sparsity axis and its cursor; the gain is over magnitude pruning
+    without update under the same repair.
     """
     shown = gained(table) if gain else table.assign(value=table.accuracy)
     traces = [trace for group in shown.groupby(["selection", "repair"], sort=False) for trace in _line(group, gain)]
     names = list(cells[0].layers) if cells else []
-    traces += _cells(cells, names, arm, measure)
+    traces += _cells(cells, names, variant, measure)
     cursor = {"showspikes": True, "spikemode": "across", "spikethickness": 1, "spikesnap": "cursor"}
     layout = {
         "height": 420 + 17 * len(names),
@@ -86,7 +87,7 @@ def gained(table: pd.DataFrame) -> pd.DataFrame:
 def _line(group: tuple[tuple[str, str], pd.DataFrame], gain: bool) -> list[dict[str, Any]]:
     (selection, repair), rows = group
     rows = rows.sort_values("sparsity")
-    name, ink = f"{selection} → {repair}", colour(repair)
+    name, ink = f"{selection} → {repair}", color(repair)
     line: dict[str, Any] = {
         "type": "scatter",
         "x": rows.sparsity,
@@ -125,13 +126,13 @@ def _symbol(selection: str) -> str:
     return SYMBOLS[names.index(name) % len(SYMBOLS)] if name in names else SYMBOLS[0]
 
 
-def _cells(cells: Sequence[Point], names: Sequence[str], arm: str, measure: str) -> list[dict[str, Any]]:
+def _cells(cells: Sequence[Point], names: Sequence[str], variant: str, measure: str) -> list[dict[str, Any]]:
     """Layer × sparsity as a heatmap under invisible markers, which unlike its cells can be clicked."""
-    ordered = sorted(cells, key=lambda each: each.row["sparsity"])
+    ordered = sorted(cells, key=lambda each: each.spec.sparsity)
     if not ordered or not names:
         return []
-    places = [each.row["sparsity"] for each in ordered]
-    profile = [each.cka.get(arm) if measure == "CKA" else each.ratio.get(arm) for each in ordered]
+    places = [each.spec.sparsity for each in ordered]
+    profile = [each.cka.get(variant) if measure == "CKA" else each.ratio.get(variant) for each in ordered]
     values = np.array([[np.nan if v is None else v for v in one or [None] * len(names)] for one in profile], float).T
     low, high = RATIO_RANGE
     with np.errstate(divide="ignore"):
@@ -251,7 +252,7 @@ def signal(table: pd.DataFrame) -> Chart:
 
 
 def price(table: pd.DataFrame) -> Chart:
-    """What an arm costs: seconds to select and to repair, on this machine, once; its accuracy beside it."""
+    """What a variant costs: seconds to select and to repair, on this machine, once; its accuracy beside it."""
     paid = table.assign(seconds=table.seconds.clip(lower=1e-3))
     traces = [
         _dot(rows, rows.seconds, str(repair), "%{x:.2g} s", beside=False)
@@ -259,7 +260,7 @@ def price(table: pd.DataFrame) -> Chart:
     ]
     x_axis = {"title": "seconds to select and repair (log)", "type": "log"}
     if paid.empty:
-        return Chart(_dots([], x_axis), "No arm is computed yet.", table)
+        return Chart(_dots([], x_axis), "No variant is computed yet.", table)
     dear, best = paid.loc[paid.seconds.idxmax()], paid.loc[paid.accuracy.idxmax()]
     message = (
         f"Dearest: {dear.selection} → {dear.repair}, {dear.seconds:.1f} s. "
@@ -278,7 +279,7 @@ def _dot(rows: pd.DataFrame, x: pd.Series, repair: str, hover: str, beside: bool
         "textposition": "middle right",
         "name": repair,
         "mode": "markers+text" if beside else "markers",
-        "marker": {"color": colour(repair), "size": 11},
+        "marker": {"color": color(repair), "size": 11},
         "hovertemplate": "%{y}: " + hover + ", accuracy %{customdata:.1%}<extra>" + repair + "</extra>",
     }
 

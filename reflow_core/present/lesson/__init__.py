@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from reflow_core.diagnosis.diagnose import settle
+from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.result import Diagnosis
-from reflow_core.networks.catalogue import find
+from reflow_core.networks.catalog import find
 from reflow_core.production.finding import Finding
 from reflow_core.spec import DEFAULTS, Spec, parted
 
@@ -112,12 +112,12 @@ STEPS: tuple[Step, ...] = tuple(importlib.import_module(f"{__name__}.{name}").ST
 
 def inspected(spec: Spec) -> Spec:
     """The spec that inspections are asked of: they look at the pruned network, so the repair is no one's choice."""
-    return settle(spec, repair=DEFAULTS["repair"])
+    return normalize(spec, repair=DEFAULTS["repair"])
 
 
 def spec_of(step: Step, base: Spec) -> Spec:
     """The spec that a step looks at, on the network, images and seed of `base`."""
-    return settle(base, **step.changes(down_at(base.model)))
+    return normalize(base.replace(**step.changes(down_at(base.model))))
 
 
 def down_at(model: str) -> float:

@@ -36,7 +36,7 @@ def reveal(seen: Seen) -> str:
         "lose (Sensitivity) and spend the budget where it costs least; **2.** prune, then re-estimate the statistics "
         "with images as training saw them (Calibration); **3.** judge every slice, with limits set beforehand "
         "(Slices); "
-        "**4.** only then fold and quantise (Quantisation); **5.** time it on the machine it is for (Hardware); **6.** "
+        "**4.** only then fold and quantize (Quantization); **5.** time it on the machine it is for (Hardware); **6.** "
         "take the report away, so that somebody else can check it. "
         f"This network stands at {percent(seen.found.final.score)}."
     )

@@ -60,6 +60,6 @@ STEP = Step(
     ),
     exercise="If every layer lost the same share, how large would it be to end at the ratio of the last layer?",
     answer=answer,
-    notes="The stream above the dots shows the same: its width is the deviation. Feature maps turn grey as it narrows.",
+    notes="The stream above the dots shows the same: its width is the deviation. Feature maps turn gray as it narrows.",
     view="Signal",
 )

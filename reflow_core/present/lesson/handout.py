@@ -9,11 +9,11 @@ from string import Template
 
 from latex2mathml.converter import convert
 
+from reflow_core.machine import ASSETS
 from reflow_core.present.lesson import STEPS, TERM, Seen, Step
 from reflow_core.present.lesson.glossary import GLOSSARY
-from reflow_core.sources.library import SHIPPED
 
-TEMPLATE = SHIPPED.parent / "handout.html"
+TEMPLATE = ASSETS / "handout.html"
 BOLD = re.compile(r"\*\*([^*]+)\*\*|\*([^*]+)\*")
 
 

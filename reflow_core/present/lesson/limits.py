@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reflow_core.diagnosis.diagnose import settle
+from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.verdict import percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.spec import Spec
@@ -15,7 +15,7 @@ MOST = 0.97
 
 def others(spec: Spec) -> Mapping[str, Spec]:
     """The repair that re-fits weights."""
-    return {"least squares": settle(spec, repair="least-squares")}
+    return {"least squares": normalize(spec, repair="least-squares")}
 
 
 def opening(seen: Seen) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reflow_core.diagnosis.diagnose import settle
+from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.verdict import percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.spec import Spec
@@ -13,8 +13,8 @@ from reflow_core.spec import Spec
 def others(spec: Spec) -> Mapping[str, Spec]:
     """Magnitude and chance, at the same sparsity."""
     return {
-        "magnitude": settle(spec, criterion="magnitude", repair="none"),
-        "random": settle(spec, criterion="random", repair="none"),
+        "magnitude": normalize(spec, criterion="magnitude", repair="none"),
+        "random": normalize(spec, criterion="random", repair="none"),
     }
 
 
@@ -70,6 +70,6 @@ STEP = Step(
     ),
     exercise="Put accuracy and last variance ratio of magnitude, SNIP and chance side by side. What goes with what?",
     answer=answer,
-    notes="Fairness: every arm gets the same images and seed. On some networks SNIP is better; the sentence says so.",
+    notes="Fairness: all get the same images and seed. On some networks SNIP is better; the sentence says so.",
     others=others,
 )

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from reflow_core.diagnosis.calibration import no_training_images
-from reflow_core.diagnosis.diagnose import Bench, check, memory_told, settle
+from reflow_core.diagnosis.experiment import Experiment
+from reflow_core.diagnosis.fields import normalize
 from reflow_core.errors import ReflowError
 from reflow_core.machine import fingerprint
 from reflow_core.production import onnx_file
 from reflow_core.production.finding import Finding
-from reflow_core.production.inspections import inspections
+from reflow_core.production.inspections import InspectionInfo, inspections
 from reflow_core.production.inspections.quantize import CALIBRATED
 from reflow_core.production.inspections.structured import cut_channels
-from reflow_core.production.int8 import quantised
+from reflow_core.production.int8 import quantized
 from reflow_core.production.sparse import (
     columns,
     csr,
@@ -33,10 +34,9 @@ from reflow_core.production.sparse import (
     sparsified,
 )
 from reflow_core.production.timing import BATCHES, passes, race, repeated
-from reflow_core.pruning.masks import keep_above, ladder, pruned_count
+from reflow_core.pruning.masks import keep_above, pruned_count, score_quantiles
 from reflow_core.pruning.patterns import n_of_m
-from reflow_core.registry import Info
-from reflow_core.signal.copies import hookable, hooked, private_copy
+from reflow_core.signal.copies import clone_module, hooked, shallow_clone
 from reflow_core.sources.library import Library
 from reflow_core.spec import CALIBRATION, Spec
 from reflow_core.watch import Watch
@@ -49,46 +49,47 @@ NOTICED = 1.1  # a ratio under it may be the noise of a busy machine, and is no 
 
 
 @inspections.register(
-    Info(
+    InspectionInfo(
         "hardware",
         "Hardware",
         "Dense, zeros, CSR, 2:4, structured and int8 timed on this machine; file sizes.",
         "",
-        needs_data=True,
+        ignores=("repair", "corruption", "evaluation_tail"),
         reads=CALIBRATION,
         timed=True,
     )
 )
 def hardware(spec: Spec, source: Library, watch: Watch) -> Finding:
     """Time the network at the spec's sparsity in every form it can take here. Raises ReflowError."""
-    check(spec, inspections["hardware"].info.reads, never=("repair", "corruption", "evaluation_tail"))
-    with memory_told():
-        bench = Bench(spec, source, watch)
-        bench.open()
-        pruned = bench.private(bench.prune()).to("cpu")
-        inputs = bench.inputs(slice(0, max(BATCHES)))
-        runs, notes = contenders(bench, pruned)
+    with Experiment.open(spec, source, watch) as experiment:
+        pruned = experiment.clone(experiment.prune()).to("cpu")
+        inputs = experiment.inputs(slice(0, max(BATCHES)))
+        runs, notes = contenders(experiment, pruned)
         end = end_to_end(runs, inputs, watch)
-        kernel = kernels(bench, inputs)
-        return _finding(bench, pruned, end, kernel, notes)
+        kernel = kernels(experiment, inputs)
+        return _finding(experiment, pruned, end, kernel, notes)
 
 
-def contenders(bench: Bench, pruned: nn.Module) -> tuple[dict[str, Callable[[Tensor], object]], list[str]]:
+def contenders(experiment: Experiment, pruned: nn.Module) -> tuple[dict[str, Callable[[Tensor], object]], list[str]]:
     """What runs, by name, and why something does not."""
     notes = [f"2:4 is not available: {sparse_tensor_cores()}."] if sparse_tensor_cores() else []
-    compressed = private_copy(pruned)
+    compressed = clone_module(pruned)
     if left := sparsified(compressed):
         notes.append(f"Dense in the CSR network too: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}.")
-    runs: dict[str, Callable[[Tensor], object]] = {"dense": bench.network.module, "zeros": pruned, "CSR": compressed}
+    runs: dict[str, Callable[[Tensor], object]] = {
+        "dense": experiment.network.module,
+        "zeros": pruned,
+        "CSR": compressed,
+    }
     try:
-        runs["structured"] = smaller(bench)
+        runs["structured"] = smaller(experiment)
     except ReflowError as why:
         notes.append(f"Structured is left out: {why}")
     try:
-        if len(bench.images.train) == 0:
-            raise no_training_images(bench.images)
-        file = onnx_file.export(pruned, bench.inputs(slice(0, 1)))
-        small = quantised(file, bench.pruner.calibration.inputs[:CALIBRATED])
+        if len(experiment.images.train) == 0:
+            raise no_training_images(experiment.images)
+        file = onnx_file.export(pruned, experiment.inputs(slice(0, 1)))
+        small = quantized(file, experiment.pruner.calibration.inputs[:CALIBRATED])
         for name, content in (("onnxruntime", file), ("int8", small)):
             runs[name] = functools.partial(onnx_file.run, onnx_file.session(content))
     except ReflowError as why:
@@ -96,13 +97,12 @@ def contenders(bench: Bench, pruned: nn.Module) -> tuple[dict[str, Callable[[Ten
     return runs, notes
 
 
-def smaller(bench: Bench) -> nn.Module:
+def smaller(experiment: Experiment) -> nn.Module:
     """The network with channels cut out, about as many parameters left as the spec's sparsity leaves. ReflowError."""
-    fraction = 1 - math.sqrt(1 - bench.spec.sparsity)
-    spec = settle(bench.spec, pattern="unstructured", allocation="global", sparsity=round(fraction, 4))
-    other = Bench(spec, bench.source, bench.watch)
-    other.open()
-    return cut_channels(other).network
+    fraction = 1 - math.sqrt(1 - experiment.spec.sparsity)
+    spec = normalize(experiment.spec, pattern="unstructured", allocation="global", sparsity=round(fraction, 4))
+    with Experiment.open(spec, experiment.source, experiment.watch) as other:
+        return cut_channels(other).network
 
 
 def end_to_end(runs: Mapping[str, Callable[[Tensor], object]], images: Tensor, watch: Watch) -> pd.DataFrame:
@@ -114,21 +114,23 @@ def end_to_end(runs: Mapping[str, Callable[[Tensor], object]], images: Tensor, w
     return found
 
 
-def kernels(bench: Bench, images: Tensor) -> pd.DataFrame:
+def kernels(experiment: Experiment, images: Tensor) -> pd.DataFrame:
     """The costliest layer's matrix product alone, dense against CSR by batch and sparsity.
 
     On its real inputs, the first MOST_COLUMNS positions of them.
     """
-    module, name, arriving = costliest(bench, images)
+    module, name, arriving = costliest(experiment, images)
     weight = module.get_parameter("weight").detach().flatten(1)
-    ranked = ladder({name: weight.abs()})
+    ranked = score_quantiles({name: weight.abs()})
     reads = {batch: columns(module, arriving[:batch])[:, :MOST_COLUMNS].contiguous() for batch in BATCHES}
     rows = []
     for (batch, read), sparsity in itertools.product(reads.items(), KERNEL_SPARSITIES):
         pruned = weight * keep_above({name: weight.abs()}, ranked, pruned_count(weight.numel(), sparsity))[name]
         kernels = {"dense": pruned, "CSR": csr(pruned)}
         timed = race(
-            {kind: functools.partial(torch.matmul, each, read) for kind, each in kernels.items()}, bench.watch, KERNEL_S
+            {kind: functools.partial(torch.matmul, each, read) for kind, each in kernels.items()},
+            experiment.watch,
+            KERNEL_S,
         )
         rows.append(
             {"layer": name, "batch": batch, "sparsity": sparsity}
@@ -139,10 +141,10 @@ def kernels(bench: Bench, images: Tensor) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def costliest(bench: Bench, images: Tensor) -> tuple[nn.Module, str, Tensor]:
+def costliest(experiment: Experiment, images: Tensor) -> tuple[nn.Module, str, Tensor]:
     """The layer with most multiply-adds that is one product, its name, and what reaches it from the largest batch."""
-    network = hookable(bench.network.module)
-    plain = [layer for layer in bench.anatomy.layers if is_product(network.get_submodule(layer.name))]
+    network = shallow_clone(experiment.network.module)
+    plain = [layer for layer in experiment.trace.layers if is_product(network.get_submodule(layer.name))]
     if not plain:
         raise ReflowError("No layer of this network is one matrix product, so no kernel can be timed alone.")
     best = max(plain, key=lambda layer: layer.multiply_adds)
@@ -167,26 +169,28 @@ def crossover(sparsities: Sequence[float], speeds: Sequence[float]) -> float | N
     return None
 
 
-def semi_structured(bench: Bench) -> pd.DataFrame:
+def semi_structured(experiment: Experiment) -> pd.DataFrame:
     """Which layers could run as 2:4, what disables the others, and on a GPU that can, how fast the product alone is."""
     rows = []
-    for layer in bench.anatomy.layers:
-        module = bench.network.module.get_submodule(layer.name)
+    for layer in experiment.trace.layers:
+        module = experiment.network.module.get_submodule(layer.name)
         why = eligible(module) or sparse_tensor_cores()
         row = {"layer": layer.name, "kind": layer.kind, "eligible": not why, "disabled by": why, "speed": None}
         if not why and isinstance(module, nn.Linear):
             pruned = module.weight.detach() * n_of_m({layer.name: module.weight.abs()}, "2:4")[layer.name]
-            timed = race(halves(pruned, max(BATCHES)), bench.watch, KERNEL_S)
+            timed = race(halves(pruned, max(BATCHES)), experiment.watch, KERNEL_S)
             row["speed"] = timed["dense"].median / timed["2:4"].median
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _finding(bench: Bench, pruned: nn.Module, end: pd.DataFrame, kernel: pd.DataFrame, notes: list[str]) -> Finding:
-    dense = {name: each.detach() for name, each in bench.network.module.named_parameters()}
+def _finding(
+    experiment: Experiment, pruned: nn.Module, end: pd.DataFrame, kernel: pd.DataFrame, notes: list[str]
+) -> Finding:
+    dense = {name: each.detach() for name, each in experiment.network.module.named_parameters()}
     sparse = {name: each.detach() for name, each in pruned.named_parameters()}
     stored = sizes(dense, sparse)
-    layers = bench.anatomy.layers
+    layers = experiment.trace.layers
     total = sum(layer.multiply_adds for layer in layers)
     left = sum(round(layer.multiply_adds * _share(pruned, layer.name)) for layer in layers)
     speeds = end.set_index(["network", "batch"]).speed
@@ -205,12 +209,12 @@ def _finding(bench: Bench, pruned: nn.Module, end: pd.DataFrame, kernel: pd.Data
         "End to end": end,
         "Kernel": kernel,
         "Size": pd.DataFrame([{"form": form, "bytes": count} for form, count in stored.items()]),
-        "2:4": semi_structured(bench),
+        "2:4": semi_structured(experiment),
     }
     counted = (
         f"Multiply-adds an image (one product and one sum count as one): {total:,} dense, {left:,} of them not by zero."
     )
-    return Finding(bench.spec, told(facts), tables, facts, (*notes, counted), None, fingerprint())
+    return Finding(experiment.spec, told(facts), tables, facts, (*notes, counted), None, fingerprint())
 
 
 def _share(network: nn.Module, name: str) -> float:

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reflow_core.diagnosis.diagnose import Bench, check, memory_told
+from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.production.finding import Finding
-from reflow_core.production.inspections import inspections
-from reflow_core.registry import Info
+from reflow_core.production.inspections import InspectionInfo, inspections
 from reflow_core.signal import stats
-from reflow_core.signal.copies import Hook, device_of, hooked, readable, watched
+from reflow_core.signal.copies import Hook, clone_on, device_of, hooked, watched
 from reflow_core.signal.moments import channels_second
 from reflow_core.signal.probes import penultimate
 from reflow_core.sources.library import Library
@@ -29,7 +28,7 @@ from reflow_core.watch import Watch
 PICTURED = 8  # images whose feature maps are kept
 SIDE = 16  # pixels a side of a feature map at most; larger ones are averaged
 MAPPED = 256  # images whose penultimate features are mapped
-SPREAD = 3.0  # dense deviations from the channel's mean that a feature map's grey values span, each way
+SPREAD = 3.0  # dense deviations from the channel's mean that a feature map's gray values span, each way
 BATCH = 64
 
 Floats = NDArray[np.float64]
@@ -44,7 +43,7 @@ class Seen:
 
 
 @inspections.register(
-    Info(
+    InspectionInfo(
         "portrait",
         "Portrait",
         "Feature maps of a few images in every layer, and a map of the penultimate features.",
@@ -55,45 +54,44 @@ def portrait(spec: Spec, source: Library, watch: Watch) -> Finding:
     """See the signal die and come back: nothing here is averaged over images but the channel's mean.
 
     Facts: `layers` (names), `sides` (h, w of each layer's map), `channels` (the channel shown: dense's strongest),
-    `maps` by arm (base64 of bytes, layer after layer (PICTURED, h, w): 128 is the channel's mean in this network,
-    1 and 255 are SPREAD dense deviations away), `points` by arm ((N, 2): see `plane`), `groups` (N,) class numbers.
+    `maps` by variant (base64 of bytes, layer after layer (PICTURED, h, w): 128 is the channel's mean in this network,
+    1 and 255 are SPREAD dense deviations away), `points` by variant ((N, 2): see `plane`), `groups` (N,) class numbers.
     Raises ReflowError.
     """
-    check(spec)
-    with memory_told():
-        bench = Bench(spec, source, watch)
-        bench.open()
-        seen = dict(_arms(bench))
+    with Experiment.open(spec, source, watch) as experiment:
+        seen = dict(_variants(experiment))
     channels = {name: strongest(maps) for name, maps in seen["dense"].maps.items()}
-    pictures = {arm: grey(each, seen["dense"], channels) for arm, each in seen.items()}
-    groups = bench.labels if bench.labels is not None else bench.dense().answers.predicted
+    pictures = {variant: gray(each, seen["dense"], channels) for variant, each in seen.items()}
+    groups = experiment.labels if experiment.labels is not None else experiment.dense().predictions.predicted
     count = len(seen["dense"].features)
-    points = mapped({arm: each.features for arm, each in seen.items()}, groups[:count])
+    points = mapped({variant: each.features for variant, each in seen.items()}, groups[:count])
     facts = {
         "layers": list(channels),
         "sides": [list(seen["dense"].maps[name].shape[2:]) for name in channels],
         "channels": list(channels.values()),
-        "pictured": min(PICTURED, len(bench.evaluation)),
-        "maps": {arm: base64.b64encode(b"".join(each)).decode() for arm, each in pictures.items()},
-        "points": {arm: np.round(each, 3).tolist() for arm, each in points.items()},
+        "pictured": min(PICTURED, len(experiment.evaluation)),
+        "maps": {variant: base64.b64encode(b"".join(each)).decode() for variant, each in pictures.items()},
+        "points": {variant: np.round(each, 3).tolist() for variant, each in points.items()},
         "groups": groups[:count].tolist(),
-        "classes": list(bench.images.classes),
-        "labelled": bench.labels is not None,
+        "classes": list(experiment.images.classes),
+        "labeled": experiment.labels is not None,
     }
-    return Finding(spec, _answer(points, groups[:count]), {"Map of features": _table(points, groups, bench)}, facts)
+    return Finding(
+        spec, _answer(points, groups[:count]), {"Map of features": _table(points, groups, experiment)}, facts
+    )
 
 
-def _arms(bench: Bench) -> Iterator[tuple[str, Seen]]:
-    yield "dense", see(readable(bench.network.module, bench.source.device), bench, "dense")
-    private = bench.private(bench.prune())
-    yield "pruned", see(private, bench, "pruned")
-    if bench.repair(private)[0] is not None:
-        yield "repaired", see(private, bench, "repaired")
+def _variants(experiment: Experiment) -> Iterator[tuple[str, Seen]]:
+    yield "dense", see(clone_on(experiment.network.module, experiment.source.device), experiment, "dense")
+    private = experiment.clone(experiment.prune())
+    yield "pruned", see(private, experiment, "pruned")
+    if experiment.repair(private)[0] is not None:
+        yield "repaired", see(private, experiment, "repaired")
 
 
-def see(private: nn.Module, bench: Bench, stage: str) -> Seen:
+def see(private: nn.Module, experiment: Experiment, stage: str) -> Seen:
     """Run the first evaluation images through a private copy: feature maps at every site, features before the end."""
-    maps: dict[str, list[Tensor]] = {site.name: [] for site in bench.anatomy.sites}
+    maps: dict[str, list[Tensor]] = {site.name: [] for site in experiment.trace.sites}
     features: list[Tensor] = []
 
     def read(name: str) -> Hook:
@@ -106,15 +104,15 @@ def see(private: nn.Module, bench: Bench, stage: str) -> Seen:
     def read_features(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         features.append(penultimate(arguments[0]))
 
-    count = min(MAPPED, len(bench.evaluation))
-    before = {} if bench.anatomy.classifier is None else {bench.anatomy.classifier: read_features}
+    count = min(MAPPED, len(experiment.evaluation))
+    before = {} if experiment.trace.classifier is None else {experiment.trace.classifier: read_features}
     with (
         torch.inference_mode(),
-        watched(private, bench.watch, stage, count, -(-count // BATCH)),
+        watched(private, experiment.watch, stage, count, -(-count // BATCH)),
         hooked(private, before, {name: read(name) for name in maps}),
     ):
         for start in range(0, count, BATCH):
-            private(bench.inputs(slice(start, min(start + BATCH, count))).to(device_of(private)))
+            private(experiment.inputs(slice(start, min(start + BATCH, count))).to(device_of(private)))
     known = torch.cat(features).double().numpy() if features else np.zeros((0, 1))
     return Seen({name: torch.cat(parts)[:PICTURED].float() for name, parts in maps.items()}, known)
 
@@ -145,7 +143,7 @@ def strongest(maps: Tensor) -> int:
     return int(maps.transpose(0, 1).flatten(1).var(1, correction=0).argmax())
 
 
-def grey(seen: Seen, dense: Seen, channels: Mapping[str, int]) -> list[bytes]:
+def gray(seen: Seen, dense: Seen, channels: Mapping[str, int]) -> list[bytes]:
     """Each layer's maps of its channel as bytes (P, h, w): how far from the channel's own mean, in dense deviations."""
     found = []
     for name, channel in channels.items():
@@ -161,24 +159,24 @@ def plane(features: Floats, groups: NDArray[np.int64]) -> tuple[Floats, Floats]:
 
     Principal components of the class means (multiple discriminants without whitening, so that lengths stay lengths).
     """
-    centre = features.mean(0)
-    means = np.stack([features[groups == group].mean(0) for group in np.unique(groups)]) - centre
+    center = features.mean(0)
+    means = np.stack([features[groups == group].mean(0) for group in np.unique(groups)]) - center
     axes = np.linalg.svd(means, full_matrices=False)[2][:2]
-    return centre, np.vstack([axes, np.zeros((2 - len(axes), features.shape[1]))]).T
+    return center, np.vstack([axes, np.zeros((2 - len(axes), features.shape[1]))]).T
 
 
 def mapped(features: Mapping[str, Floats], groups: NDArray[np.int64]) -> dict[str, Floats]:
-    """All arms in dense's plane (N, 2), in units of dense's own deviation there; nothing is refitted for them."""
+    """All variants in dense's plane (N, 2), in units of dense's own deviation there; nothing is refitted for them."""
     dense = features["dense"]
     if not dense.size or not np.isfinite(dense).all():
-        return {arm: np.zeros((0, 2)) for arm in features}
-    centre, axes = plane(dense, groups)
-    unit = float(((dense - centre) @ axes).std()) or 1.0
-    return {arm: np.nan_to_num((values - centre) @ axes / unit) for arm, values in features.items()}
+        return {variant: np.zeros((0, 2)) for variant in features}
+    center, axes = plane(dense, groups)
+    unit = float(((dense - center) @ axes).std()) or 1.0
+    return {variant: np.nan_to_num((values - center) @ axes / unit) for variant, values in features.items()}
 
 
 def _spread(points: Floats) -> float:
-    """Root mean square distance from the centre of the points."""
+    """Root mean square distance from the center of the points."""
     return float(np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean()))
 
 
@@ -186,38 +184,38 @@ def _answer(points: Mapping[str, Floats], groups: NDArray[np.int64]) -> str:
     if not points["dense"].size:
         return "This network's penultimate features could not be read."
     whole = _spread(points["dense"])
-    told = [f"{100 * _spread(each) / whole:.0f} % {arm}" for arm, each in points.items() if arm != "dense"]
-    apart = [f"{arm} {100 * stats.separability(each, groups):.0f} %" for arm, each in points.items()]
+    told = [f"{100 * _spread(each) / whole:.0f} % {variant}" for variant, each in points.items() if variant != "dense"]
+    apart = [f"{variant} {100 * stats.separability(each, groups):.0f} %" for variant, each in points.items()]
     return (
         f"In the plane of the dense network's features the images spread {' and '.join(told)} as far as in dense. "
         f"Told apart there by the nearest class mean, whatever the scale: {', '.join(apart)}."
     )
 
 
-def _table(points: Mapping[str, Floats], groups: NDArray[np.int64], bench: Bench) -> pd.DataFrame:
+def _table(points: Mapping[str, Floats], groups: NDArray[np.int64], experiment: Experiment) -> pd.DataFrame:
     rows = [
         pd.DataFrame(
             {
-                "arm": arm,
+                "variant": variant,
                 "image": np.arange(len(each)),
-                "class": [bench.images.classes[int(group)] for group in groups[: len(each)]],
+                "class": [experiment.images.classes[int(group)] for group in groups[: len(each)]],
                 "x": each[:, 0],
                 "y": each[:, 1],
             }
         )
-        for arm, each in points.items()
+        for variant, each in points.items()
     ]
     return pd.concat(rows, ignore_index=True)
 
 
 def image_maps(found: Finding, image: int) -> dict[str, bytes]:
-    """By arm the maps of one of the pictured images, layer after layer, (h, w) bytes each."""
+    """By variant the maps of one of the pictured images, layer after layer, (h, w) bytes each."""
     count, taken = found.facts["pictured"], {}
-    for arm, packed in found.facts["maps"].items():
+    for variant, packed in found.facts["maps"].items():
         content, start, own = base64.b64decode(packed), 0, []
         for height, width in found.facts["sides"]:
             size = height * width
             own.append(content[start + image * size : start + (image + 1) * size])
             start += count * size
-        taken[arm] = b"".join(own)
+        taken[variant] = b"".join(own)
     return taken

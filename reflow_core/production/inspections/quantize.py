@@ -12,18 +12,17 @@ import torch
 from torch import nn
 
 from reflow_core.diagnosis.calibration import no_training_images
-from reflow_core.diagnosis.diagnose import Bench, check, memory_told
-from reflow_core.diagnosis.pruner import Pruner
-from reflow_core.diagnosis.result import Answers, outcome
+from reflow_core.diagnosis.experiment import Experiment
+from reflow_core.diagnosis.result import outcome
 from reflow_core.machine import fingerprint
 from reflow_core.production import onnx_file
 from reflow_core.production.finding import Finding
-from reflow_core.production.inspections import inspections
-from reflow_core.production.int8 import fast_int8, quantised, round_weights, sqnr
+from reflow_core.production.inspections import InspectionInfo, inspections
+from reflow_core.production.int8 import fast_int8, quantized, round_weights, sqnr
 from reflow_core.production.timing import BATCHES, passes
 from reflow_core.pruning.masks import install
-from reflow_core.registry import Info
-from reflow_core.signal.copies import private_copy
+from reflow_core.signal.copies import clone_module
+from reflow_core.signal.predictions import Predictions
 from reflow_core.sources.library import Library
 from reflow_core.spec import CALIBRATION, Spec
 from reflow_core.watch import Watch
@@ -34,102 +33,106 @@ BATCH = 128
 
 
 @inspections.register(
-    Info(
+    InspectionInfo(
         "quantize",
-        "Quantisation",
+        "Quantization",
         "int8 on the CPU (onnxruntime, static QDQ) after pruning and repair, its accuracy, error, speed and size.",
         "arXiv 1712.05877",
-        needs_data=True,
-        reads=("quantise_order", *CALIBRATION),
+        reads=("quantize_order", *CALIBRATION),
         timed=True,
     )
 )
 def quantize(spec: Spec, source: Library, watch: Watch) -> Finding:
-    """Dense, pruned and repaired in float32 and in int8, in the spec's `quantise_order`.
+    """Dense, pruned and repaired in float32 and in int8, in the spec's `quantize_order`.
 
     "prune-repair-int8": as recommended. "prune-int8-repair": weights are rounded before the repair.
     "int8-prune-repair": before the selection too. The file that runs is always made last. Raises ReflowError without
     training images.
     """
-    check(spec, inspections["quantize"].info.reads)
-    with memory_told():
-        bench = Bench(spec, source, watch)
-        bench.open()
-        if len(bench.images.train) == 0:
-            raise no_training_images(bench.images)
-        bench.dense()
-        networks, reason = stages(bench)
+    with Experiment.open(spec, source, watch) as experiment:
+        if len(experiment.images.train) == 0:
+            raise no_training_images(experiment.images)
+        experiment.dense()
+        networks, reason = stages(experiment)
         files: dict[tuple[str, str], bytes] = {}
-        for place, (arm, network) in enumerate(networks.items()):
+        calibrated = experiment.pruner.calibration.inputs[:CALIBRATED]
+        for place, (variant, network) in enumerate(networks.items()):
             watch("quantize", place, len(networks))
-            files[arm, "float32"] = onnx_file.export(network, bench.inputs(slice(0, 1)))
-            files[arm, "int8"] = quantised(files[arm, "float32"], bench.pruner.calibration.inputs[:CALIBRATED])
-        return _finding(bench, files, reason)
+            files[variant, "float32"] = onnx_file.export(network, experiment.inputs(slice(0, 1)))
+            files[variant, "int8"] = quantized(files[variant, "float32"], calibrated)
+        return _finding(experiment, files, reason)
 
 
-def stages(bench: Bench) -> tuple[dict[str, nn.Module], str | None]:
-    """The networks before the file is made, by arm, and why there is no repaired one."""
-    order = bench.spec.quantise_order
-    dense, pruner = bench.network.module, bench.pruner
+def stages(experiment: Experiment) -> tuple[dict[str, nn.Module], str | None]:
+    """The networks before the file is made, by variant, and why there is no repaired one."""
+    order = experiment.spec.quantize_order
+    dense, pruner = experiment.network.module, experiment.pruner
     if order.startswith("int8"):
-        dense = private_copy(dense)
+        dense = clone_module(dense)
         round_weights(dense)
-        rounded = dataclasses.replace(bench.network, module=dense, digest=f"{bench.network.digest}:int8")
-        example = bench.inputs(slice(0, 1))
-        pruner = Pruner(bench.spec, bench.source, rounded, bench.images, bench.anatomy, example, bench.watch)
-    pruned = private_copy(dense)
+        rounded = dataclasses.replace(experiment.network, module=dense, digest=f"{experiment.network.digest}:int8")
+        pruner = dataclasses.replace(pruner, network=rounded)
+    pruned = clone_module(dense)
     install(pruned, pruner.prune().weights)
     if order != "prune-repair-int8":
         round_weights(pruned)
-    repaired = private_copy(pruned)
-    _, reason = bench.repair(repaired)
-    found = {"dense": bench.network.module, "pruned": pruned}
+    repaired = clone_module(pruned)
+    _, reason = experiment.repair(repaired)
+    repaired.to("cpu")  # where its file is made
+    found = {"dense": experiment.network.module, "pruned": pruned}
     return (found if reason else found | {"repaired": repaired}), reason
 
 
-def answered(file: bytes, bench: Bench) -> Answers:
-    """What a file answers to the evaluation images."""
-    runner, inputs = onnx_file.session(file), bench.inputs
-    count = len(bench.evaluation)
+def predictions_of(file: bytes, experiment: Experiment) -> Predictions:
+    """What a file predicts on the evaluation images."""
+    runner, inputs = onnx_file.session(file), experiment.inputs
+    count = len(experiment.evaluation)
     parts = []
     for start in range(0, count, BATCH):
-        bench.watch("quantize", start, count)
+        experiment.watch("quantize", start, count)
         parts.append(onnx_file.run(runner, inputs(slice(start, min(start + BATCH, count)))))
     best = torch.from_numpy(np.concatenate(parts)).softmax(1).max(1)
-    return Answers(best.indices.numpy(), best.values.numpy(), None)
+    return Predictions(best.indices.numpy(), best.values.numpy(), None)
 
 
-def _finding(bench: Bench, files: dict[tuple[str, str], bytes], reason: str | None) -> Finding:
-    answers = {key: answered(file, bench) for key, file in files.items()}
-    dense = answers["dense", "float32"]
+def _finding(experiment: Experiment, files: dict[tuple[str, str], bytes], reason: str | None) -> Finding:
+    predictions = {key: predictions_of(file, experiment) for key, file in files.items()}
+    dense = predictions["dense", "float32"]
     rows = []
-    for (arm, precision), file in files.items():
-        found = outcome(answers[arm, precision], bench.labels, dense, len(bench.images.classes))
+    for (variant, precision), file in files.items():
+        found = outcome(predictions[variant, precision], experiment.labels, dense, len(experiment.images.classes))
         low, high = found.ci95 or (None, None)
         rows.append(
-            {"arm": arm, "precision": precision, "accuracy": found.score, "low": low, "high": high, "bytes": len(file)}
+            {
+                "variant": variant,
+                "precision": precision,
+                "accuracy": found.score,
+                "low": low,
+                "high": high,
+                "bytes": len(file),
+            }
         )
     table = pd.DataFrame(rows)
     last = "repaired" if ("repaired", "int8") in files else "pruned"
-    inputs = bench.inputs
+    inputs = experiment.inputs
     runs = {p: functools.partial(onnx_file.run, onnx_file.session(files[last, p])) for p in ("float32", "int8")}
-    timed = passes(runs, inputs(slice(0, max(BATCHES))), bench.watch)
-    names = [layer.name for layer in bench.anatomy.layers]
+    timed = passes(runs, inputs(slice(0, max(BATCHES))), experiment.watch)
+    names = [layer.name for layer in experiment.trace.layers]
     errors = pd.DataFrame(sqnr(files[last, "float32"], files[last, "int8"], inputs(slice(0, COMPARED)), names))
-    facts = facts_of(table, timed) | {"arm": last, "order": bench.spec.quantise_order}
+    facts = facts_of(table, timed) | {"variant": last, "order": experiment.spec.quantize_order}
     notes = [f"No repair: {reason}"] if reason else []
     if not fast_int8():
         notes.append("This processor has no VNNI: weights take 7 bits, and int8 may not be faster.")
     tables = {"Losses": table, "Latency": timed, "Errors": errors}
-    return Finding(bench.spec, told(facts), tables, facts, tuple(notes), None, fingerprint())
+    return Finding(experiment.spec, told(facts), tables, facts, tuple(notes), None, fingerprint())
 
 
 def facts_of(table: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
     """Losses against dense float32 (fractions), alone and together, and speed and size of int8 beside float32."""
-    score = table.set_index(["arm", "precision"]).accuracy
+    score = table.set_index(["variant", "precision"]).accuracy
     dense = float(score["dense", "float32"])
-    loss = {f"{arm}_{precision}": dense - float(score[arm, precision]) for arm, precision in score.index}
-    size = table.set_index(["arm", "precision"]).bytes
+    loss = {f"{variant}_{precision}": dense - float(score[variant, precision]) for variant, precision in score.index}
+    size = table.set_index(["variant", "precision"]).bytes
     speed = timed.set_index(["batch", "network"]).median_ms
     return {
         "dense": dense,
@@ -144,7 +147,7 @@ def facts_of(table: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
 def told(facts: dict[str, Any]) -> str:
     """The answer in a sentence."""
     loss = {name: f"{100 * value + 0.0:.1f}" for name, value in facts["loss"].items()}
-    mended = f"; with the repair {loss['repaired_int8']}" if facts["arm"] == "repaired" else ""
+    mended = f"; with the repair {loss['repaired_int8']}" if facts["variant"] == "repaired" else ""
     return (
         f"Pruning alone loses {loss['pruned_float32']} points, int8 alone {loss['dense_int8']}, both together "
         f"{loss['pruned_int8']} (the sum would be {100 * facts['sum'] + 0.0:.1f}){mended}; int8 takes "

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reflow_core.diagnosis.diagnose import Bench, memory_told, settle
+from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.errors import ReflowError
 from reflow_core.production.finding import Finding
-from reflow_core.production.inspections import inspections
-from reflow_core.registry import Info
-from reflow_core.repairs.reflow import arriving, batch_norms, in_order
-from reflow_core.signal.copies import device_of, private_copy, readable, watched
+from reflow_core.production.inspections import InspectionInfo, inspections
+from reflow_core.repairs.estimators import arriving, in_order
+from reflow_core.signal.copies import clone_module, clone_on, device_of, watched
+from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.moments import Moments
 from reflow_core.signal.probes import BATCH
 from reflow_core.sources.library import Library
@@ -25,12 +25,12 @@ from reflow_core.watch import Watch
 
 
 @inspections.register(
-    Info(
+    InspectionInfo(
         "stale",
         "Stale statistics",
         "What every BatchNorm layer stored in training beside what reaches it after pruning, channel by channel.",
         "arXiv 2502.15790",
-        needs_data=True,
+        ignores=("repair",),
     )
 )
 def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
@@ -42,18 +42,15 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
     Fact `channel`: the row of the last norm's channel whose output is strongest in dense. All on calibration images.
     Raises ReflowError where REFLOW does not apply.
     """
-    spec = settle(spec, repair="reflow")
-    with memory_told():
-        bench = Bench(spec, source, watch)
-        bench.open()
-        pruned = bench.private(bench.prune())
-        repaired = private_copy(pruned)
-        _, reason = bench.repair(repaired)
+    with Experiment.open(spec, source, watch) as experiment:
+        pruned = experiment.clone(experiment.prune())
+        repaired = clone_module(pruned)
+        _, reason = experiment.repair(repaired)
         if reason is not None:
             raise ReflowError(reason)
-        dense = readable(bench.network.module, source.device)
-        as_trained, now = (reaching(bench, *each) for each in ((dense, "target"), (pruned, "pruned")))
-        names = in_order(pruned, batch_norms(pruned), bench.pruner.calibration.inputs[:1])
+        dense = clone_on(experiment.network.module, source.device)
+        as_trained, now = (reaching(experiment, *each) for each in ((dense, "target"), (pruned, "pruned")))
+        names = in_order(pruned, batch_norms(pruned), experiment.pruner.calibration.inputs[:1])
     norms = {name: (batch_norms(dense)[name], batch_norms(repaired)[name]) for name in names}
     channels = pd.concat([_rows(name, *pair, as_trained[name], now[name]) for name, pair in norms.items()])
     layers = channels.groupby("norm", sort=False).agg(times=("times", "median"), channels=("channel", "size"))
@@ -69,13 +66,13 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
     return Finding(spec, answer, tables, _plain(facts))
 
 
-def reaching(bench: Bench, network: nn.Module, stage: str) -> dict[str, Moments]:
+def reaching(experiment: Experiment, network: nn.Module, stage: str) -> dict[str, Moments]:
     """The moments (C,) of what reaches each BatchNorm of a network in eval mode on the calibration images."""
-    inputs = bench.pruner.calibration.inputs
+    inputs = experiment.pruner.calibration.inputs
     batches = inputs.split(BATCH)
     with (
         torch.inference_mode(),
-        watched(network, bench.watch, stage, len(inputs), len(batches)),
+        watched(network, experiment.watch, stage, len(inputs), len(batches)),
         arriving(network, batch_norms(network)) as found,
     ):
         for batch in batches:

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reflow_core.diagnosis.calibration import no_training_images
-from reflow_core.diagnosis.diagnose import Bench, check, memory_told
+from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.result import outcome
 from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
@@ -20,15 +19,13 @@ from reflow_core.machine import fingerprint
 from reflow_core.production import onnx_file
 from reflow_core.production.channels import Cutter, Group, coupled, difference, mismatches, widths
 from reflow_core.production.finding import Finding
-from reflow_core.production.inspections import inspections
+from reflow_core.production.inspections import InspectionInfo, inspections
 from reflow_core.production.timing import BATCHES, passes
 from reflow_core.pruning.allocations import Budget, allocations
 from reflow_core.pruning.masks import Scores
-from reflow_core.registry import Info
-from reflow_core.repairs import NotApplicable, repairs
-from reflow_core.signal.copies import private_copy
-from reflow_core.signal.probes import Observation, observe
-from reflow_core.signal.trace import anatomy
+from reflow_core.signal.copies import clone_module
+from reflow_core.signal.probes import Observation
+from reflow_core.signal.trace import trace
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch
@@ -57,47 +54,47 @@ class Check:
 
 
 @inspections.register(
-    Info(
+    InspectionInfo(
         "structured",
         "Structured",
         "Cut whole channels out of the network, verify, repair and measure it.",
         "arXiv 2301.12900",
-        needs_data=True,
+        ignores=("pattern", "update", "exclude"),
         timed=True,
     )
 )
 def structured(spec: Spec, source: Library, watch: Watch) -> Finding:
     """Cut the fraction `sparsity` of the channels that can be cut. Raises ReflowError where none can."""
-    check(spec, never=("pattern", "update", "exclude"))
-    with memory_told():
-        bench = Bench(spec, source, watch)
-        bench.open()
-        dense = bench.dense()
-        cut = cut_channels(bench)
-        checks = verified(bench, cut)
-        arms: dict[str, tuple[nn.Module, Observation]] = {"dense": (bench.network.module, dense)}
-        pruned = private_copy(cut.network)
-        arms["pruned"] = pruned, _observed(bench, pruned, "pruned")
-        reason = repair(bench, cut.network)
-        if not reason:
-            arms["repaired"] = cut.network, _observed(bench, cut.network, "repaired")
-        return _finding(bench, cut, checks, arms, reason)
+    with Experiment.open(spec, source, watch) as experiment:
+        dense = experiment.dense()
+        cut = cut_channels(experiment)
+        checks = verified(experiment, cut)
+        variants: dict[str, tuple[nn.Module, Observation]] = {"dense": (experiment.network.module, dense)}
+        pruned = clone_module(cut.network)
+        variants["pruned"] = pruned, _observed(experiment, pruned, "pruned")
+        report, reason = experiment.repair(cut.network, narrower=True)
+        cut.network.to("cpu")  # where it is measured
+        if report is not None:
+            variants["repaired"] = cut.network, _observed(experiment, cut.network, "repaired")
+        return _finding(experiment, cut, checks, variants, reason)
 
 
-def cut_channels(bench: Bench) -> Cut:
+def cut_channels(experiment: Experiment) -> Cut:
     """A private copy without the least important channels of each group. Raises ReflowError."""
-    if bench.spec.allocation not in ALLOCATIONS:
-        raise ReflowError(f"Channels are cut by allocation {' or '.join(ALLOCATIONS)}, not {bench.spec.allocation}.")
-    images = bench.inputs(slice(0, PROOF))
-    network, classifier = bench.network.module, bench.anatomy.classifier
-    groups: list[Group] = bench.source.recall(
-        ("groups", bench.network.digest), lambda: coupled(network, images, classifier, bench.watch)
+    if experiment.spec.allocation not in ALLOCATIONS:
+        raise ReflowError(
+            f"Channels are cut by allocation {' or '.join(ALLOCATIONS)}, not {experiment.spec.allocation}."
+        )
+    images = experiment.inputs(slice(0, PROOF))
+    network, classifier = experiment.network.module, experiment.trace.classifier
+    groups: list[Group] = experiment.source.recall(
+        ("groups", experiment.network.digest), lambda: coupled(network, images, classifier, experiment.watch)
     )
     free = [group for group in groups if not group.held and group.channels > 1]
     if not free:
         raise ReflowError("No channel of this network can be cut out: " + "; ".join({g.held for g in groups}) + ".")
-    gone = chosen(bench, free)
-    private = Cutter(private_copy(network), images[:1], classifier)
+    gone = chosen(experiment, free)
+    private = Cutter(clone_module(network), images[:1], classifier)
     try:
         private.cut(gone)
     except (RuntimeError, ValueError, IndexError) as error:
@@ -106,13 +103,13 @@ def cut_channels(bench: Bench) -> Cut:
     return Cut(private.network, groups, gone, kept)
 
 
-def chosen(bench: Bench, groups: Sequence[Group]) -> dict[str, list[int]]:
+def chosen(experiment: Experiment, groups: Sequence[Group]) -> dict[str, list[int]]:
     """The channels to cut by group: those of least importance, one of each group always left."""
-    scores = {group.name: importance(bench.pruner.scores().by_layer, group) for group in groups}
+    scores = {group.name: importance(experiment.pruner.scores().by_layer, group) for group in groups}
     blocks = {group.name: group.blocks for group in groups}
-    if bench.spec.allocation == "global":  # groups differ in scale: each is compared with its own mean
+    if experiment.spec.allocation == "global":  # groups differ in scale: each is compared with its own mean
         scores = {name: score / score.mean().clamp(min=1e-12) for name, score in scores.items()}
-    masks = allocations[bench.spec.allocation].function(Scores(scores), Budget(bench.spec.sparsity))
+    masks = allocations[experiment.spec.allocation].function(Scores(scores), Budget(experiment.spec.sparsity))
     found = {}
     for name, mask in masks.items():
         if not mask.any():
@@ -132,31 +129,18 @@ def importance(scores: Mapping[str, Tensor], group: Group) -> Tensor:
     return each.view(group.blocks, -1).mean(0)
 
 
-def repair(bench: Bench, network: nn.Module) -> str:
-    """Repair a cut network in place; returns why not, "" if it was done."""
-    method = repairs[bench.spec.repair]
-    if not method.info.any_width:
-        return f"{method.info.title} compares channel by channel with dense, and channels are gone; choose REFLOW."
-    if method.info.needs_data and len(bench.images.train) == 0:
-        return str(no_training_images(bench.images))
-    try:
-        method.function(bench.network.module, network, bench.pruner.calibration, bench.watch)
-    except NotApplicable as why:
-        return str(why)
-    return ""
+def _observed(experiment: Experiment, network: nn.Module, stage: str) -> Observation:
+    return experiment.observe(network, stage, trace(network, experiment.inputs(slice(0, 1))))
 
 
-def _observed(bench: Bench, network: nn.Module, stage: str) -> Observation:
-    inputs = bench.inputs
-    return observe(
-        network, anatomy(network, inputs(slice(0, 1))), inputs, bench.labels, len(bench.evaluation), bench.watch, stage
-    )
-
-
-def verified(bench: Bench, cut: Cut) -> list[Check]:
+def verified(experiment: Experiment, cut: Cut) -> list[Check]:
     """Everything that must hold of a cut network before anybody trusts it."""
-    images = bench.inputs(slice(0, PROOF))
-    return list(checks(bench.network.module, cut, images, bench.anatomy.classifier, len(bench.network.info.classes)))
+    images = experiment.inputs(slice(0, PROOF))
+    return list(
+        checks(
+            experiment.network.module, cut, images, experiment.trace.classifier, len(experiment.network.info.classes)
+        )
+    )
 
 
 def checks(dense: nn.Module, cut: Cut, images: Tensor, classifier: str | None, classes: int) -> Iterator[Check]:
@@ -186,7 +170,7 @@ def _odd_norms(network: nn.Module) -> Iterator[str]:
 
 def _trains(network: nn.Module, images: Tensor) -> Check:
     """One step of training on a copy: the loss and every gradient are finite."""
-    private = private_copy(network).requires_grad_(True)
+    private = clone_module(network).requires_grad_(True)
     loss = F.cross_entropy(private(images), torch.zeros(len(images), dtype=torch.long))
     loss.backward()
     finite = all(bool(each.grad.isfinite().all()) for each in private.parameters() if each.grad is not None)
@@ -205,21 +189,21 @@ def _exports(network: nn.Module, images: Tensor) -> Check:
 
 
 def _finding(
-    bench: Bench,
+    experiment: Experiment,
     cut: Cut,
     checked: Sequence[Check],
-    arms: Mapping[str, tuple[nn.Module, Observation]],
-    reason: str,
+    variants: Mapping[str, tuple[nn.Module, Observation]],
+    reason: str | None,
 ) -> Finding:
-    inputs = bench.inputs
-    networks = {"dense": bench.network.module, "zeros": zeroed(bench), "structured": cut.network}
-    timed = passes(networks, inputs(slice(0, max(BATCHES))), bench.watch)
+    inputs, dense = experiment.inputs, variants["dense"][1].predictions
+    networks = {"dense": experiment.network.module, "zeros": zeroed(experiment), "structured": cut.network}
+    timed = passes(networks, inputs(slice(0, max(BATCHES))), experiment.watch)
     rows = []
-    for arm, (network, observation) in arms.items():
-        found = outcome(observation.answers, bench.labels, arms["dense"][1].answers, len(bench.images.classes))
+    for variant, (network, observation) in variants.items():
+        found = outcome(observation.predictions, experiment.labels, dense, len(experiment.images.classes))
         low, high = found.ci95 or (None, None)
         rows.append(
-            {"arm": arm, "accuracy": found.score, "low": low, "high": high} | cost(network, inputs(slice(0, 1)))
+            {"variant": variant, "accuracy": found.score, "low": low, "high": high} | cost(network, inputs(slice(0, 1)))
         )
     outcomes = pd.DataFrame(rows)
     facts = _facts(outcomes, timed) | {"held": [group.name for group in cut.groups if group.held]}
@@ -227,7 +211,7 @@ def _finding(
         "Outcome": outcomes,
         "Checks": pd.DataFrame([dataclasses.asdict(each) for each in checked]),
         "Groups": pd.DataFrame([_group_row(group, cut.kept[group.name]) for group in cut.groups]),
-        "Widths": _width_rows(bench.network.module, cut.network),
+        "Widths": _width_rows(experiment.network.module, cut.network),
         "Latency": timed,
     }
     notes = [f"No repair: {reason}"] if reason else []
@@ -235,12 +219,12 @@ def _finding(
         notes.append(f"Left whole, {len(held)} of {len(cut.groups)} groups: {cut_reason(cut.groups)}.")
     passed = all(each.passed for each in checked)
     answer = _answer(facts, sum(each.passed for each in checked), len(checked))
-    return Finding(bench.spec, answer, tables, facts, tuple(notes), passed, fingerprint())
+    return Finding(experiment.spec, answer, tables, facts, tuple(notes), passed, fingerprint())
 
 
-def zeroed(bench: Bench) -> nn.Module:
+def zeroed(experiment: Experiment) -> nn.Module:
     """The network with the same fraction of single weights at zero, in dense kernels."""
-    return bench.private(bench.prune()).to("cpu")
+    return experiment.clone(experiment.prune()).to("cpu")
 
 
 def cut_reason(groups: Sequence[Group]) -> str:
@@ -249,21 +233,21 @@ def cut_reason(groups: Sequence[Group]) -> str:
 
 
 def _facts(outcomes: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
-    by = outcomes.set_index("arm")
+    by = outcomes.set_index("variant")
     last = "repaired" if "repaired" in by.index else "pruned"
     speed = timed.set_index(["batch", "network"]).median_ms
     return {
-        "arm": last,
+        "variant": last,
         "parameters": float(by.parameters[last] / by.parameters["dense"]),
         "multiply_adds": float(by.multiply_adds[last] / by.multiply_adds["dense"]),
         "speed": {str(batch): float(speed[batch, "dense"] / speed[batch, "structured"]) for batch in BATCHES},
         "zeros_speed": {str(batch): float(speed[batch, "dense"] / speed[batch, "zeros"]) for batch in BATCHES},
-        "accuracy": {str(arm): float(by.accuracy[arm]) for arm in by.index},
+        "accuracy": {str(variant): float(by.accuracy[variant]) for variant in by.index},
     }
 
 
 def _answer(facts: Mapping[str, Any], passed: int, asked: int) -> str:
-    scores, last = facts["accuracy"], facts["arm"]
+    scores, last = facts["accuracy"], facts["variant"]
     mended = f", {percent(scores['repaired'])} after the repair" if last == "repaired" else ""
     return (
         f"Cut to {100 * facts['parameters']:.0f} % of its parameters and {100 * facts['multiply_adds']:.0f} % of its "
@@ -275,9 +259,8 @@ def _answer(facts: Mapping[str, Any], passed: int, asked: int) -> str:
 
 def cost(network: nn.Module, example: Tensor) -> dict[str, int]:
     """Parameters, and multiply-adds an image in convolutions and linear layers."""
-    layers = anatomy(network, example).layers
-    total = sum(each.numel() for each in network.parameters())
-    return {"parameters": total, "multiply_adds": sum(layer.multiply_adds for layer in layers)}
+    total = sum(parameter.numel() for parameter in network.parameters())
+    return {"parameters": total, "multiply_adds": trace(network, example).multiply_adds}
 
 
 def _group_row(group: Group, kept: int) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Allocations: one function a file, from scores and a budget to masks. How much each layer loses is decided here."""
+"""Allocations: one function a file, from scores and a budget to masks. How much each layer loses is decided here.
+
+An allocation never scores a weight itself.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from reflow_core.pruning.masks import Masks, Scores
-from reflow_core.registry import Registry, import_siblings
+from reflow_core.registry import Info, Registry, import_siblings
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationInfo(Info):
+    """`comparison`: which weights compete, "global" (all) or "layer". `reads`: fields of the spec only it reads."""
+
+    comparison: str = "global"
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,5 +29,5 @@ class Budget:
 
 
 Allocation = Callable[[Scores, Budget], Masks]
-allocations: Registry[Allocation] = Registry("allocation")
+allocations: Registry[AllocationInfo, Allocation] = Registry("allocation")
 import_siblings(__name__, list(__path__))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from reflow_core.errors import unknown
-from reflow_core.pruning.allocations import Budget, allocations
+from reflow_core.pruning.allocations import AllocationInfo, Budget, allocations
 from reflow_core.pruning.masks import Masks, Scores, keep_lowest_out, pruned_count
-from reflow_core.registry import Info
 
 
 @allocations.register(
-    Info(
+    AllocationInfo(
         "custom",
         "By hand",
         "A sparsity for each layer you name (layer_sparsity); the sparsity for all others.",

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 
 from torch import Size
 
-from reflow_core.pruning.allocations import Budget, allocations
+from reflow_core.pruning.allocations import AllocationInfo, Budget, allocations
 from reflow_core.pruning.masks import Masks, Scores, keep_lowest_out, pruned_count
-from reflow_core.registry import Info
 
 
 @allocations.register(
-    Info(
+    AllocationInfo(
         "erk",
         "ERK",
         "Density by fan-in, fan-out and kernel size: thin layers keep more.",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from reflow_core.pruning.allocations import Budget, allocations
+from reflow_core.pruning.allocations import AllocationInfo, Budget, allocations
 from reflow_core.pruning.masks import Masks, Scores, keep_above, pruned_count
-from reflow_core.registry import Info
 
 
 @allocations.register(
-    Info("global", "Global", "One threshold for all layers together.", "Blalock et al., arXiv 2003.03033")
+    AllocationInfo("global", "Global", "One threshold for all layers together.", "Blalock et al., arXiv 2003.03033")
 )
 def everywhere(scores: Scores, budget: Budget) -> Masks:
     """Remove the lowest scores of the whole network, wherever they are."""

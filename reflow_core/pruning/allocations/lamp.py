@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reflow_core.pruning.allocations import Budget, allocations
+from reflow_core.pruning.allocations import AllocationInfo, Budget, allocations
 from reflow_core.pruning.allocations.everywhere import everywhere
 from reflow_core.pruning.masks import Masks, Scores, Weights
-from reflow_core.registry import Info
 
 
 @allocations.register(
-    Info(
+    AllocationInfo(
         "lamp",
         "LAMP",
         "Scores relative to what would be left of their layer, then one threshold for all.",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from reflow_core.pruning.allocations import Budget, allocations
+from reflow_core.pruning.allocations import AllocationInfo, Budget, allocations
 from reflow_core.pruning.masks import Masks, Scores, keep_lowest_out, pruned_count
-from reflow_core.registry import Info
 
 
 @allocations.register(
-    Info(
+    AllocationInfo(
         "uniform",
         "Uniform",
         "The same sparsity in every layer.",

@@ -1,4 +1,7 @@
-"""Pruning criteria: one function a file, from a subject to one score a weight."""
+"""Pruning criteria: one function a file, from a subject to one score a weight, higher is kept.
+
+A criterion never decides how much of a layer goes (that is the allocation's) and never changes a weight.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,20 @@ from torch import Tensor, nn
 
 from reflow_core.errors import ReflowError
 from reflow_core.pruning.masks import Masks, Scores, Weights
-from reflow_core.registry import Registry, import_siblings
+from reflow_core.registry import Info, Registry, import_siblings
 from reflow_core.watch import Watch, ignore
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionInfo(Info):
+    """`needs_data`: reads calibration images. `per_sparsity`: chooses anew at every sparsity and returns masks.
+
+    `comparison`: which weights compete, "global" (all) or "row" (those of one output).
+    """
+
+    needs_data: bool = False
+    per_sparsity: bool = False
+    comparison: str = "global"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +40,7 @@ class Samples:
     def classes(self) -> Tensor:
         """The classes (N,). Raises ReflowError without labels."""
         if self.labels is None:
-            raise ReflowError("A gradient needs labelled training images, these have no labels; choose magnitude.")
+            raise ReflowError("A gradient needs labeled training images, these have no labels; choose magnitude.")
         return self.labels
 
 
@@ -44,7 +59,7 @@ class Limits:
 
 def absent() -> Any:
     """Stands where no calibration images were given. Raises ReflowError."""
-    raise ReflowError("This criterion needs calibration images; put labelled images under train/.")
+    raise ReflowError("This method needs calibration images: pass batches, or put labeled images under train/.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +83,5 @@ class Subject:
 
 # Scores, one a weight, higher is kept; a method flagged `per_sparsity` returns masks instead (True: kept).
 Criterion = Callable[[Subject], Weights]
-criteria: Registry[Criterion] = Registry("criterion")
+criteria: Registry[CriterionInfo, Criterion] = Registry("criterion")
 import_siblings(__name__, list(__path__))

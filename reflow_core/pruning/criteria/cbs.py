@@ -9,10 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reflow_core.pruning.criteria import Subject, criteria
+from reflow_core.pruning.criteria import CriterionInfo, Subject, criteria
 from reflow_core.pruning.curvature import Quadratic, joined, split
 from reflow_core.pruning.masks import Scores, Weights
-from reflow_core.registry import Info
 
 LIST = 4_096  # swaps tried at a time
 CHEAPEST = 4 * LIST  # weights considered on either side of a swap
@@ -20,13 +19,12 @@ ROUNDS = 40
 
 
 @criteria.register(
-    Info(
+    CriterionInfo(
         "cbs",
         "CBS",
         "Start from magnitude and swap weights as long as the loss of removing all of them together falls.",
         "Yu et al., arXiv 2203.04466",
         needs_data=True,
-        needs_grad=True,
         per_sparsity=True,
     )
 )

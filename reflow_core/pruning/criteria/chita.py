@@ -6,22 +6,20 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from reflow_core.pruning.criteria import Subject, criteria
+from reflow_core.pruning.criteria import CriterionInfo, Subject, criteria
 from reflow_core.pruning.curvature import Quadratic, joined, split
 from reflow_core.pruning.masks import Scores, Weights
-from reflow_core.registry import Info
 
 ITERATIONS = 30
 
 
 @criteria.register(
-    Info(
+    CriterionInfo(
         "chita",
         "CHITA",
         "Choose weights and values together: least squares on the gradients under the budget, by hard thresholding.",
         "Benbaki et al., arXiv 2302.14623",
         needs_data=True,
-        needs_grad=True,
         per_sparsity=True,
     )
 )

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from reflow_core.pruning.criteria import Subject, criteria
+from reflow_core.pruning.criteria import CriterionInfo, Subject, criteria
 from reflow_core.pruning.gradients import each_gradient
 from reflow_core.pruning.masks import Weights
-from reflow_core.registry import Info
 
 
 @criteria.register(
-    Info(
+    CriterionInfo(
         "fisher",
         "Diagonal Fisher",
         "Keep the weights whose removal raises the loss most, each by itself, to second order: w² · E[g²].",
         "LeCun et al., Optimal Brain Damage, 1989; Theis et al., arXiv 1801.05787",
         needs_data=True,
-        needs_grad=True,
     )
 )
 def fisher(subject: Subject) -> Weights:

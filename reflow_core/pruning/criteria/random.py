@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reflow_core.pruning.criteria import Subject, criteria
-from reflow_core.registry import Info
+from reflow_core.pruning.criteria import CriterionInfo, Subject, criteria
 
 
 @criteria.register(
-    Info("random", "Random (control)", "Keep weights drawn by lot, from the seed.", "Liu et al., arXiv 2202.02643")
+    CriterionInfo(
+        "random", "Random (control)", "Keep weights drawn by lot, from the seed.", "Liu et al., arXiv 2202.02643"
+    )
 )
 def random(subject: Subject) -> dict[str, Tensor]:
     """Uniform numbers in 0 to 1 from the spec's seed, independent of the weights."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from reflow_core.pruning.criteria import Subject, criteria
+from reflow_core.pruning.criteria import CriterionInfo, Subject, criteria
 from reflow_core.pruning.gradients import mean_gradient
 from reflow_core.pruning.masks import Weights
-from reflow_core.registry import Info
 
 
 @criteria.register(
-    Info(
+    CriterionInfo(
         "snip",
         "SNIP",
         "Keep the weights whose removal changes the loss most, to first order: |w · gradient|.",
         "Lee et al., arXiv 1810.02340",
         needs_data=True,
-        needs_grad=True,
     )
 )
 def snip(subject: Subject) -> Weights:

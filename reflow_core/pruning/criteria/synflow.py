@@ -7,16 +7,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core.errors import ReflowError
-from reflow_core.pruning.criteria import Subject, criteria
+from reflow_core.pruning.criteria import CriterionInfo, Subject, criteria
 from reflow_core.pruning.masks import Scores, Weights
-from reflow_core.registry import Info
-from reflow_core.signal.copies import private_copy
+from reflow_core.signal.copies import clone_module
 
 STEPS = 100
 
 
 @criteria.register(
-    Info(
+    CriterionInfo(
         "synflow",
         "SynFlow",
         "Keep the weights that carry most of the flow of an all-ones input through |w|; no data, 100 steps.",
@@ -44,7 +43,7 @@ def synflow(subject: Subject) -> Weights:
 
 def linear(network: nn.Module) -> nn.Module:
     """A private float64 copy in which everything is positive and without offset."""
-    private = private_copy(network).double().eval()
+    private = clone_module(network).double().eval()
     for name, module in private.named_modules():
         if isinstance(module, nn.LayerNorm | nn.GroupNorm):
             raise ReflowError(

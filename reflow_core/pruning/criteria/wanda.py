@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reflow_core.errors import ReflowError
-from reflow_core.pruning.criteria import Subject, criteria
+from reflow_core.pruning.criteria import CriterionInfo, Subject, criteria
 from reflow_core.pruning.masks import Weights
-from reflow_core.registry import Info
-from reflow_core.signal.copies import hookable, watched
+from reflow_core.signal.copies import shallow_clone, watched
+from reflow_core.signal.unfold import windows
 
 BATCH = 128
 Hook = Callable[[nn.Module, tuple[Tensor, ...]], None]
 
 
 @criteria.register(
-    Info(
+    CriterionInfo(
         "wanda",
         "Wanda",
         "Keep, within each output, the weights with the largest |w| · norm of their input.",
@@ -33,7 +32,7 @@ def wanda(subject: Subject) -> Weights:
 
     Raises ReflowError for a layer that is neither Conv2d nor Linear.
     """
-    private = hookable(subject.network)
+    private = shallow_clone(subject.network)
     squares: dict[str, Tensor] = {}
     for name, weight in subject.weights.items():
         module = private.get_submodule(name)
@@ -65,9 +64,7 @@ def input_squares(module: nn.Module, arriving: Tensor) -> Tensor:
     if isinstance(module, nn.Linear):
         return arriving.square().flatten(0, -2).sum(0)
     assert isinstance(module, nn.Conv2d)
-    padded = F.pad(arriving, module._reversed_padding_repeated_twice).square().sum(0, keepdim=True)
-    columns = F.unfold(padded, module.kernel_size, module.dilation, stride=module.stride)  # (1, C_in·k_h·k_w, L)
-    return columns.sum((0, 2)).view(-1, *module.kernel_size)
+    return windows(module, arriving.square().sum(0, keepdim=True)).sum((0, 2)).view(-1, *module.kernel_size)
 
 
 def by_row(norms: Tensor, weight: Tensor) -> Tensor:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from reflow_core.pruning.criteria import Subject, criteria
+from reflow_core.pruning.criteria import CriterionInfo, Subject, criteria
 from reflow_core.pruning.curvature import blocks, damping, inverse_diagonal, joined, split
 from reflow_core.pruning.masks import Weights
-from reflow_core.registry import Info
 
 
 @criteria.register(
-    Info(
+    CriterionInfo(
         "woodfisher",
         "WoodFisher",
         "Keep the weights whose removal raises the loss most even when the others make up for it: w² / diag(F⁻¹).",
         "Singh and Alistarh, arXiv 2004.14340",
         needs_data=True,
-        needs_grad=True,
     )
 )
 def woodfisher(subject: Subject) -> Weights:

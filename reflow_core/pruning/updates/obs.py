@@ -5,20 +5,17 @@ from __future__ import annotations
 from reflow_core.pruning.criteria import Subject
 from reflow_core.pruning.curvature import Quadratic, joined, split
 from reflow_core.pruning.masks import Masks, Weights
-from reflow_core.pruning.updates import updates
-from reflow_core.registry import Info
+from reflow_core.pruning.updates import UpdateInfo, updates
 
 
 @updates.register(
-    Info(
+    UpdateInfo(
         "obs",
         "OBS update",
         "Move the weights that are left so that the loss rises least, by the empirical Fisher. It is WoodFisher's and "
         "CBS's update for all removed weights at once, and CHITA's final least squares on its support.",
         "Hassibi and Stork, 1992; arXiv 2004.14340; arXiv 2203.04466; arXiv 2302.14623",
         needs_data=True,
-        needs_grad=True,
-        changes_weights=True,
     )
 )
 def obs(subject: Subject, masks: Masks) -> Weights:

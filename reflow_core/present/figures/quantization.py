@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from reflow_core.present.figures import COLOURS, Chart
+from reflow_core.present.figures import COLORS, Chart
 from reflow_core.production.finding import Finding
 
 INT8 = "#CC79A7"
@@ -15,16 +15,16 @@ INT8 = "#CC79A7"
 
 def losses(found: Finding) -> Chart:
     """Points lost against dense float32: each step alone, their sum, both together, and with the repair between."""
-    loss, arm = found.facts["loss"], found.facts["arm"]
+    loss, variant = found.facts["loss"], found.facts["variant"]
     bars = {
-        "pruned": (loss["pruned_float32"], COLOURS["pruned"]),
+        "pruned": (loss["pruned_float32"], COLORS["pruned"]),
         "int8": (loss["dense_int8"], INT8),
         "sum of both": (found.facts["sum"], "rgba(127,127,127,0.4)"),
-        "pruned + int8": (loss["pruned_int8"], COLOURS["pruned"]),
+        "pruned + int8": (loss["pruned_int8"], COLORS["pruned"]),
     }
-    if arm == "repaired":
-        bars["pruned + repair"] = loss["repaired_float32"], COLOURS["repaired"]
-        bars["pruned + repair + int8"] = loss["repaired_int8"], COLOURS["repaired"]
+    if variant == "repaired":
+        bars["pruned + repair"] = loss["repaired_float32"], COLORS["repaired"]
+        bars["pruned + repair + int8"] = loss["repaired_int8"], COLORS["repaired"]
     patterns = ["/" if "int8" in name else "" for name in bars]
     trace = {
         "type": "bar",
@@ -48,7 +48,7 @@ def losses(found: Finding) -> Chart:
 
 
 def errors(table: pd.DataFrame) -> Chart:
-    """Signal-to-quantisation-noise ratio of each layer's output in forward order; 6 dB are one bit."""
+    """Signal-to-quantization-noise ratio of each layer's output in forward order; 6 dB are one bit."""
     places = list(range(1, len(table) + 1))
     trace = {
         "type": "scatter",
@@ -65,7 +65,7 @@ def errors(table: pd.DataFrame) -> Chart:
         "margin": {"l": 60, "r": 8, "t": 8, "b": 46},
         "uirevision": "keep",
         "xaxis": {"title": {"text": "layer, first to last"}},
-        "yaxis": {"title": {"text": "signal over quantisation noise (dB)"}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "signal over quantization noise (dB)"}, "rangemode": "tozero"},
     }
     worst = table.loc[table.sqnr_db.idxmin()]
     message = f"The noisiest layer is {worst.layer} with {worst.sqnr_db:.0f} dB; 6 dB are one bit."
@@ -81,10 +81,10 @@ def along(found: Sequence[Finding], limit: float) -> Chart:
     ]
     table = pd.DataFrame(rows)
     lines = {
-        "pruned_float32": ("pruned", COLOURS["pruned"], "dash", "circle"),
-        "pruned_int8": ("pruned + int8", COLOURS["pruned"], "solid", "circle-open"),
-        "repaired_float32": ("pruned + repair", COLOURS["repaired"], "dash", "square"),
-        "repaired_int8": ("pruned + repair + int8", COLOURS["repaired"], "solid", "square-open"),
+        "pruned_float32": ("pruned", COLORS["pruned"], "dash", "circle"),
+        "pruned_int8": ("pruned + int8", COLORS["pruned"], "solid", "circle-open"),
+        "repaired_float32": ("pruned + repair", COLORS["repaired"], "dash", "square"),
+        "repaired_int8": ("pruned + repair + int8", COLORS["repaired"], "solid", "square-open"),
     }
     traces = [
         {

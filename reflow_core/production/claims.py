@@ -1,12 +1,12 @@
 """Claims about pruning in production, each put to the test on one's own model and machine.
 
-The claims are those of a practitioner's article on pruned models in production and of the libraries' own notes; each is
-an inspection of its own, called "claim:NAME". What several need is measured once.
+The claims are those of a practitioner's article on pruned models in production and of the libraries' own notes. Each is
+one function here, registered under its name; what several need is measured once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,35 +15,36 @@ import torch
 from torch import nn
 
 from reflow_core.diagnosis.calibration import evaluation_inputs
-from reflow_core.diagnosis.diagnose import anatomy_of, diagnose, settle
+from reflow_core.diagnosis.diagnose import diagnose
+from reflow_core.diagnosis.experiment import trace_of
+from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import percent, points_of
 from reflow_core.errors import ReflowError
 from reflow_core.machine import fingerprint
 from reflow_core.production.channels import coupled, mismatches
 from reflow_core.production.finding import Finding
-from reflow_core.production.inspections import inspections
-from reflow_core.production.inspections.hardware import faster, hardware
-from reflow_core.production.inspections.quantize import quantize
+from reflow_core.production.inspections import inspect
+from reflow_core.production.inspections.hardware import faster
 from reflow_core.production.sparse import sparse_tensor_cores
 from reflow_core.pruning.patterns import CHANNEL
-from reflow_core.registry import Info
-from reflow_core.signal.copies import private_copy
+from reflow_core.registry import Info, Registry
+from reflow_core.signal.copies import clone_module
 from reflow_core.signal.trace import convolutions
 from reflow_core.sources.library import Library
-from reflow_core.spec import CALIBRATION, QUANTISE_ORDERS, Spec
-from reflow_core.watch import Watch
+from reflow_core.spec import QUANTIZE_ORDERS, Spec
+from reflow_core.watch import Watch, ignore
 
 HOLDS, FAILS, ELSEWHERE = "holds", "does not hold", "not measurable here"
-PREFIX = "claim:"
 ARTICLE = "article on pruned models in production"
 TAIL = 10.0  # how many times rarer the last class is made, where rare classes are looked at
 SPARSITIES = (0.5, 0.6, 0.7, 0.8)
 LEAST = 10  # images of a class that is judged
+READS = ("model", "data", "calibration_images", "calibration_view", "evaluation_images", "seed")  # of a spec
 
 
 @dataclass(eq=False)
-class Bench:
+class Trial:
     """What a claim is tested on; `spec` has no repair but REFLOW, or none where that does not apply."""
 
     spec: Spec
@@ -53,75 +54,80 @@ class Bench:
 
     def diagnosis(self, **changes: Any) -> Diagnosis:
         """A diagnosis of the spec with changes, made once for all claims."""
-        spec = settle(self.spec, **changes)
-        found: Diagnosis = self.source.recall(("claim", spec), lambda: diagnose(spec, self.source, self.watch))
-        return found
+        spec = normalize(self.spec, **changes)
+        shared: Diagnosis = self.source.recall(("claim", spec), lambda: diagnose(spec, self.source, self.watch))
+        return shared
 
-    def inspection(self, function: Callable[[Spec, Library, Watch], Finding], **changes: Any) -> Finding:
-        """An inspection of the spec with changes, likewise."""
+    def finding(self, inspection: str, **changes: Any) -> Finding:
+        """What an inspection finds on the spec with changes, likewise."""
         spec = self.spec.replace(**changes)
-        key = "claim", function.__name__, spec
         self.timed = True
-        found: Finding = self.source.recall(key, lambda: function(spec, self.source, self.watch))
-        return found
+        shared: Finding = self.source.recall(
+            ("claim", inspection, spec), lambda: inspect(inspection, spec, self.source, self.watch)
+        )
+        return shared
 
     def timing(self) -> Finding:
         """What the hardware makes of 85 % sparsity."""
-        return self.inspection(hardware, sparsity=0.85)
+        return self.finding("hardware", sparsity=0.85)
 
     def cut(self, share: float, **changes: Any) -> Diagnosis:
         """The same share of channels cut in every early convolution."""
-        early = convolutions(anatomy_of(self.spec, self.source).layers)
+        early = convolutions(trace_of(self.spec, self.source).layers)
         if not early:
             raise ReflowError("This network has no convolution.")
         shares = ",".join(f"{name}:{share:g}" for name in early)
         return self.diagnosis(pattern=CHANNEL, allocation="custom", sparsity=0.0, layer_sparsity=shares, **changes)
 
 
-# (bench) -> whether the claim holds (None: not measurable here), and what was measured, in a sentence.
-Test = Callable[[Bench], tuple[bool | None, str]]
+# (trial) -> whether the claim holds (None: not measurable here), and what was measured, in a sentence.
+Test = Callable[[Trial], tuple[bool | None, str]]
+claims: Registry[Info, Test] = Registry("claim")  # title: the claim itself; paper: who says so
 
 
 def claim(name: str, text: str, source: str = ARTICLE) -> Callable[[Test], Test]:
-    """Register a claim as an inspection."""
-
-    def register(test: Test) -> Test:
-        info = Info(PREFIX + name, text, text, source, needs_data=True, reads=CALIBRATION, timed=True)
-        inspections.register(info)(lambda spec, library, watch: _tested(info, test, spec, library, watch))
-        return test
-
-    return register
+    """Register the test of a claim."""
+    return claims.register(Info(name, text, text, source))
 
 
-def _tested(info: Info, test: Test, spec: Spec, source: Library, watch: Watch) -> Finding:
-    bench = Bench(plain(spec), source, watch)
+def try_claim(name: str, spec: Spec, source: Library, watch: Watch = ignore) -> Finding:
+    """Whether a claim holds on a spec's model and images; of the spec only READS are read. Raises ReflowError."""
+    info, test = claims[name].info, claims[name].function
+    trial = Trial(plain(spec), source, watch)
     try:
-        held, measured = test(bench)
+        holds, measured = test(trial)
     except ReflowError as why:
-        held, measured = None, str(why)
-    verdict = {True: HOLDS, False: FAILS, None: ELSEWHERE}[held]
+        holds, measured = None, str(why)
+    verdict = {True: HOLDS, False: FAILS, None: ELSEWHERE}[holds]
     facts = {"claim": info.title, "source": info.paper, "verdict": verdict, "measured": measured}
-    machine = fingerprint() if bench.timed else ""
-    return Finding(
-        spec, f"{info.title}: {verdict}. {measured}", {"Claim": pd.DataFrame([facts])}, facts, machine=machine
-    )
+    machine = fingerprint() if trial.timed else ""
+    tables = {"Claim": pd.DataFrame([facts])}
+    return Finding(spec, f"{info.title}: {verdict}. {measured}", tables, facts, machine=machine)
 
 
 def plain(spec: Spec) -> Spec:
     """The spec's model, images and seed, with magnitude pruning and REFLOW."""
-    kept = ("model", "data", "calibration_images", "calibration_view", "evaluation_images", "seed")
-    return Spec(**{name: getattr(spec, name) for name in kept})
+    return Spec(**{name: getattr(spec, name) for name in READS})
 
 
-def names() -> list[str]:
-    """All claims, as inspections, in the order in which they stand here."""
-    return [info.name for info in inspections if info.name.startswith(PREFIX)]
+def counted(spec: Spec, tested: Sequence[Finding]) -> Finding:
+    """Every tested claim as a row, and how many hold."""
+    table = pd.DataFrame([dict(each.facts) for each in tested], columns=["claim", "verdict", "measured", "source"])
+    counts = table.verdict.value_counts()
+    held, failed = int(counts.get(HOLDS, 0)), int(counts.get(FAILS, 0))
+    answer = (
+        f"Of {len(table)} claims about pruning in production {held} hold on this model and machine, {failed} do not, "
+        f"and {len(table) - held - failed} cannot be measured here."
+    )
+    machine = next((each.machine for each in tested if each.machine), "")
+    facts = {"counts": {str(verdict): int(count) for verdict, count in counts.items()}}
+    return Finding(spec, answer, {"Claims": table}, facts, machine=machine)
 
 
 @claim("rare", "45 % of the early channels cost 1 point overall but 12 on rare classes, with 25 % it was well")
-def rare(bench: Bench) -> tuple[bool | None, str]:
+def rare(trial: Trial) -> tuple[bool | None, str]:
     """Classes under a long tail, after the repair."""
-    much, little = (bench.cut(share, evaluation_tail=TAIL) for share in (0.45, 0.25))
+    much, little = (trial.cut(share, evaluation_tail=TAIL) for share in (0.45, 0.25))
     (whole, worst, name), (_, mild, _) = (_rarest(found) for found in (much, little))
     told = (
         f"45 %: {points_of(whole)} overall, {points_of(worst)} on the worst of the rarer half, class {name}; "
@@ -134,7 +140,7 @@ def _rarest(found: Diagnosis) -> tuple[float, float, str]:
     """Loss overall, loss of the worst class of the rarer half (of those with LEAST images), and its name."""
     if found.labels is None:
         raise ReflowError("The images have no labels.")
-    dense, now = (found.answers[arm].predicted == found.labels for arm in ("dense", found.last))
+    dense, now = (found.predictions[variant].predicted == found.labels for variant in ("dense", found.last))
     counts = pd.Series(found.labels).value_counts()
     rarer = [label for label in counts.index[len(counts) // 2 :] if counts[label] >= LEAST]
     if not rarer:
@@ -145,9 +151,9 @@ def _rarest(found: Diagnosis) -> tuple[float, float, str]:
 
 
 @claim("early-channels", "50 % of the early channels lose 5 to 10 points that fine-tuning cannot recover")
-def early_channels(bench: Bench) -> tuple[bool | None, str]:
+def early_channels(trial: Trial) -> tuple[bool | None, str]:
     """A short fine-tune after the cut."""
-    tuned, bare = (bench.cut(0.5, repair=repair) for repair in ("fine-tune", "none"))
+    tuned, bare = (trial.cut(0.5, repair=repair) for repair in ("fine-tune", "none"))
     before, after = tuned.dense.score - bare.pruned.score, tuned.dense.score - tuned.final.score
     how = tuned.reason or f"a short fine-tune ({tuned.repair_report})"
     told = f"{points_of(before)} lost by the cut, {points_of(after)} still lost after {how}"
@@ -155,19 +161,19 @@ def early_channels(bench: Bench) -> tuple[bool | None, str]:
 
 
 @claim("early-tolerance", "Early convolutions tolerate 10 to 20 %, late classifier layers 50 to 70 %", "rule of thumb")
-def early_tolerance(bench: Bench) -> tuple[bool | None, str]:
+def early_tolerance(trial: Trial) -> tuple[bool | None, str]:
     """The first convolution and the classifier alone: the largest share that costs a point at most, unrepaired."""
-    layers = anatomy_of(bench.spec, bench.source).layers
-    first, classifier = (_tolerated(bench, name) for name in (layers[0].name, layers[-1].name))
+    layers = trace_of(trial.spec, trial.source).layers
+    first, classifier = (_tolerated(trial, name) for name in (layers[0].name, layers[-1].name))
     both = f"{layers[0].name} tolerates {100 * first:.0f} %, {layers[-1].name} {100 * classifier:.0f} %"
     told = f"At a loss of a point at most, {both}."
     return first <= 0.3 and 0.4 <= classifier <= 0.8, told
 
 
-def _tolerated(bench: Bench, layer: str) -> float:
+def _tolerated(trial: Trial, layer: str) -> float:
     held = 0.0
     for share in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9):
-        found = bench.diagnosis(allocation="custom", sparsity=0.0, layer_sparsity=f"{layer}:{share:g}", repair="none")
+        found = trial.diagnosis(allocation="custom", sparsity=0.0, layer_sparsity=f"{layer}:{share:g}", repair="none")
         if found.dense.score - found.pruned.score > 0.01:
             break
         held = share
@@ -175,17 +181,17 @@ def _tolerated(bench: Bench, layer: str) -> float:
 
 
 @claim("zeros", "Unstructured zeros bring no speed in dense kernels", "PyTorch's notes on sparsity")
-def zeros(bench: Bench) -> tuple[bool | None, str]:
+def zeros(trial: Trial) -> tuple[bool | None, str]:
     """Zeros beside dense at 85 %, at batch 1, 8 and 64."""
-    speed = bench.timing().facts["speed"]["zeros"]
+    speed = trial.timing().facts["speed"]["zeros"]
     told = ", ".join(f"{speed[batch]:.2f}× at batch {batch}" for batch in speed)
     return not faster(speed), f"With 85 % zeros: {told}."
 
 
 @claim("cpu-crossover", "Sparse kernels on a CPU pay only above 90 to 95 % sparsity")
-def cpu_crossover(bench: Bench) -> tuple[bool | None, str]:
+def cpu_crossover(trial: Trial) -> tuple[bool | None, str]:
     """Where CSR begins to be as fast as dense."""
-    cross = bench.timing().facts["crossover"]
+    cross = trial.timing().facts["crossover"]
     told = ", ".join(
         f"batch {batch}: " + ("never" if at is None else f"{100 * at:.0f} %") for batch, at in cross.items()
     )
@@ -194,9 +200,9 @@ def cpu_crossover(bench: Bench) -> tuple[bool | None, str]:
 
 
 @claim("generic", "Generic sparse formats pay only above 95 to 98 % sparsity", "torchao's notes on sparsity")
-def generic(bench: Bench) -> tuple[bool | None, str]:
+def generic(trial: Trial) -> tuple[bool | None, str]:
     """CSR is such a format: the lowest sparsity at any batch from which it is as fast as dense."""
-    cross = bench.timing().facts["crossover"]
+    cross = trial.timing().facts["crossover"]
     found = [at for at in cross.values() if at is not None]
     if not found:
         return True, "The costliest layer as CSR is at no sparsity as fast as dense."
@@ -205,19 +211,19 @@ def generic(bench: Bench) -> tuple[bool | None, str]:
 
 
 @claim("batch", "85 % unstructured is 2.5 times as fast at batch 64 offline, but slower at batch 1 in service")
-def batch(bench: Bench) -> tuple[bool | None, str]:
+def batch(trial: Trial) -> tuple[bool | None, str]:
     """CSR end to end at both batch sizes."""
-    speed = bench.timing().facts["speed"]["CSR"]
+    speed = trial.timing().facts["speed"]["CSR"]
     told = f"CSR end to end at 85 %: {speed['64']:.2f}× at batch 64, {speed['1']:.2f}× at batch 1."
     return speed["64"] >= 2 and speed["1"] < 1, told
 
 
 @claim("two-four", "2:4 on sparse tensor cores gives 1.3 to 1.9 times the speed of the matrix product")
-def two_four(bench: Bench) -> tuple[bool | None, str]:
+def two_four(trial: Trial) -> tuple[bool | None, str]:
     """Needs a GPU with sparse tensor cores and eligible layers."""
     if why := sparse_tensor_cores():
         return None, f"2:4 needs sparse tensor cores: {why}."
-    table = bench.timing().tables["2:4"]
+    table = trial.timing().tables["2:4"]
     timed = table[table.eligible]
     if timed.empty:
         return None, "No layer of this network can run as 2:4 (see the Hardware page)."
@@ -226,17 +232,17 @@ def two_four(bench: Bench) -> tuple[bool | None, str]:
 
 
 @claim("two-four-end", "2:4 end to end gives 1.3 times the speed, and 0.7 to 1.25 times is common")
-def two_four_end(bench: Bench) -> tuple[bool | None, str]:
+def two_four_end(trial: Trial) -> tuple[bool | None, str]:
     """PyTorch has 2:4 kernels for linear layers only, so a network of convolutions has no end to end."""
-    table = bench.timing().tables["2:4"]
+    table = trial.timing().tables["2:4"]
     linear = int(table.kind.eq("Linear").sum())
     return None, f"PyTorch runs 2:4 in linear layers only: {linear} of the {len(table)} layers of this network."
 
 
-@claim("prune-quantise", "Pruned and then quantised without recalibration a network loses 3 to 7 points")
-def prune_quantise(bench: Bench) -> tuple[bool | None, str]:
+@claim("prune-quantize", "Pruned and then quantized without recalibration a network loses 3 to 7 points")
+def prune_quantize(trial: Trial) -> tuple[bool | None, str]:
     """int8 at the largest sparsity at which pruning alone loses 5 points at most."""
-    at, found = _edge(bench)
+    at, found = _edge(trial)
     loss = found.facts["loss"]
     mended = loss.get("repaired_int8")
     also = "" if mended is None else f", with REFLOW between {points_of(mended)}"
@@ -247,35 +253,35 @@ def prune_quantise(bench: Bench) -> tuple[bool | None, str]:
     return 0.03 <= loss["pruned_int8"] - loss["pruned_float32"] <= 0.07, told
 
 
-def _edge(bench: Bench) -> tuple[float, Finding]:
+def _edge(trial: Trial) -> tuple[float, Finding]:
     at = SPARSITIES[0]
     for sparsity in SPARSITIES:
-        found = bench.diagnosis(sparsity=sparsity, repair="none")
+        found = trial.diagnosis(sparsity=sparsity, repair="none")
         if found.dense.score - found.pruned.score > 0.05:
             break
         at = sparsity
-    return at, bench.inspection(quantize, sparsity=at)
+    return at, trial.finding("quantize", sparsity=at)
 
 
-@claim("order", "Prune, recalibrate, fold, quantise is the right order")
-def order(bench: Bench) -> tuple[bool | None, str]:
+@claim("order", "Prune, recalibrate, fold, quantize is the right order")
+def order(trial: Trial) -> tuple[bool | None, str]:
     """The three orders at 80 %."""
-    found = {name: bench.inspection(quantize, sparsity=0.8, quantise_order=name) for name in QUANTISE_ORDERS}
-    lost = {name: each.facts["loss"][f"{each.facts['arm']}_int8"] for name, each in found.items()}
+    found = {name: trial.finding("quantize", sparsity=0.8, quantize_order=name) for name in QUANTIZE_ORDERS}
+    lost = {name: each.facts["loss"][f"{each.facts['variant']}_int8"] for name, each in found.items()}
     told = ", ".join(f"{name.replace('-', ' → ')} {points_of(value)}" for name, value in lost.items())
-    return lost[QUANTISE_ORDERS[0]] <= min(lost.values()) + 0.005, f"Points lost at 80 %: {told}."
+    return lost[QUANTIZE_ORDERS[0]] <= min(lost.values()) + 0.005, f"Points lost at 80 %: {told}."
 
 
 @claim("projection", "A shortcut's projection that pruning forgot passes by silent broadcast")
-def projection(bench: Bench) -> tuple[bool | None, str]:
+def projection(trial: Trial) -> tuple[bool | None, str]:
     """Plant one: a layer of a main path that puts out one channel; does it run, and is it caught by name?"""
-    network = bench.source.network(bench.spec.model)
-    images = evaluation_inputs(bench.source.images(bench.spec).test, network.info)(slice(0, 2))
-    classifier = anatomy_of(bench.spec, bench.source).classifier
-    groups = [group for group in coupled(network.module, images, classifier, bench.watch) if "shortcut" in group.role]
+    network = trial.source.network(trial.spec.model)
+    images = evaluation_inputs(trial.source.images(trial.spec).test, network.info)(slice(0, 2))
+    classifier = trace_of(trial.spec, trial.source).classifier
+    groups = [group for group in coupled(network.module, images, classifier, trial.watch) if "shortcut" in group.role]
     for group in groups:
         for member in group.members:
-            planted = private_copy(network.module)
+            planted = clone_module(network.module)
             if member.side != "out" or not narrowed(planted, member.layer):
                 continue
             try:
@@ -309,21 +315,21 @@ def narrowed(network: nn.Module, name: str) -> bool:
 
 
 @claim("long-inputs", "98 % overall can hide a loss of 10 points on long inputs")
-def long_inputs(bench: Bench) -> tuple[bool | None, str]:
+def long_inputs(trial: Trial) -> tuple[bool | None, str]:
     """Images have no length; the nearest thing here is a slice of one's own CSV column."""
     return None, "Images have no length. Bring a column (resolution, length) to the Slices page: it becomes slices."
 
 
 @claim("heads", "Attention heads that look superfluous matter on some inputs")
-def heads(bench: Bench) -> tuple[bool | None, str]:
+def heads(trial: Trial) -> tuple[bool | None, str]:
     """Out of scope, and said so."""
     return None, "Attention heads are no convolution or linear channel that this lab cuts: out of its scope."
 
 
 @claim("layernorm", "Networks without BatchNorm collapse too, and there is no stored statistic to re-estimate")
-def layernorm(bench: Bench) -> tuple[bool | None, str]:
+def layernorm(trial: Trial) -> tuple[bool | None, str]:
     """The shipped LayerNorm network at 90 %: collapse, and what REFLOW says."""
-    spec = Spec(model="convnext-digits", sparsity=0.9, evaluation_images=bench.spec.evaluation_images)
-    found: Diagnosis = bench.source.recall(("claim", spec), lambda: diagnose(spec, bench.source, bench.watch))
+    spec = Spec(model="convnext-digits", sparsity=0.9, evaluation_images=trial.spec.evaluation_images)
+    found: Diagnosis = trial.source.recall(("claim", spec), lambda: diagnose(spec, trial.source, trial.watch))
     told = f"convnext-digits at 90 %: {percent(found.pruned.score)} (dense {percent(found.dense.score)}). "
     return found.repaired is None and found.pruned.score < 0.5, told + str(found.reason)

@@ -1,4 +1,4 @@
-"""Quantisation: int8 after pruning, what each step costs alone and together, and what the repair brings back."""
+"""Quantization: int8 after pruning, what each step costs alone and together, and what the repair brings back."""
 
 from __future__ import annotations
 
@@ -6,42 +6,43 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import inspected, take_away
-from pages.ui.lab import lab
+from pages.ui.findings import show_inspection, take_away
+from pages.ui.lab import lab, whole
 from pages.ui.panels import chart, table
 from pages.ui.stage import need
 from pages.ui.study import follow, watch
-from reflow_core.diagnosis.diagnose import idle, settle
-from reflow_core.lab.study import LIMITS, Point, largest
+from reflow_core.diagnosis.fields import normalize, unused_fields
+from reflow_core.diagnosis.point import Point
+from reflow_core.lab.request import Request
+from reflow_core.lab.study import LIMITS, largest
 from reflow_core.lab.sweep import Sweep
-from reflow_core.present.figures import quantisation as pictures
+from reflow_core.present.figures import quantization as pictures
 from reflow_core.present.figures.structured import latency
 from reflow_core.present.snippets import inspecting
 from reflow_core.production.finding import Finding
-from reflow_core.spec import QUANTISE_ORDERS
+from reflow_core.spec import ABOUT, QUANTIZE_ORDERS
 
 shell.frame(__file__)
-base = controls(own={"quantise_order": QUANTISE_ORDERS})
+base = controls(own={"quantize_order": QUANTIZE_ORDERS})
 need(base)
+about = ABOUT["quantize_order"]
 order = st.segmented_control(
-    "Order",
-    QUANTISE_ORDERS,
-    default=QUANTISE_ORDERS[0],
+    about.label,
+    about.choices,
+    default=about.choices[0],
     required=True,
-    help="Prune, repair, then int8 is what is recommended: BatchNorm is folded into the weights when the int8 file is "
-    "made, so nothing can be re-estimated after it. The others round the weights to the int8 grid before the repair, "
-    "or before the selection.",
-    key="quantise_order",
+    help=about.help,
+    key="quantize_order",
     bind="query-params",
 )
-spec = base.replace(quantise_order=order)
-found = inspected("quantize", spec)
+spec = base.replace(quantize_order=order)
+found = show_inspection("quantize", spec)
 chart(pictures.losses(found), "losses", "What each step costs", heading=False)
 chart(pictures.errors(found.tables["Errors"]), "sqnr", "Where the error is")
 chart(latency(found.tables["Latency"]), "int8-speed", "How fast it is")
 take_away(found, "quantize", python=inspecting("quantize", spec))
 st.subheader("At the edge, and beyond", anchor=False)
-if "sparsity" in idle(base):
+if "sparsity" in unused_fields(base):
     st.caption(f"The pattern {base.pattern} has but one sparsity.")
     st.stop()
 
@@ -53,7 +54,7 @@ def draw_edge(study: Sweep[Point]) -> None:
     st.caption(f"The largest sparsity at which pruning alone loses at most 5 points: {told}.")
 
 
-edge = follow([settle(base, repair="none", sparsity=at) for at in LIMITS], draw_edge, "edge")
+edge = follow([normalize(base, repair="none", sparsity=at) for at in LIMITS], draw_edge, "edge")
 limit = largest(edge.points.values())
 if edge.running or limit is None:
     st.stop()
@@ -67,4 +68,5 @@ def draw(sweep: Sweep[Finding]) -> None:
 
 
 beyond = [spec.replace(sparsity=at) for at in LIMITS if at >= limit][:4]
-watch(lab().inspect("quantize", beyond), "inspections", draw, "along")
+at_each = [Request(at, inspection="quantize") for at in beyond]
+watch(lab().sweep(at_each, whole), "inspections", draw, "along")

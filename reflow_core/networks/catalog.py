@@ -17,19 +17,19 @@ from reflow_core.networks.zoo import zoo
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-catalogue: dict[str, NetworkInfo] = {}
+catalog: dict[str, NetworkInfo] = {}
 
 
 def register(info: NetworkInfo) -> None:
     """File a network under its name. Raises ValueError on a duplicate."""
-    if info.name in catalogue:
+    if info.name in catalog:
         raise ValueError(f"network {info.name!r} is registered twice")
-    catalogue[info.name] = info
+    catalog[info.name] = info
 
 
 def known() -> dict[str, NetworkInfo]:
     """Every network that has a name of its own: those that ship or that we register, then torchvision's."""
-    return catalogue | zoo()
+    return catalog | zoo()
 
 
 @functools.cache
@@ -39,15 +39,15 @@ def facts(name: str, with_cost: bool = False) -> Facts | None:
     `with_cost`: with its multiply-adds, which for a network of ours are counted now.
     """
     info = find(name)
-    if name not in catalogue:
+    if name not in catalog:
         return info.facts
     return facts_of(info.build(len(info.classes)), info.size if with_cost else None)
 
 
 def find(name: str) -> NetworkInfo:
     """The network called `name`. Raises ReflowError with the nearest match."""
-    if name in catalogue:
-        return catalogue[name]
+    if name in catalog:
+        return catalog[name]
     if is_timm(name):
         return described(name)
     if name not in zoo():

@@ -1,0 +1,78 @@
+"""What a visit keeps between two runs of a page, besides the values of its widgets: one object, all of it typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import pandas as pd
+import streamlit as st
+
+from reflow_core.lab.request import Request
+from reflow_core.present.figures import Chart
+from reflow_core.spec import Spec
+
+KEY = "_session"
+
+
+@dataclass
+class Opened:
+    """What was wrong with the link that opened this session; worth saying until the person changes something."""
+
+    problems: list[str]
+    spec: Spec | None = None
+
+    def still_true(self, spec: Spec) -> list[str]:
+        """The problems, as long as the page shows what it showed first."""
+        self.spec = self.spec or spec
+        return self.problems if spec == self.spec else []
+
+
+@dataclass
+class Shown:
+    """Figures by heading and tables by title that a page has drawn, in their order, for the report."""
+
+    charts: dict[str, Chart] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+
+@dataclass
+class NetworkFile:
+    """The network's file that was made last: of which spec, of which kind."""
+
+    spec: Spec
+    kind: str
+    content: bytes
+
+
+@dataclass
+class Session:
+    """One visit.
+
+    `entered`: whether app.py has run. `page`: the file of the page that is drawn; `drawn`: of the page that has shown a
+    result; `drawn_points`: of its sweep. `handed_over`: values for the controls, which only take them before they are
+    drawn. `asked`: the request that was answered last. `agreed`: computations whose price was agreed to. `pinned`: view
+    A. `browsing`: whether the list of networks is open. `picture`: what the camera on a figure saves. `lesson_step`:
+    the step whose controls were set; `handout`: the one made last, and whether it is the teacher's.
+    """
+
+    entered: bool = False
+    opened: Opened | None = None
+    page: str = ""
+    drawn: str = ""
+    drawn_points: int = 0
+    handed_over: dict[str, object] = field(default_factory=dict)
+    asked: Request | None = None
+    agreed: set[frozenset[Spec]] = field(default_factory=set)
+    pinned: Spec | None = None
+    browsing: bool = False
+    shown: Shown = field(default_factory=Shown)
+    network_file: NetworkFile | None = None
+    picture: str = "png"
+    lesson_step: int | None = None
+    handout: tuple[bool, str] | None = None
+
+
+def session() -> Session:
+    """This visit's."""
+    return cast(Session, st.session_state.setdefault(KEY, Session()))

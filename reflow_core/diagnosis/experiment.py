@@ -1,0 +1,151 @@
+"""An experiment: one spec's network and images, opened once, to be pruned, repaired and observed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from reflow_core.diagnosis.calibration import evaluation, evaluation_inputs, no_training_images
+from reflow_core.diagnosis.pruner import Pruned, Pruner
+from reflow_core.errors import NotApplicable, ReflowError
+from reflow_core.images.image_set import Images, ImageSet
+from reflow_core.machine import out_of_memory
+from reflow_core.pruning.masks import install
+from reflow_core.repairs import repairs
+from reflow_core.signal.copies import clone_module, clone_on
+from reflow_core.signal.probes import Observation, observe
+from reflow_core.signal.trace import Trace, trace
+from reflow_core.sources.library import Library, Network
+from reflow_core.spec import EVALUATION, Spec
+from reflow_core.watch import Watch
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Experiment:
+    """What a spec's names resolved to, what can be done with it, and the `seconds` that each stage took.
+
+    `source` lends what many specs share; its networks are never changed.
+    """
+
+    spec: Spec
+    source: Library
+    watch: Watch
+    network: Network
+    images: ImageSet
+    evaluation: Images
+    trace: Trace
+    pruner: Pruner
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def open(cls, spec: Spec, source: Library, watch: Watch) -> Iterator[Experiment]:
+        """Resolve the names, trace the network. Raises ReflowError, also where memory runs out in the body."""
+        with memory_in_words():
+            begun = time.perf_counter()
+            watch("load", 0, 1)
+            network, images = source.network(spec.model), source.images(spec)
+            plan, evaluated = trace_of(spec, source), evaluation(spec, images)
+            example = evaluation_inputs(evaluated, network.info)(slice(0, 1))
+            pruner = Pruner(spec, source, network, images, plan, example, watch)
+            opened = cls(spec, source, watch, network, images, evaluated, plan, pruner)
+            opened.seconds["load"] = time.perf_counter() - begun
+            yield opened
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the seconds of its body under `stage`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - start
+
+    def dense(self) -> Observation:
+        """The dense network's observation, shared by all specs on the same images."""
+        key = ("dense", self.network.digest, *self.evaluation_key())
+        shared: Observation = self.source.recall(
+            key, lambda: self.observe(clone_on(self.network.module, self.source.device), "dense")
+        )
+        return shared
+
+    def evaluation_key(self) -> tuple[object, ...]:
+        """All that the evaluation images depend on."""
+        return self.images.digest, len(self.evaluation), *(getattr(self.spec, name) for name in EVALUATION[1:])
+
+    def prune(self) -> Pruned:
+        """What is kept and the weights that are left; its seconds are those of the one time it was computed."""
+        pruned = self.pruner.prune()
+        self.seconds["prune"] = pruned.seconds
+        return pruned
+
+    def clone(self, pruned: Pruned) -> nn.Module:
+        """A private copy of the network with the pruned weights, where networks run."""
+        network = clone_module(self.network.module)
+        install(network, pruned.weights)
+        return network.to(self.source.device)
+
+    def observe_pruned(self, pruned: Pruned) -> tuple[Observation, nn.Module]:
+        """The pruned network's observation, shared by all repairs, and a private copy of the network to repair."""
+        network = self.clone(pruned)
+        key = ("observed", *self.pruner.key(), *self.evaluation_key())
+        shared: Observation = self.source.recall(key, lambda: self.observe(network, "pruned"), "selections")
+        return shared, network
+
+    def repair(self, network: nn.Module, narrower: bool = False) -> tuple[str | None, str | None]:
+        """Repair a private network in place: (what was changed, None) or (None, why not).
+
+        `narrower`: whether channels are gone, so that layers cannot be compared with dense channel by channel.
+        """
+        repair = repairs[self.spec.repair]
+        if narrower and not repair.info.any_width:
+            title = repair.info.title
+            return None, f"{title} compares channel by channel with dense, and channels are gone; choose REFLOW."
+        if repair.info.needs_data and len(self.images.train) == 0:
+            return None, str(no_training_images(self.images))
+        network.to(self.source.device if repair.info.on_device else "cpu")
+        try:
+            return repair.function(self.network.module, network, self.pruner.calibration, self.watch), None
+        except NotApplicable as why:
+            return None, str(why)
+        finally:
+            network.to(self.source.device)
+
+    def observe(self, network: nn.Module, stage: str, plan: Trace | None = None) -> Observation:
+        """Run the evaluation images through a private network, probing its layers; `plan`: its trace, if another."""
+        count = len(self.evaluation)
+        return observe(network, plan or self.trace, self.inputs, self.labels, count, self.watch, stage)
+
+    def inputs(self, part: slice) -> Tensor:
+        """A part of the evaluation images, normalized: (n, 3, H, W) on the CPU."""
+        return evaluation_inputs(self.evaluation, self.network.info)(part)
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """True classes of the evaluation images (N,), None without labels."""
+        return None if self.evaluation.labels is None else self.evaluation.labels.numpy()
+
+
+def trace_of(spec: Spec, source: Library) -> Trace:
+    """How the network of a spec runs, learned once. Raises ReflowError."""
+    network = source.network(spec.model)
+    example = evaluation_inputs(source.images(spec).test, network.info)(slice(0, 1))
+    shared: Trace = source.recall(("trace", network.digest, network.info.size), lambda: trace(network.module, example))
+    return shared
+
+
+@contextmanager
+def memory_in_words() -> Iterator[None]:
+    """Turns torch's own error into a ReflowError where memory runs out in the body."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise ReflowError(
+            "Memory ran out: use fewer calibration images, a smaller network, or another device."
+        ) from error

@@ -1,0 +1,73 @@
+"""Which fields of a spec are read in a combination, what each offers, and a spec with the others at their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
+from reflow_core.pruning.allocations import allocations
+from reflow_core.pruning.criteria import criteria
+from reflow_core.pruning.patterns import N_OF_M
+from reflow_core.pruning.updates import updates
+from reflow_core.registry import Registry
+from reflow_core.repairs import repairs
+from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec
+
+READ_BY_SOME = ("statistics", "calibration_batch")
+BUDGET = ("sparsity", "allocation", "layer_sparsity")
+METHODS: dict[str, Registry[Any, Any]] = {
+    "criterion": criteria, "update": updates, "allocation": allocations, "repair": repairs
+}  # fmt: skip
+
+
+def offered(name: str) -> tuple[str, ...]:
+    """The values that a field can take; empty for a number, and for a name of a network or an image set."""
+    if name in METHODS:
+        return METHODS[name].names()
+    if name == "corruption":
+        return (CLEAN, *(f"{kind}:{severity}" for kind in corruptions.names() for severity in SEVERITIES))
+    return ABOUT[name].choices
+
+
+def unused_fields(spec: Spec, reads: Collection[str] = (), ignores: Collection[str] = ()) -> dict[str, str]:
+    """The fields of a spec that nothing reads, and why. Raises ReflowError for a name that is not registered.
+
+    `reads`: fields that are read besides by whoever asks. `ignores`: fields that whoever asks does not read.
+    """
+    allocation, repair = allocations[spec.allocation].info, repairs[spec.repair].info
+    if spec.corruption != CLEAN:
+        parsed(spec.corruption)
+    criterion, update = criteria[spec.criterion].info, updates[spec.update].info
+    unused: dict[str, str] = {}
+    if spec.statistics == "population":
+        unused["calibration_batch"] = "'population' statistics do not depend on the batch"
+    for name in READ_BY_SOME:
+        if name not in repair.reads:
+            unused[name] = f"repair {repair.name!r} does not read it"
+    unused["quantize_order"] = "only quantization reads it"
+    if "layer_sparsity" not in allocation.reads:
+        unused["layer_sparsity"] = f"allocation {allocation.name!r} does not read it"
+    if spec.pattern in N_OF_M:
+        unused |= dict.fromkeys(BUDGET, f"the pattern {spec.pattern} says how many weights each layer keeps")
+    if not (repair.needs_data or criterion.needs_data or update.needs_data):
+        unused |= dict.fromkeys(CALIBRATION, f"{repair.name!r} and {criterion.name!r} read no calibration images")
+    read = {name: why for name, why in unused.items() if name not in reads}
+    return read | dict.fromkeys(ignores, "nothing reads it here")
+
+
+def normalize(
+    spec: Spec, reads: Collection[str] = (), ignores: Collection[str] = (), **changes: str | float | int
+) -> Spec:
+    """A spec with some fields changed and those that nothing reads at their defaults. Raises ReflowError."""
+    spec = spec.replace(**changes)
+    return spec.replace(**{name: DEFAULTS[name] for name in unused_fields(spec, reads, ignores)})
+
+
+def set_aside(spec: Spec, reads: Collection[str] = (), ignores: Collection[str] = ()) -> tuple[str, ...]:
+    """A sentence for each value that `normalize` sets aside. Raises ReflowError."""
+    return tuple(
+        f"{name}={value} was set aside: {why}."
+        for name, why in unused_fields(spec, reads, ignores).items()
+        if (value := getattr(spec, name)) != DEFAULTS[name]
+    )
