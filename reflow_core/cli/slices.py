@@ -22,7 +22,9 @@ def add(commands: Any) -> None:
     one.add_argument("--slice-drop", type=float, default=0.05, help="lost by any slice at most (default: 0.05)")
     one.add_argument("--least", type=int, default=slices.LEAST, help="images of a slice that is judged (default: 10)")
     one.add_argument("--floors", default="", help="accuracy of single slices at least, as class/8:0.95,class/3:0.9")
-    one.add_argument("--arm", choices=("pruned", "repaired"), default="", help="(default: repaired, if there is one)")
+    one.add_argument(
+        "--variant", "--arm", choices=("pruned", "repaired"), default="", help="(default: repaired, if there is one)"
+    )
     one.add_argument("--corruptions", action="store_true", help="every corruption at severities 1 to 5 too")
     add_printing(one)
     one.set_defaults(run=run)

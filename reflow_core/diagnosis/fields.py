@@ -35,6 +35,7 @@ def unused_fields(spec: Spec, reads: Collection[str] = (), ignores: Collection[s
 
     `reads`: fields that are read besides by whoever asks. `ignores`: fields that whoever asks does not read.
     """
+    spec = spec.replace(**{name: DEFAULTS[name] for name in ignores})
     allocation, repair = allocations[spec.allocation].info, repairs[spec.repair].info
     if spec.corruption != CLEAN:
         parsed(spec.corruption)

@@ -32,7 +32,7 @@ def open_app(page: str = "", **parameters: str) -> AppTest:
         app.query_params[name] = value
     if page:
         app.run()
-        del app.session_state["_opened"]  # the link below is the first one to this page
+        app.session_state["_session"].opened = None  # the link below is the first one to this page
         app.switch_page(f"pages/{page}.py")
     return app.run()
 

@@ -17,14 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from reflow_core.lab.work import threads
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.lab.executors import threads
+from reflow_core.lab.request import Context
 from reflow_core.lab.store import Store
-from reflow_core.lab.study import GRID, variants
+from reflow_core.lab.study import GRID, configurations
 from reflow_core.machine import cores, prepare
 from reflow_core.memo import Memo
 from reflow_core.networks.catalog import find
@@ -151,14 +152,15 @@ def probing() -> Iterator[Row]:
 
 
 def sweeping() -> Iterator[Row]:
-    """A sweep of 20 points and 3 variants of scores, against the bare passes over the same images that it needs."""
+    """A sweep of 20 points and 3 criteria, against the bare passes over the same images that it needs."""
     prepare(cores())
     library, base = Library(), Spec()
     network, images = library.network(base.model).module, library.images(base)
     evaluation, calibration = (torch.randn(count, 3, 16, 16) for count in (len(images.test), base.calibration_images))
-    specs = [variant.replace(sparsity=s) for s in GRID for variant in variants(base, VARIANTS, ["none"], ["reflow"])]
+    chosen = configurations(base, CRITERIA, ["none"], ["reflow"])
+    specs = [each.replace(sparsity=sparsity) for sparsity in GRID for each in chosen]
     ours = bare_passes = 0.0
-    with tempfile.TemporaryDirectory() as folder, threads(library, Store(Path(folder))) as submit:
+    with tempfile.TemporaryDirectory() as folder, threads(Context(library, Store(Path(folder)))) as submit:
         for some in (specs[at : at + TOGETHER] for at in range(0, len(specs), TOGETHER)):
             start = time.perf_counter()
             wait([submit(spec) for spec in some])
@@ -168,7 +170,10 @@ def sweeping() -> Iterator[Row]:
             ours, bare_passes = ours + middle - start, bare_passes + time.perf_counter() - middle
     bare_passes += bare_passes / len(specs) / 3  # the dense network, once
     yield Row(
-        "sweep, 20 points and 3 variants / bare passes", 1.15, ours / bare_passes, note=f"{ours:.0f} s, {VARIANTS}"
+        "sweep, 20 points and 3 criteria / bare passes",
+        1.15,
+        ours / bare_passes,
+        note=f"{ours:.0f} s, {CRITERIA}",
     )
 
 
@@ -198,7 +203,7 @@ def _threshold() -> None:
 
 
 TOGETHER = 12  # specs of a sweep between two looks at the bare passes
-VARIANTS = ("magnitude", "random", "snip")
+CRITERIA = ("magnitude", "random", "snip")
 BENCHMARKS = (probing, cost, sweeping, threshold)
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import torch
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.machine import prepare
+from reflow_core.networks.checkpoint import weights_folder
 from reflow_core.networks.zoo import zoo
 from reflow_core.sources.access import EVERYTHING
-from reflow_core.sources.library import weights_folder
 from tests.benchmarks.core import Row
 
 NAME = "resnext101_32x8d"

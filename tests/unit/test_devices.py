@@ -71,10 +71,7 @@ def test_another_device_is_another_key_and_leaves_the_shared_network_where_it_is
     other = Library(device="cpu:0")  # the same processor under another name, so that everything is moved
     found, plain = diagnose(SMALL, other), diagnose(SMALL, library)
     assert other.identity(SMALL) != library.identity(SMALL)
-    assert all(
-        (found.predictions[variant].predicted == answers.predicted).all()
-        for variant, answers in plain.predictions.items()
-    )
+    assert all((found.predictions[name].predicted == own.predicted).all() for name, own in plain.predictions.items())
     assert other.network(MODEL).digest == library.network(MODEL).digest
 
 

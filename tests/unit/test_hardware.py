@@ -11,9 +11,9 @@ from torch import nn
 
 from reflow_core import Library, Spec
 from reflow_core.cli import main
-from reflow_core.errors import ReflowError
-from reflow_core.lab.study import claimed
-from reflow_core.production.claims import ELSEWHERE, FAILS, HOLDS, names
+from reflow_core.diagnosis.fields import normalize, set_aside
+from reflow_core.lab.request import Request
+from reflow_core.production.claims import ELSEWHERE, FAILS, HOLDS, claims, counted, try_claim
 from reflow_core.production.inspections import inspections
 from reflow_core.production.inspections.hardware import crossover, faster
 from reflow_core.production.sparse import (
@@ -76,9 +76,11 @@ def test_the_crossover_is_where_the_line_meets_one() -> None:
     [("hardware", "repair", "statcorr"), ("hardware", "corruption", "noise:1"), ("structured", "pattern", "2:4"),
      ("structured", "exclude", "first"), ("quantize", "layer_sparsity", "conv1:0.5")],
 )  # fmt: skip
-def test_what_an_inspection_does_not_read_is_refused(name: str, field: str, value: str) -> None:
-    with pytest.raises(ReflowError, match=f"{field}.* has no meaning here"):
-        inspections[name].function(Spec(**{field: value}), Library(), ignore)  # type: ignore[arg-type]
+def test_what_an_inspection_does_not_read_is_set_aside_with_a_note(name: str, field: str, value: str) -> None:
+    info, asked = inspections[name].info, SPEC.replace(**{field: value})
+    assert normalize(asked, info.reads, info.ignores) == normalize(SPEC, info.reads, info.ignores)
+    assert set_aside(asked, info.reads, info.ignores)[-1].startswith(f"{field}={value} was set aside: ")
+    assert Request(asked, inspection=name).key(Library()) == Request(SPEC, inspection=name).key(Library())
 
 
 def test_noise_is_no_speed() -> None:
@@ -128,21 +130,21 @@ def test_everything_is_timed_beside_what_it_replaces() -> None:
 
 def test_every_claim_has_a_verdict_and_a_measurement(quick_timing: None) -> None:
     library, spec = Library(), Spec(evaluation_images=64, calibration_images=32)
-    found = [inspections[name].function(spec, library, ignore) for name in names()]
-    assert {each.facts["verdict"] for each in found} <= {HOLDS, FAILS, ELSEWHERE}
-    by = {name.removeprefix("claim:"): each for name, each in zip(names(), found, strict=True)}
-    assert by["projection"].facts["verdict"] == HOLDS
-    assert "Caught by name" in by["projection"].facts["measured"]
-    assert by["heads"].facts["verdict"] == by["long-inputs"].facts["verdict"] == ELSEWHERE
-    assert by["layernorm"].facts["verdict"] == HOLDS
-    assert by["zeros"].machine
-    assert not by["rare"].machine
-    whole = claimed(spec, found)
-    assert len(whole.tables["Claims"]) == len(names()) == sum(whole.facts["counts"].values())
+    tested = {name: try_claim(name, spec, library) for name in claims.names()}
+    assert {finding.facts["verdict"] for finding in tested.values()} <= {HOLDS, FAILS, ELSEWHERE}
+    assert tested["projection"].facts["verdict"] == HOLDS
+    assert "Caught by name" in tested["projection"].facts["measured"]
+    assert tested["heads"].facts["verdict"] == tested["long-inputs"].facts["verdict"] == ELSEWHERE
+    assert tested["layernorm"].facts["verdict"] == HOLDS
+    assert tested["zeros"].machine
+    assert not tested["rare"].machine
+    whole = counted(spec, list(tested.values()))
+    assert len(whole.tables["Claims"]) == len(claims.names()) == sum(whole.facts["counts"].values())
 
 
 def test_one_claim_as_a_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reflow_core.cli.claims.names", lambda: ["claim:heads", "claim:long-inputs"])
+    few = [Request(Spec(), claim=name) for name in ("heads", "long-inputs")]
+    monkeypatch.setattr("reflow_core.cli.claims.requests_for_claims", lambda spec: few)
     assert main(["claims", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["claims"]
     assert told["answer"].startswith("Of 2 claims about pruning in production 0 hold")

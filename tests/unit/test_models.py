@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.networks.checkpoint import weights_folder
 from reflow_core.networks.vision import torchvision
 from reflow_core.networks.zoo import describe, synsets, zoo
 from reflow_core.signal.copies import Hook, clone_module, hooked
 from reflow_core.signal.layers import NORMS
 from reflow_core.sources.access import EVERYTHING
-from reflow_core.sources.library import weights_folder
 
 FIXED = ("vit_b_32", "swin_t", "swin_v2_t", "maxvit_t")  # run at their own size only
 SMALL_SIZE = {"inception_v3": 96}

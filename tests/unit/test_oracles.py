@@ -23,7 +23,7 @@ from reflow_core.pruning.allocations import Budget
 from reflow_core.pruning.masks import Masks, Scores, install, sparsity_of
 from reflow_core.pruning.select import Rules, select
 from reflow_core.repairs import Calibration
-from reflow_core.repairs.reflow import reflow
+from reflow_core.repairs.reflow import recalibrate
 from reflow_core.signal import stats
 from reflow_core.signal.layers import batch_norms, prunable
 from reflow_core.signal.moments import Moments, channel_moments
@@ -107,7 +107,7 @@ def test_population_equals_norm_by_norm_calibration() -> None:
     inputs = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     ours = pruned(small())
     theirs = copy.deepcopy(ours)
-    reflow(small(), ours, Calibration(inputs, "population", 128), ignore)
+    recalibrate(ours, Calibration(inputs, "population", 128))
     layer_by_layer(theirs, inputs)
     for name, norm in batch_norms(ours).items():
         other = theirs.get_submodule(name)
@@ -120,7 +120,7 @@ def test_batch_mean_equals_update_bn() -> None:
     inputs = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     ours = pruned(small())
     theirs = copy.deepcopy(ours)
-    reflow(small(), ours, Calibration(inputs, "batch_mean", 32), ignore)
+    recalibrate(ours, Calibration(inputs, "batch_mean", 32))
     torch.optim.swa_utils.update_bn(list(inputs.split(32)), theirs)
     for name, norm in batch_norms(ours).items():
         other = theirs.get_submodule(name)
@@ -131,19 +131,19 @@ def test_batch_mean_equals_update_bn() -> None:
 def test_pooled_over_one_batch_equals_population() -> None:
     inputs = torch.randn(48, 3, 16, 16)
     one, other = pruned(small()), pruned(small())
-    reflow(small(), one, Calibration(inputs, "pooled", 48), ignore)
-    reflow(small(), other, Calibration(inputs, "population", 128), ignore)
+    recalibrate(one, Calibration(inputs, "pooled", 48))
+    recalibrate(other, Calibration(inputs, "population", 128))
     for name, norm in batch_norms(one).items():
         torch.testing.assert_close(norm.running_var, other.get_submodule(name).running_var, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("statistics", ["population", "pooled", "batch_mean", "ema"])
 def test_reflow_touches_no_weight_and_puts_everything_back(statistics: str) -> None:
-    dense, private = small(), pruned(small())
+    private = pruned(small())
     before = {name: parameter.clone() for name, parameter in private.named_parameters()}
     counters = [norm.num_batches_tracked.clone() for norm in batch_norms(private).values()]  # type: ignore[union-attr]
     stale = [norm.running_var.clone() for norm in batch_norms(private).values()]  # type: ignore[union-attr]
-    reflow(dense, private, Calibration(torch.randn(64, 3, 16, 16), statistics, 32), ignore)
+    recalibrate(private, Calibration(torch.randn(64, 3, 16, 16), statistics, 32))
     assert all(torch.equal(parameter, before[name]) for name, parameter in private.named_parameters())
     norms = list(batch_norms(private).values())
     assert not any(module.training for module in private.modules())
@@ -160,14 +160,14 @@ def test_a_cancelled_calibration_leaves_no_mode_or_hook_behind() -> None:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        reflow(small(), private, Calibration(torch.randn(64, 3, 16, 16), "pooled", 16), stop)
+        recalibrate(private, Calibration(torch.randn(64, 3, 16, 16), "pooled", 16), stop)
     assert not any(module.training or module._forward_pre_hooks for module in private.modules())
 
 
 def test_after_reflow_parameters_equal_dense_times_mask_bit_for_bit() -> None:
     dense, private = small(), pruned(small(), 0.8)
     masks = masks_of(magnitudes(dense), "global", 0.8)
-    reflow(dense, private, Calibration(torch.randn(64, 3, 16, 16), "population", 128), ignore)
+    recalibrate(private, Calibration(torch.randn(64, 3, 16, 16), "population", 128))
     for name, parameter in private.named_parameters():
         layer = name.removesuffix(".weight")
         expected = dense.get_parameter(name) * masks[layer] if layer in masks else dense.get_parameter(name)
@@ -280,7 +280,7 @@ def test_odd_layers_are_measured_as_independent_hooks_do_or_listed_with_the_reas
         last = name in ("rms", "plain")
         dims = [dim for dim in range(output.ndim) if dim != (output.ndim - 1 if last else 1)]
         np.testing.assert_allclose(found.signals[name].variance, output.var(dims, correction=0), rtol=1e-4, atol=1e-9)
-    report = reflow(network, network, Calibration(images), ignore)
+    report = recalibrate(network, Calibration(images))
     assert "5 BatchNorm layers" in report
 
 

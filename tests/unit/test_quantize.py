@@ -121,9 +121,14 @@ def test_the_edge_is_the_last_sparsity_before_five_points_are_lost() -> None:
 
     one = point(diagnose(Spec(sparsity=0.3, evaluation_images=40, repair="none"), Library()))
     scores = {0.3: 0.90, 0.4: 0.86, 0.5: 0.84, 0.6: 0.89}
+    dense, pruned = one.outcomes["dense"], one.outcomes["pruned"]
     made = [
-        replace(one, row=one.row | {"sparsity": at, "dense_accuracy": 0.9, "pruned_accuracy": s})
-        for at, s in scores.items()
+        replace(
+            one,
+            spec=one.spec.replace(sparsity=at),
+            outcomes={"dense": replace(dense, accuracy=0.9), "pruned": replace(pruned, accuracy=score)},
+        )
+        for at, score in scores.items()
     ]
     assert largest(made) == 0.4
     assert largest(made[2:3]) is None

@@ -328,18 +328,17 @@ def test_excluded_layers_stay_dense_and_the_rest_reaches_the_sparsity(library: L
     assert found.sparsity == pytest.approx(0.8 * (weights - dense) / weights, abs=1e-5)
 
 
-def test_what_a_combination_does_not_read_is_refused_and_settled() -> None:
-    patterned = Spec(pattern="2:4", sparsity=0.5)
+def test_what_a_combination_does_not_read_is_set_aside_with_a_note(library: Library) -> None:
+    patterned = SMALL.replace(pattern="2:4", sparsity=0.5)
     assert {"sparsity", "allocation", "layer_sparsity"} <= unused_fields(patterned).keys()
-    with pytest.raises(ReflowError, match=r"sparsity=0\.5 has no meaning here: the pattern 2:4"):
-        diagnose(patterned, Library())
-    assert normalize(patterned).sparsity == Spec().sparsity
+    found = diagnose(patterned, library)
+    assert found.spec == normalize(patterned) == SMALL.replace(pattern="2:4")
+    assert found.notes[0].startswith("sparsity=0.5 was set aside: the pattern 2:4")
     assert "calibration_images" in unused_fields(Spec(repair="none"))
     assert "calibration_images" not in unused_fields(Spec(repair="none", criterion="snip"))
     assert "calibration_images" not in unused_fields(Spec(repair="none", update="obs"))
-    assert "layer_sparsity" in unused_fields(Spec()) and "layer_sparsity" not in unused_fields(
-        Spec(allocation="custom")
-    )
+    assert "layer_sparsity" in unused_fields(Spec())
+    assert "layer_sparsity" not in unused_fields(Spec(allocation="custom"))
 
 
 def test_a_row_criterion_asked_for_global_says_how_it_ranks(library: Library) -> None:

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reflow_core.diagnosis.diagnose import check
-from reflow_core.diagnosis.fields import normalize
+from reflow_core import Library
+from reflow_core.diagnosis.fields import normalize, set_aside
 from reflow_core.errors import ReflowError
+from reflow_core.lab.request import Request
 from reflow_core.registry import Info, Registry
-from reflow_core.spec import DEFAULTS, Spec, read
+from reflow_core.spec import ABOUT, DEFAULTS, Spec, read
 
 
 def test_equal_specs_are_one_key() -> None:
@@ -41,16 +42,25 @@ def test_the_nearest_match_is_offered() -> None:
         Spec(statistics="populaton")
 
 
-def test_what_means_nothing_is_refused() -> None:
-    for meaningless in (
-        Spec(repair="none", calibration_images=3),
-        Spec(calibration_batch=4),
-        Spec(repair="least-squares", statistics="ema"),
-        Spec(repair="norm-rescale", calibration_view="eval"),
+def test_what_nothing_reads_is_set_aside_with_a_note_and_the_spec_equals_the_one_without_it() -> None:
+    for meaningless, plain, name in (
+        (Spec(repair="none", calibration_images=3), Spec(repair="none"), "calibration_images=3"),
+        (Spec(calibration_batch=4), Spec(), "calibration_batch=4"),
+        (Spec(repair="least-squares", statistics="ema"), Spec(repair="least-squares"), "statistics=ema"),
+        (Spec(repair="norm-rescale", calibration_view="eval"), Spec(repair="norm-rescale"), "calibration_view=eval"),
     ):
-        with pytest.raises(ReflowError, match="has no meaning"):
-            check(meaningless)
+        assert normalize(meaningless) == plain
+        assert Request(meaningless).key(Library()) == Request(plain).key(Library())
+        assert any(note.startswith(f"{name} was set aside: ") for note in set_aside(meaningless))
+        assert set_aside(plain) == ()
     assert normalize(Spec(statistics="ema", calibration_batch=4), repair="none") == Spec(repair="none")
+
+
+def test_every_field_says_what_it_is_and_old_names_still_work() -> None:
+    assert ABOUT.keys() == DEFAULTS.keys()
+    assert all(about.label and about.help.endswith(".") for about in ABOUT.values())
+    assert all(about.low is not None for name, about in ABOUT.items() if not isinstance(DEFAULTS[name], str))
+    assert read({"quantise_order": "prune-int8-repair"}) == (Spec(quantize_order="prune-int8-repair"), [])
 
 
 @given(some.dictionaries(some.sampled_from([*DEFAULTS, "other"]), some.text(max_size=12)))

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from reflow_core.lab.work import Pool, answer, asking
 
 from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.diagnosis.result import to_json
 from reflow_core.errors import Cancelled, ReflowError
-from reflow_core.lab import work
+from reflow_core.lab import request
 from reflow_core.lab.codec import decode, encode
+from reflow_core.lab.pool import Pool
+from reflow_core.lab.request import Context, Request
 from reflow_core.lab.store import LEASE_S, Store
 from reflow_core.lab.sweep import Sweep, along, coarse_first, pack
 from reflow_core.watch import Watch, ignore
@@ -33,9 +34,10 @@ def test_a_stored_diagnosis_equals_the_computed_one(library: Library, spec: Spec
     found = diagnose(spec, library)
     again = decode(encode(found))
     assert to_json(again) == to_json(found)
-    for variant, answers in found.predictions.items():
-        np.testing.assert_array_equal(again.predictions[variant].predicted, answers.predicted)
-        np.testing.assert_array_equal(again.predictions[variant].confidence, answers.confidence)
+    assert isinstance(again, Diagnosis)
+    for variant, own in found.predictions.items():
+        np.testing.assert_array_equal(again.predictions[variant].predicted, own.predicted)
+        np.testing.assert_array_equal(again.predictions[variant].confidence, own.confidence)
     for one, other in zip(found.layers, again.layers, strict=True):
         for variant in one.variance:
             np.testing.assert_array_equal(one.variance[variant], other.variance[variant])
@@ -68,9 +70,9 @@ def test_one_spec_asked_for_at_once_is_computed_once(tmp_path: Path, monkeypatch
         computed.append(spec)
         return diagnose(spec, library, watch)
 
-    monkeypatch.setattr(work, "diagnose", counted)
+    monkeypatch.setattr(request, "diagnose", counted)
     with ThreadPoolExecutor(6) as threads:
-        found = list(threads.map(lambda _: answer(wanted, Library(), Store(tmp_path)), range(6)))
+        found = list(threads.map(lambda _: Request(wanted).answer(Context(Library(), Store(tmp_path))), range(6)))
     assert computed.count(wanted) == 1
     assert len({str(each.outcomes()) for each in found}) == 1
 
@@ -99,21 +101,21 @@ def test_a_folder_that_cannot_be_written_is_said_and_work_goes_on(tmp_path: Path
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file" / "cache")
     assert store.problem is not None and "REFLOW_CACHE" in store.problem
-    assert answer(SMALL, library, store).pruned.n == 64
+    assert Request(SMALL).answer(Context(library, store)).pruned.n == 64
 
 
 def test_a_full_disk_is_said_and_the_result_is_not_lost(tmp_path: Path, library: Library) -> None:
     store = Store(tmp_path)
     store._connection.execute("PRAGMA max_page_count = 8")
-    found = answer(SMALL, library, store)
+    found = Request(SMALL).answer(Context(library, store))
     assert found.pruned.n == 64
     assert store.problem is not None and "free some space" in store.problem
 
 
 def test_people_go_before_the_background_and_cancelling_works(tmp_path: Path, library: Library) -> None:
-    pool = Pool(library, Store(tmp_path), workers=1)
-    behind = [pool.submit(asking(SMALL.replace(seed=seed)), background=True) for seed in range(8)]
-    person = pool.submit(asking(SMALL.replace(seed=100)))
+    pool = Pool(Context(library, Store(tmp_path)), workers=1)
+    behind = [pool.submit(Request(SMALL.replace(seed=seed)).answer, background=True) for seed in range(8)]
+    person = pool.submit(Request(SMALL.replace(seed=100)).answer)
     assert person.future.result(60).pruned.n == 64
     assert not all(job.future.done() for job in behind)
     behind[-1].cancel()
@@ -121,22 +123,22 @@ def test_people_go_before_the_background_and_cancelling_works(tmp_path: Path, li
         behind[-1].future.result(60)
     assert all(job.future.result(60) for job in behind[:-1])
     with pytest.raises(ReflowError, match="did you mean"):
-        pool.submit(asking(SMALL.replace(criterion="magnitud"))).future.result(60)
+        pool.submit(Request(SMALL.replace(criterion="magnitud")).answer).future.result(60)
     pool.close()
 
 
 def test_a_sweep_completes_stops_and_resumes_from_the_store(tmp_path: Path, library: Library) -> None:
     store = Store(tmp_path)
-    pool = Pool(library, store, workers=1)
-    specs = along(SMALL, [0.0, 0.3, 0.6, 0.9])
-    sweep = Sweep(specs, pool, pack)
+    pool = Pool(Context(library, store), workers=1)
+    requests = [Request(spec) for spec in along(SMALL, [0.0, 0.3, 0.6, 0.9])]
+    sweep = Sweep(requests, pool, pack)
     assert until(lambda: sweep.look() >= 0.25)
     sweep.stop()
     assert not sweep.running
     sweep.go_on()
     assert until(lambda: sweep.look() == 1)
     assert {point["sparsity"] for point in sweep.points.values()} == {0.0, 0.3, 0.6, 0.9}
-    again = Sweep(specs, pool, pack)
+    again = Sweep(requests, pool, pack)
     assert until(lambda: again.look() == 1)
     assert again.points == sweep.points
     pool.close()

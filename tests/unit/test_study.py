@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from reflow_core.lab.work import cluster, solve
 
-from reflow_core import Library, Spec, diagnose
+from reflow_core import Diagnosis, Library, Spec, diagnose
+from reflow_core.cli.sweep import flat_row, markdown
 from reflow_core.diagnosis.point import Point, point
 from reflow_core.diagnosis.result import jaccard
-from reflow_core.lab.store import Store, key_of
-from reflow_core.lab.study import doubling, markdown, outcomes, saturation, selection, split, variants
+from reflow_core.lab.executors import cluster, solve
+from reflow_core.lab.request import Context, Request
+from reflow_core.lab.store import Store
+from reflow_core.lab.study import configurations, doubling, outcomes, saturation, selection, split
 from reflow_core.lab.sweep import along
 from reflow_core.present.figures.studies import curves, gained, matrix, overlap, price, saturating, signal
 
@@ -28,7 +30,7 @@ CRITERIA, UPDATES, REPAIRS = ["magnitude", "snip"], ["none", "obs"], ["none", "r
 
 @pytest.fixture(scope="module")
 def points(library: Library) -> dict[Spec, Point]:
-    specs = [one for variant in variants(SMALL, CRITERIA, UPDATES, REPAIRS) for one in along(variant, [0.3, 0.8])]
+    specs = [at for one in configurations(SMALL, CRITERIA, UPDATES, REPAIRS) for at in along(one, [0.3, 0.8])]
     return {spec: point(diagnose(spec, library)) for spec in specs}
 
 
@@ -61,7 +63,9 @@ def test_a_table_with_holes_is_not_split() -> None:
             split(pd.DataFrame(broken))
 
 
-def test_outcomes_have_each_variant_once_with_the_pruned_network_as_repair_none(points: dict[Spec, Point]) -> None:
+def test_outcomes_have_each_configuration_once_and_the_pruned_network_as_repair_none(
+    points: dict[Spec, Point],
+) -> None:
     table = outcomes(points.values())
     assert len(table) == len(CRITERIA) * len(UPDATES) * len(REPAIRS) * 2
     assert not table.duplicated(["selection", "repair", "sparsity"]).any()
@@ -108,12 +112,13 @@ def test_every_figure_draws_what_the_rows_say_and_tells_it(points: dict[Spec, Po
     assert all(figure(at).message for figure in (signal, price))
 
 
-def test_the_table_for_a_readme_has_each_score_with_its_interval(points: dict[Spec, Point]) -> None:
-    text = markdown(pd.DataFrame([each.row for each in points.values()]))
-    found = next(iter(points.values())).row
-    low, high = 100 * found["pruned_low"], 100 * found["pruned_high"]
-    assert len(text.splitlines()) == 2 + len(points)
-    assert f"| {100 * found['pruned_accuracy']:.1f} ({low:.1f} to {high:.1f}) |" in text
+def test_the_table_for_a_readme_has_each_score_with_its_interval(library: Library) -> None:
+    specs = configurations(SMALL, ["snip"], ["none", "obs"], ["reflow"])
+    rows = [flat_row(diagnose(spec, library)) for spec in specs]
+    text = markdown(pd.DataFrame(rows))
+    low, high = 100 * rows[0]["pruned_low"], 100 * rows[0]["pruned_high"]
+    assert len(text.splitlines()) == 2 + len(rows)
+    assert f"| {100 * rows[0]['pruned_accuracy']:.1f} ({low:.1f} to {high:.1f}) |" in text
     assert "| snip + obs | 80 % | reflow |" in text
 
 
@@ -147,8 +152,8 @@ def test_a_cluster_gives_the_same_results_and_a_killed_worker_loses_nothing(
             found[futures[done]] = done.result()
     store = Store(tmp_path)
     for spec in specs:
-        kept = store.get(key_of(spec, library))
-        assert kept is not None and kept.pruned == found[spec].pruned
+        kept = Request(spec).stored(Context(library, store))
+        assert isinstance(kept, Diagnosis) and kept.pruned == found[spec].pruned
     here = diagnose(specs[10], library)
     assert here.pruned.accuracy == found[specs[10]].pruned.accuracy
     assert here.repaired == found[specs[10]].repaired

@@ -24,6 +24,7 @@ from reflow_core.cli import main
 from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
 from reflow_core.lab.codec import MAGIC
+from reflow_core.lab.request import Request
 from reflow_core.present.report import of_diagnosis, of_finding, reopened, tables_of, written
 from reflow_core.present.snippets import claiming, command, comparing, diagnosing, inspecting, ranking, slicing
 from reflow_core.production import onnx_file
@@ -129,7 +130,7 @@ def test_the_onnx_file_has_no_batchnorm_and_answers_as_torch(model: str, library
     assert json.loads({each.key: each.value for each in graph.metadata_props}["card"])["architecture"] == model
 
 
-def test_an_onnx_file_that_answers_otherwise_is_not_given_away(
+def test_an_onnx_file_that_predicts_otherwise_is_not_given_away(
     library: Library, found: Diagnosis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = rebuild(found.spec, library)
@@ -140,7 +141,7 @@ def test_an_onnx_file_that_answers_otherwise_is_not_given_away(
         return export(wrong.module, example)
 
     monkeypatch.setattr("reflow_core.production.export.onnx_file.export", other)
-    with pytest.raises(ReflowError, match="answers differently from torch") as said:
+    with pytest.raises(ReflowError, match="predicts differently from torch") as said:
         as_onnx(made, {})
     assert float(str(said.value).split("by ")[1].split(";")[0]) > ONNX_WITHIN
 
@@ -205,8 +206,9 @@ def test_the_copied_python_of_the_pages_before_a_release_says_what_their_command
     assert printed(capsys, slicing(spec, *gate)) == told["answer"]
     told = said(capsys, command("sensitivity", spec.replace(sparsity=Spec().sparsity), {"share": 0.35}))
     assert printed(capsys, ranking(spec, 0.35)) == told["sensitivity"]["answer"]
-    names = ["claim:heads", "claim:rare"]
-    monkeypatch.setattr("reflow_core.cli.claims.names", lambda: names)
+    names = ["heads", "rare"]
+    few = [Request(spec, claim=name) for name in names]
+    monkeypatch.setattr("reflow_core.cli.claims.requests_for_claims", lambda spec: few)
     rows = said(capsys, command("claims", spec))["claims"]["tables"]["Claims"]
     lines = printed(capsys, claiming(spec, names)).splitlines()
     assert len(lines) == len(rows) and all(row["measured"] in line for row, line in zip(rows, lines, strict=True))
@@ -216,8 +218,8 @@ def test_the_copied_python_of_an_inspection_says_the_same(
     quick_timing: None, capsys: pytest.CaptureFixture[str], library: Library, tmp_path: Path
 ) -> None:
     spec = Spec("vgg-digits", sparsity=0.5, **SMALL)  # type: ignore[arg-type]
-    exec(inspecting("claim:projection", spec), {})
-    assert capsys.readouterr().out.strip() == inspect("claim:projection", spec, library).answer
+    exec(inspecting("portrait", spec), {})
+    assert capsys.readouterr().out.strip() == inspect("portrait", spec, library).answer
     file = tmp_path / "report.html"
     small = ["--model", "vgg-digits", "--evaluation", "64", "--calibration", "32"]
     assert main(["report", *small, "--inspection", "structured", "--sparsity", "0.5", "--out", str(file)]) == 0
