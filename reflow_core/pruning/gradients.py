@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 from reflow_core.errors import ReflowError
 from reflow_core.pruning.masks import Weights
 from reflow_core.signal.copies import clone_module, shallow_clone
+from reflow_core.signal.predictions import logits_of
 from reflow_core.watch import Watch
 
 CHUNK = 64
@@ -33,7 +34,7 @@ def mean_gradient(network: nn.Module, weights: Weights, inputs: Tensor, labels: 
     sums = [torch.zeros_like(weight) for weight in wanted]
     for part in chunks(inputs):
         watch("scores", part.start, len(inputs))
-        loss = F.cross_entropy(private(inputs[part]), labels[part], reduction="sum")
+        loss = F.cross_entropy(logits_of(private(inputs[part])), labels[part], reduction="sum")
         for total, one in zip(sums, torch.autograd.grad(loss, wanted), strict=True):
             total += one
     return dict(zip(weights, (total / len(inputs) for total in sums), strict=True))
@@ -46,13 +47,15 @@ def each_gradient(
     private = shallow_clone(network).eval()  # functional_call swaps the parameters of the module it is given
 
     def loss(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(private, values, (image[None],)), label[None])
+        return F.cross_entropy(logits_of(functional_call(private, values, (image[None],))), label[None])
 
     one_each = vmap(grad(loss), in_dims=(None, 0, 0))
     values = {f"{name}.weight": weight for name, weight in weights.items()}
     for part in chunks(inputs):
         watch("scores", part.start, len(inputs))
-        yield dict(zip(weights, one_each(values, inputs[part], labels[part]).values(), strict=True))
+        with torch.no_grad():  # which the inner differentiation does not see
+            gradients = one_each(values, inputs[part], labels[part]).values()
+        yield dict(zip(weights, gradients, strict=True))
 
 
 def gradient_matrix(network: nn.Module, weights: Weights, inputs: Tensor, labels: Tensor, watch: Watch) -> Tensor:

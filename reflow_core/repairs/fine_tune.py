@@ -12,6 +12,7 @@ from reflow_core.errors import NotApplicable
 from reflow_core.repairs import Calibration, RepairInfo, repairs
 from reflow_core.repairs.estimators import in_one_batch
 from reflow_core.signal.layers import PRUNABLE, batch_norms
+from reflow_core.signal.predictions import logits_of
 from reflow_core.watch import Watch
 
 EPOCHS, BATCH, RATE, MOMENTUM = 5, 64, 0.02, 0.9
@@ -51,7 +52,7 @@ def fine_tune(dense: nn.Module, pruned: nn.Module, calibration: Calibration, wat
         for _ in range(EPOCHS):
             for batch in torch.randperm(len(inputs), generator=order).split(BATCH):
                 watch("calibrate", len(losses), steps)
-                loss = F.cross_entropy(pruned(inputs[batch]), labels[batch])
+                loss = F.cross_entropy(logits_of(pruned(inputs[batch])), labels[batch])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

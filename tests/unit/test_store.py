@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import threading
 import time
@@ -18,6 +19,7 @@ from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.diagnosis.result import to_json
 from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.lab import request
+from reflow_core.lab import store as results
 from reflow_core.lab.codec import decode, encode
 from reflow_core.lab.pool import Pool
 from reflow_core.lab.request import Context, Request
@@ -142,6 +144,26 @@ def test_a_sweep_completes_stops_and_resumes_from_the_store(tmp_path: Path, libr
     assert until(lambda: again.look() == 1)
     assert again.points == sweep.points
     pool.close()
+
+
+@pytest.mark.parametrize(
+    ("file", "diagnoses", "findings"),
+    [("present/figures/collapse.py", False, False), ("present/lesson/half.py", False, False),
+     ("lab/pool.py", False, False), ("cli/diagnose.py", False, False), ("production/slices.py", False, True),
+     ("pruning/criteria/magnitude.py", True, True), ("repairs/reflow.py", True, True), ("spec.py", True, True),
+     ("lab/codec.py", True, True)],
+)  # fmt: skip
+def test_only_the_code_that_decides_a_result_is_part_of_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, diagnoses: bool, findings: bool
+) -> None:
+    """A new chart color or lesson text discards nothing."""
+    package = shutil.copytree(results.PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(results, "PACKAGE", package)
+    before = [results.code_hash.__wrapped__(findings=kind) for kind in (False, True)]
+    with (package / file).open("a") as source:
+        source.write("# another line\n")
+    after = [results.code_hash.__wrapped__(findings=kind) for kind in (False, True)]
+    assert [one != other for one, other in zip(before, after, strict=True)] == [diagnoses, findings]
 
 
 @given(some.integers(1, 130))

@@ -10,6 +10,7 @@ from reflow_core.errors import ReflowError
 from reflow_core.pruning.criteria import CriterionInfo, Subject, criteria
 from reflow_core.pruning.masks import Scores, Weights
 from reflow_core.signal.copies import clone_module
+from reflow_core.signal.predictions import logits_of
 
 STEPS = 100
 
@@ -62,8 +63,8 @@ def linear(network: nn.Module) -> nn.Module:
 def flow(network: nn.Module, weights: Weights, ones: Tensor) -> dict[str, Tensor]:
     """θ ⊙ ∂R/∂θ for the layers in `weights`, which replace the network's own."""
     values = {f"{name}.weight": weight.detach().requires_grad_() for name, weight in weights.items()}
-    out = torch.func.functional_call(network, values, (ones,))
-    gradients = torch.autograd.grad(out.sum(), list(values.values()))
+    logits = logits_of(torch.func.functional_call(network, values, (ones,)))
+    gradients = torch.autograd.grad(logits.sum(), list(values.values()))
     return {
         name: gradient * value.detach()
         for name, gradient, value in zip(weights, gradients, values.values(), strict=True)
