@@ -19,9 +19,6 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-PACKAGE = Path(__file__).resolve().parent
-# Beside the package in a checkout, inside it where it was installed.
-ASSETS = next((folder for folder in (PACKAGE.parent / "assets", PACKAGE / "assets") if folder.is_dir()), PACKAGE)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 KEPT_BYTES = 1 << 30
 

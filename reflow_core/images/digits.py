@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reflow_core.images.image_set import Images, ImageSet
-from reflow_core.machine import ASSETS
+from reflow_core.places import ASSETS
 
 FILE = ASSETS / "digits.npz"  # (N, 8, 8) of levels 0 to 16, labels (N,)
 TEST_IMAGES = 700

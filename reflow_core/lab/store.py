@@ -16,9 +16,8 @@ from pathlib import Path
 
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.lab import codec
-from reflow_core.machine import PACKAGE
+from reflow_core.places import PACKAGE, cache_folder
 from reflow_core.production.finding import Finding
-from reflow_core.sources.library import cache_folder
 
 LEASE_S = 15.0  # a computation whose heart has not beaten for so long is taken to be dead
 MAX_RESULTS = 20_000

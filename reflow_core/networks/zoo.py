@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import nn
 
-from reflow_core.machine import ASSETS
 from reflow_core.networks.info import Download, Facts, NetworkInfo, facts_of
 from reflow_core.networks.vision import torchvision
+from reflow_core.places import ASSETS
 
 TABLE = ASSETS / "torchvision.json"
 WITH_SIDE_HEADS = ("googlenet", "inception_v3")  # the published weights carry training's auxiliary classifiers

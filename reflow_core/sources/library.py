@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from torch import Tensor, nn
 
 from reflow_core.errors import ReflowError, unknown
@@ -23,7 +21,6 @@ from reflow_core.images.folder import image_folder, npz
 from reflow_core.images.image_set import ImageSet
 from reflow_core.images.imagenette import Imagenette
 from reflow_core.images.public import PublicSet
-from reflow_core.machine import ASSETS
 from reflow_core.memo import Memo
 from reflow_core.networks.catalog import find, known
 from reflow_core.networks.checkpoint import fingerprint, load_into, read_state, weights_folder
@@ -31,6 +28,7 @@ from reflow_core.networks.fetch import fetch
 from reflow_core.networks.hub import fetch_description, is_timm
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.own import is_own, own
+from reflow_core.places import ASSETS, cache_folder
 from reflow_core.sources.access import CLOSED, Access
 from reflow_core.sources.uploads import Uploads, concerns, is_upload
 from reflow_core.spec import Spec, parted
@@ -51,11 +49,6 @@ class Network:
     module: nn.Module
     digest: str
     origin: str
-
-
-def cache_folder() -> Path:
-    """Where downloads and results are kept: REFLOW_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("REFLOW_CACHE") or platformdirs.user_cache_dir("reflow-lab"))
 
 
 class Library:
