@@ -45,10 +45,10 @@ def describe(device: str) -> str:
 def fingerprint() -> str:
     """What timings belong to: processor, cores, accelerator, and the libraries that compute, in words."""
     try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:
-        found = None
-    processor = found.group(1).strip() if found else platform.processor() or platform.machine()
+        match = None
+    processor = match.group(1).strip() if match else platform.processor() or platform.machine()
     others = [describe(name) for name in devices() if name != "cpu"]
     runtime = f"torch {torch.__version__}, onnxruntime {version('onnxruntime')}"
     return ", ".join([processor, f"{cores()} cores", *others, runtime])
@@ -56,8 +56,8 @@ def fingerprint() -> str:
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory; on a CPU it says so only in words."""
-    told = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in told or "can't allocate memory" in told
+    message = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in message or "can't allocate memory" in message
 
 
 def fitting(attempt: Callable[[int], T], size: int) -> tuple[T, int]:
@@ -77,10 +77,10 @@ def fitting(attempt: Callable[[int], T], size: int) -> tuple[T, int]:
 def free_memory() -> int | None:
     """Bytes that this machine can still give, None where it does not say."""
     try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        match = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:
         return None
-    return None if found is None else 1024 * int(found.group(1))
+    return None if match is None else 1024 * int(match.group(1))
 
 
 def prepare(threads: int | None = None) -> None:

@@ -20,7 +20,7 @@ from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
 
 SIZES = (1, 1, 8, 8, 32, 32, BATCH)  # images of the passes that warm up
-WARM_UP_S = 4.0  # of warm-up, at most; a busy machine is slow at single images
+WARM_UP_S = 4.0  # of warm-up, at most; a busy machine is slow at one_image images
 COPIES = 2.3  # dense, a private copy, masks and the share of scores that is kept
 
 
@@ -46,7 +46,7 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     """Count and measure; a warm-up pass over a few images is run once a network. Raises ReflowError."""
     network, images = source.network(spec.model), source.images(spec)
     inputs = evaluation_inputs(images.test, network.info)
-    found = source.recall(
+    one_image = source.recall(
         ("measured", network.digest), lambda: measured(clone_on(network.module, source.device), inputs)
     )
     info = repairs[spec.repair].info
@@ -57,8 +57,8 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     return Preflight(
         facts_of(network.module),
         together,
-        together * found.seconds,
-        round(COPIES * weights) + max(min(BATCH, evaluated), calibrated) * found.bytes,
+        together * one_image.seconds,
+        round(COPIES * weights) + max(min(BATCH, evaluated), calibrated) * one_image.bytes,
     )
 
 
@@ -67,24 +67,24 @@ def cost(spec: Spec, source: Library) -> int:
     return trace_of(spec, source).multiply_adds
 
 
-def measured(private: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
+def measured(network: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
     """The quickest pass of one image; where that takes no time, of a few, or of as many as a batch has."""
-    largest, example = 0, inputs(slice(0, 1)).to(device_of(private))
+    largest, example = 0, inputs(slice(0, 1)).to(device_of(network))
 
     def look(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal largest
         tensors = [each for each in (*arguments, output) if isinstance(each, Tensor)]
         largest = max(largest, sum(each.numel() * each.element_size() for each in tensors))
 
-    leaves = [name for name, module in private.named_modules() if not list(module.children())]
+    leaves = [name for name, module in network.named_modules() if not list(module.children())]
     with torch.inference_mode():
-        with hooked(private, after=dict.fromkeys(leaves, look)):
-            private(example)
-        spent = seconds = passed(private, example)
+        with hooked(network, after=dict.fromkeys(leaves, look)):
+            network(example)
+        spent = seconds = passed(network, example)
         for size in SIZES:
             if spent + size * seconds > WARM_UP_S:
                 break
-            again = passed(private, inputs(slice(0, size)).to(example.device))
+            again = passed(network, inputs(slice(0, size)).to(example.device))
             seconds, spent = min(seconds, again), spent + size * again
     return Measured(seconds, largest)
 

@@ -56,8 +56,8 @@ class Pruner:
 
     def prune(self) -> Pruned:
         """Select and update, once for all specs that differ only in what follows. Raises ReflowError."""
-        found = self._shared(("pruned", *self.key()), self._prune, "selections")
-        return dataclasses.replace(found, seconds=sum(self._price.values()))
+        pruned = self._shared(("pruned", *self.key()), self._prune, "selections")
+        return dataclasses.replace(pruned, seconds=sum(self._price.values()))
 
     def _shared(self, key: tuple[object, ...], build: Callable[[], T], shelf: str = "facts") -> T:
         """What is built once for many specs; its own seconds and those of its parts are added to `_price`."""
@@ -71,10 +71,10 @@ class Pruner:
             whole, self._price, self._inside = self._price | {key: own}, price, inside
             return value, whole
 
-        found: tuple[T, dict[tuple[object, ...], float]] = self.source.recall(key, priced, shelf)
-        self._price |= found[1]
+        shared: tuple[T, dict[tuple[object, ...], float]] = self.source.recall(key, priced, shelf)
+        self._price |= shared[1]
         self._inside += time.perf_counter() - begun
-        return found[0]
+        return shared[0]
 
     def _prune(self) -> Pruned:
         masks = choose(self.subject, self.spec.criterion, self.rules, self.scores)

@@ -140,24 +140,26 @@ def outcome(predictions: Predictions, labels: NDArray[np.int64] | None, dense: P
     )
 
 
-def to_json(found: Diagnosis) -> dict[str, Any]:
+def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """The command line's contract: plain numbers, NaN never, one row a measured layer."""
     variants: dict[str, Any] = dict.fromkeys(VARIANTS)
-    variants |= {variant: _outcome_json(summary, found.classes) for variant, summary in found.outcomes().items()}
+    variants |= {
+        variant: _outcome_json(summary, diagnosis.classes) for variant, summary in diagnosis.outcomes().items()
+    }
     return {
-        "spec": found.spec.to_dict(),
-        "data": found.data,
-        "classes": list(found.classes),
+        "spec": diagnosis.spec.to_dict(),
+        "data": diagnosis.data,
+        "classes": list(diagnosis.classes),
         **variants,
-        "reason": found.reason,
-        "repair": found.repair_report,
-        "sparsity": found.sparsity,
-        "weights": found.weights,
-        "probed_images": found.probed,
-        "layers": [layer_json(layer) for layer in found.layers],
-        "unmeasured": [{"name": name, "reason": reason} for name, reason in found.unmeasured],
-        "notes": list(found.notes),
-        "seconds": dict(found.seconds),
+        "reason": diagnosis.reason,
+        "repair": diagnosis.repair_report,
+        "sparsity": diagnosis.sparsity,
+        "weights": diagnosis.weights,
+        "probed_images": diagnosis.probed,
+        "layers": [layer_json(layer) for layer in diagnosis.layers],
+        "unmeasured": [{"name": name, "reason": reason} for name, reason in diagnosis.unmeasured],
+        "notes": list(diagnosis.notes),
+        "seconds": dict(diagnosis.seconds),
     }
 
 

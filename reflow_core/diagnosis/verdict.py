@@ -31,13 +31,13 @@ class Verdict:
     layer: str | None
 
 
-def verdict(found: Diagnosis) -> Verdict:
+def verdict(diagnosis: Diagnosis) -> Verdict:
     """Judge a diagnosis by the thresholds above."""
-    pruned, repaired = skill(found, "pruned"), skill(found, "repaired") if found.repaired else None
+    pruned, repaired = skill(diagnosis, "pruned"), skill(diagnosis, "repaired") if diagnosis.repaired else None
     status = judge(pruned, repaired)
-    weak = weak_layer(found)
-    evidence = (_answers(found), *([] if weak is None else [_signal(found, weak)]))
-    return Verdict(status, _headline(found, status, repaired), evidence, None if weak is None else weak.name)
+    weak = weak_layer(diagnosis)
+    evidence = (_spread(diagnosis), *([] if weak is None else [_signal(diagnosis, weak)]))
+    return Verdict(status, _headline(diagnosis, status, repaired), evidence, None if weak is None else weak.name)
 
 
 def judge(pruned: float, repaired: float | None) -> str:
@@ -49,18 +49,18 @@ def judge(pruned: float, repaired: float | None) -> str:
     return DEGRADING if pruned >= COLLAPSED_SKILL else COLLAPSED
 
 
-def skill(found: Diagnosis, variant: str) -> float:
+def skill(diagnosis: Diagnosis, variant: str) -> float:
     """Accuracy above chance as a share of dense's; agreement with dense where accuracy says nothing."""
-    summary, dense = found.outcome(variant), found.dense
-    chance = 1 / len(found.classes)
+    summary, dense = diagnosis.outcome(variant), diagnosis.dense
+    chance = 1 / len(diagnosis.classes)
     if summary.accuracy is None or dense.accuracy is None or dense.accuracy <= chance:
         return (summary.agreement - chance) / (1 - chance)
     return (summary.accuracy - chance) / (dense.accuracy - chance)
 
 
-def weak_layer(found: Diagnosis) -> Layer | None:
+def weak_layer(diagnosis: Diagnosis) -> Layer | None:
     """The first layer whose pruned variance ratio is under WEAK_SIGNAL, else the weakest; None if none is measured."""
-    measured = [(ratio, layer) for layer in found.layers if (ratio := layer.variance_ratio("pruned")) is not None]
+    measured = [(ratio, layer) for layer in diagnosis.layers if (ratio := layer.variance_ratio("pruned")) is not None]
     if not measured:
         return None
     failing = [layer for ratio, layer in measured if ratio < WEAK_SIGNAL]
@@ -81,27 +81,27 @@ def _score(summary: Outcome) -> str:
     return percent(summary.score)
 
 
-def _headline(found: Diagnosis, status: str, repaired: float | None) -> str:
-    measure = "accuracy" if found.labels is not None else "agreement with dense"
+def _headline(diagnosis: Diagnosis, status: str, repaired: float | None) -> str:
+    measure = "accuracy" if diagnosis.labels is not None else "agreement with dense"
     moves = "stays at" if status == HEALTHY else "falls to"
     fall = (
-        f"{100 * found.sparsity:.0f} % of the weights removed: {measure} {moves} {_score(found.pruned)} "
-        f"(dense {_score(found.dense)})"
+        f"{100 * diagnosis.sparsity:.0f} % of the weights removed: {measure} {moves} {_score(diagnosis.pruned)} "
+        f"(dense {_score(diagnosis.dense)})"
     )
-    if found.repaired is None:
+    if diagnosis.repaired is None:
         return f"{fall}."
-    name = "REFLOW" if found.spec.repair == "reflow" else found.spec.repair
+    name = "REFLOW" if diagnosis.spec.repair == "reflow" else diagnosis.spec.repair
     brings = {
-        HEALTHY: f"with {name} {_score(found.repaired)}",
-        RESCUED: f"{name} brings it back to {_score(found.repaired)}",
-    }.get(status, f"{name} brings back only a part, {_score(found.repaired)}")
-    if repaired is not None and repaired <= skill(found, "pruned") and status != HEALTHY:
-        brings = f"{name} does not help, {_score(found.repaired)}"
+        HEALTHY: f"with {name} {_score(diagnosis.repaired)}",
+        RESCUED: f"{name} brings it back to {_score(diagnosis.repaired)}",
+    }.get(status, f"{name} brings back only a part, {_score(diagnosis.repaired)}")
+    if repaired is not None and repaired <= skill(diagnosis, "pruned") and status != HEALTHY:
+        brings = f"{name} does not help, {_score(diagnosis.repaired)}"
     return f"{fall}; {brings}."
 
 
-def _answers(found: Diagnosis) -> str:
-    summary, classes = found.pruned, found.classes
+def _spread(diagnosis: Diagnosis) -> str:
+    summary, classes = diagnosis.pruned, diagnosis.classes
     return (
         f"{100 * summary.top_share:.0f} % of the pruned network's answers are “{classes[summary.top_class]}” "
         f"(an even spread would give {100 / len(classes):.0f} %); "
@@ -109,10 +109,10 @@ def _answers(found: Diagnosis) -> str:
     )
 
 
-def _signal(found: Diagnosis, layer: Layer) -> str:
+def _signal(diagnosis: Diagnosis, layer: Layer) -> str:
     ratio = layer.variance_ratio("pruned")
-    place = [other.name for other in found.layers].index(layer.name) + 1
-    where = f"{layer.name} (layer {place} of {len(found.layers)})"
+    place = [other.name for other in diagnosis.layers].index(layer.name) + 1
+    where = f"{layer.name} (layer {place} of {len(diagnosis.layers)})"
     assert ratio is not None
     if ratio < WEAK_SIGNAL:
         return f"The signal first falls under a tenth of its dense variance at {where}: ratio {ratio:.2g}."

@@ -15,41 +15,41 @@ from reflow_core.networks.zoo import synsets
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """`classes`: the model's, by index. `order`: the model's index of each class `found`. `notes`: how it was done."""
+    """`classes`: the model's, by index. `order`: the model's index of each `given` class. `notes`: how it was done."""
 
     classes: tuple[str, ...]
     order: tuple[int, ...]
-    found: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def match(found: tuple[str, ...], info: NetworkInfo, place: str) -> Match:
-    """The model's class index of each class found: by name, by ImageNet synset, by index, or by place in the alphabet.
+def match(given: tuple[str, ...], info: NetworkInfo, place: str) -> Match:
+    """The model's class index of each given class: by name, by ImageNet synset, by index, or by place in the alphabet.
 
-    By place only where the model's classes have no names and the numbers agree; they are then called as found. Raises
+    By place only where the model's classes have no names and the numbers agree; they are then called as given. Raises
     ReflowError that names the classes which the model does not have.
     """
-    if found == info.classes:  # also where two classes share a name, as ImageNet's cranes
-        return Match(info.classes, tuple(range(len(found))), found)
+    if given == info.classes:  # also where two classes share a name, as ImageNet's cranes
+        return Match(info.classes, tuple(range(len(given))), given)
     for aliases in (names(info.classes), synsets() if len(info.classes) == len(synsets()) else {}):
-        if aliases and all(_plain(name) in aliases for name in found):
-            return Match(info.classes, tuple(aliases[_plain(name)] for name in found), found)
-    indices = [int(name) if name.isdecimal() else -1 for name in found]
+        if aliases and all(_plain(name) in aliases for name in given):
+            return Match(info.classes, tuple(aliases[_plain(name)] for name in given), given)
+    indices = [int(name) if name.isdecimal() else -1 for name in given]
     if all(0 <= index < len(info.classes) for index in indices):
-        return Match(info.classes, tuple(indices), found, ("Class folders were read as class numbers.",) * bool(found))
-    if len(found) == len(info.classes):
-        ordered = tuple(sorted(found))
+        return Match(info.classes, tuple(indices), given, ("Class folders were read as class numbers.",) * bool(given))
+    if len(given) == len(info.classes):
+        ordered = tuple(sorted(given))
         named = ordered if unnamed(info.classes) else info.classes
         note = (
-            f"Classes were matched in alphabetical order: {found[0]!r} is {named[0]!r}, {found[-1]!r} is {named[-1]!r}."
+            f"Classes were matched in alphabetical order: {given[0]!r} is {named[0]!r}, {given[-1]!r} is {named[-1]!r}."
         )
         return Match(
-            named, tuple(ordered.index(name) for name in found), found, () if unnamed(info.classes) else (note,)
+            named, tuple(ordered.index(name) for name in given), given, () if unnamed(info.classes) else (note,)
         )
     aliases = names(info.classes)
-    strange = [name for name in found if _plain(name) not in aliases]
+    strange = [name for name in given if _plain(name) not in aliases]
     raise ReflowError(
-        f"{place!r} has {len(found)} classes of which the model does not know {', '.join(strange[:3])}; it knows "
+        f"{place!r} has {len(given)} classes of which the model does not know {', '.join(strange[:3])}; it knows "
         f"{', '.join(info.classes[:10])}{' …' if len(info.classes) > 10 else ''}."
     )
 

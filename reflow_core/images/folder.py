@@ -146,7 +146,7 @@ def _read(part: Listed, matched: Match, info: NetworkInfo, notes: list[str]) -> 
     broken = [file.name for (file, _), pixels in zip(files, decoded, strict=True) if pixels is None]
     if broken:
         notes.append(f"{len(broken)} broken image(s) skipped: {', '.join(broken[:3])}.")
-    order = {name: matched.order[place] for place, name in enumerate(matched.found)}
+    order = {name: matched.order[place] for place, name in enumerate(matched.given)}
     numbers = [-1 if number < 0 else order[part.classes[number]] for _, number in files]
     kept = [(pixels, number) for pixels, number in zip(decoded, numbers, strict=True) if pixels is not None]
     return _images([pixels for pixels, _ in kept], [number for _, number in kept], info)

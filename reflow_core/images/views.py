@@ -97,8 +97,8 @@ def custom(function: Callable[[Tensor], Tensor]) -> View:
             seen = [function(picture) for picture in pixels]
         for one in seen:
             if not isinstance(one, Tensor) or not one.is_floating_point() or one.shape != (3, *size):
-                told = f"{one.dtype} {tuple(one.shape)}" if isinstance(one, Tensor) else type(one).__name__
-                raise ReflowError(f"train_view returned {told}; it must return floats of shape {(3, *size)} in 0 to 1.")
+                kind = f"{one.dtype} {tuple(one.shape)}" if isinstance(one, Tensor) else type(one).__name__
+                raise ReflowError(f"train_view returned {kind}; it must return floats of shape {(3, *size)} in 0 to 1.")
         return torch.stack(seen) if seen else torch.zeros(0, 3, *size)
 
     return view

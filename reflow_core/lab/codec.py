@@ -30,9 +30,9 @@ LARGEST = 128 << 20  # bytes that a result may have when it is unpacked; fifty t
 _ARRAYS = ("labels", "predictions", "layers", "kept")
 
 
-def encode(found: Diagnosis | Finding) -> bytes:
+def encode(answer: Diagnosis | Finding) -> bytes:
     """A diagnosis lossless in every value, a finding but for the kinds of missing values."""
-    return _encode_diagnosis(found) if isinstance(found, Diagnosis) else _encode_finding(found)
+    return _encode_diagnosis(answer) if isinstance(answer, Diagnosis) else _encode_finding(answer)
 
 
 def decode(content: bytes) -> Diagnosis | Finding:
@@ -46,16 +46,16 @@ def _unpacked(content: bytes) -> bytes:
     """At most LARGEST bytes, so that a few bytes from elsewhere cannot fill the memory."""
     unpacking = zlib.decompressobj()
     try:
-        found = unpacking.decompress(content, LARGEST)
+        unpacked = unpacking.decompress(content, LARGEST)
     except zlib.error as error:
         raise ValueError("these bytes hold no result") from error
     if not unpacking.eof:
         raise ValueError("this result is cut short or too large")
-    return found
+    return unpacked
 
 
-def _encode_finding(found: Finding) -> bytes:
-    return MAGIC + zlib.compress(json.dumps(to_json(found), allow_nan=False).encode())
+def _encode_finding(finding: Finding) -> bytes:
+    return MAGIC + zlib.compress(json.dumps(to_json(finding), allow_nan=False).encode())
 
 
 def _decode_finding(content: bytes) -> Finding:
@@ -64,12 +64,14 @@ def _decode_finding(content: bytes) -> Finding:
     return Finding(**plain | {"spec": Spec(**plain["spec"]), "tables": tables, "notes": tuple(plain["notes"])})
 
 
-def _encode_diagnosis(found: Diagnosis) -> bytes:
-    plain = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name not in _ARRAYS}
-    plain |= {"spec": found.spec.to_dict(), "seconds": dict(found.seconds)}
-    arrays: Arrays = {"kept": found.kept} if found.labels is None else {"kept": found.kept, "labels": found.labels}
-    plain["predictions"] = {name: _pack_predictions(name, each, arrays) for name, each in found.predictions.items()}
-    plain["layers"] = [_pack_layer(number, layer, arrays) for number, layer in enumerate(found.layers)]
+def _encode_diagnosis(diagnosis: Diagnosis) -> bytes:
+    plain = {f.name: getattr(diagnosis, f.name) for f in dataclasses.fields(diagnosis) if f.name not in _ARRAYS}
+    plain |= {"spec": diagnosis.spec.to_dict(), "seconds": dict(diagnosis.seconds)}
+    arrays: Arrays = (
+        {"kept": diagnosis.kept} if diagnosis.labels is None else {"kept": diagnosis.kept, "labels": diagnosis.labels}
+    )
+    plain["predictions"] = {name: _pack_predictions(name, each, arrays) for name, each in diagnosis.predictions.items()}
+    plain["layers"] = [_pack_layer(number, layer, arrays) for number, layer in enumerate(diagnosis.layers)]
     arrays["plain"] = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
     return zlib.compress(save(arrays), level=1)
 

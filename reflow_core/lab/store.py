@@ -114,18 +114,18 @@ class Store:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def put(self, key: str, found: Diagnosis | Finding) -> None:
-        """Keep what was found, in one transaction; where the disk is full `problem` is set and only this is lost."""
-        content = codec.encode(found)
-        row = (key, found.spec.canonical(), content, time.time())
+    def put(self, key: str, answer: Diagnosis | Finding) -> None:
+        """Keep an answer, in one transaction; where the disk is full `problem` is set and only this is lost."""
+        content = codec.encode(answer)
+        row = (key, answer.spec.canonical(), content, time.time())
         try:
             self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", row)
             self._forget_oldest()
             self.problem = self.problem if self._temporary else None
             self._patience(BUSY_S)
         except sqlite3.Error as error:
-            mend = "end the program that holds it" if "locked" in str(error) else "free some space there"
-            self.problem = f"Results could not be kept in {self.path.parent} ({error}); {mend}."
+            fix = "end the program that holds it" if "locked" in str(error) else "free some space there"
+            self.problem = f"Results could not be kept in {self.path.parent} ({error}); {fix}."
             self._patience(STUCK_S)
 
     def forget(self, key: str) -> None:

@@ -52,9 +52,9 @@ def _stream(url: str, part: Path, size: int, watch: Watch) -> None:
 
 
 def _verified(path: Path, sha256: str, url: str) -> Path:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not found.startswith(sha256):
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not digest.startswith(sha256):
         raise ReflowError(
-            f"{path.name} from {url} has SHA-256 {found[:8]}… and not {sha256}…; delete the file and try again."
+            f"{path.name} from {url} has SHA-256 {digest[:8]}… and not {sha256}…; delete the file and try again."
         )
     return path

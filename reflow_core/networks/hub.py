@@ -54,8 +54,10 @@ def described(name: str) -> NetworkInfo:
         raise ReflowError(
             f"{name} is not on this machine; get it with 'python -m reflow_core download {name}', which asks the hub."
         )
-    found = json.loads(config.read_text())
-    return _info(bare, found["architecture"], bare.removeprefix(HUB), found | found.get("pretrained_cfg", {}))
+    described = json.loads(config.read_text())
+    return _info(
+        bare, described["architecture"], bare.removeprefix(HUB), described | described.get("pretrained_cfg", {})
+    )
 
 
 def fetch_description(name: str, watch: Watch) -> None:

@@ -22,11 +22,11 @@ def damping(gradients: Tensor) -> float:
 
 def columns(weights: Weights) -> dict[str, slice]:
     """Where each layer's weights stand in the columns of G."""
-    found, start = {}, 0
+    slices, start = {}, 0
     for name, weight in weights.items():
-        found[name] = slice(start, start + weight.numel())
+        slices[name] = slice(start, start + weight.numel())
         start += weight.numel()
-    return found
+    return slices
 
 
 def blocks(weights: Weights) -> list[slice]:
@@ -108,10 +108,10 @@ class Quadratic:
 
         Block by block, δ_S = F_SS⁻¹ F_SQ w_Q (Hassibi and Stork, 1992, for all removed weights Q at once).
         """
-        found = (self.weights * kept).double()
+        optimum = (self.weights * kept).double()
         for part in self.parts:
             mask, block = kept[part], self.gradients[:, part]
             if mask.any() and not mask.all():
                 lost = block[:, ~mask].double() @ self.weights[part][~mask].double()
-                found[part][mask] += refit(block, mask, lost, self.damp)
-        return found.to(self.weights)
+                optimum[part][mask] += refit(block, mask, lost, self.damp)
+        return optimum.to(self.weights)

@@ -29,12 +29,12 @@ def chunks(inputs: Tensor) -> list[slice]:
 
 def mean_gradient(network: nn.Module, weights: Weights, inputs: Tensor, labels: Tensor, watch: Watch) -> Weights:
     """∂/∂w of the mean cross-entropy over samples (N, 3, H, W), in eval mode, in each weight's own shape."""
-    private = clone_module(network).eval()
-    wanted = [private.get_submodule(name).get_parameter("weight").requires_grad_() for name in weights]
+    clone = clone_module(network).eval()
+    wanted = [clone.get_submodule(name).get_parameter("weight").requires_grad_() for name in weights]
     sums = [torch.zeros_like(weight) for weight in wanted]
     for part in chunks(inputs):
         watch("scores", part.start, len(inputs))
-        loss = F.cross_entropy(logits_of(private(inputs[part])), labels[part], reduction="sum")
+        loss = F.cross_entropy(logits_of(clone(inputs[part])), labels[part], reduction="sum")
         for total, one in zip(sums, torch.autograd.grad(loss, wanted), strict=True):
             total += one
     return dict(zip(weights, (total / len(inputs) for total in sums), strict=True))
@@ -44,10 +44,10 @@ def each_gradient(
     network: nn.Module, weights: Weights, inputs: Tensor, labels: Tensor, watch: Watch
 ) -> Iterator[dict[str, Tensor]]:
     """∂/∂w of every sample's own cross-entropy, in eval mode: chunks of (n, *shape of the weight) by layer name."""
-    private = shallow_clone(network).eval()  # functional_call swaps the parameters of the module it is given
+    clone = shallow_clone(network).eval()  # functional_call swaps the parameters of the module it is given
 
     def loss(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        return F.cross_entropy(logits_of(functional_call(private, values, (image[None],))), label[None])
+        return F.cross_entropy(logits_of(functional_call(clone, values, (image[None],))), label[None])
 
     one_each = vmap(grad(loss), in_dims=(None, 0, 0))
     values = {f"{name}.weight": weight for name, weight in weights.items()}

@@ -76,13 +76,13 @@ class Scores:
 
 def taken(scores: Weights, positions: Tensor) -> Tensor:
     """The scores at ascending positions, counted over all layers one behind the other."""
-    found, start = [], 0
+    parts, start = [], 0
     stored, function = _stored(scores)
     for values in stored.values():
         here = positions[(positions >= start) & (positions < start + values.numel())] - start
-        found.append(function(values.flatten()[here]))
+        parts.append(function(values.flatten()[here]))
         start += values.numel()
-    return torch.cat(found)
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -92,15 +92,15 @@ def _ranks(score: Tensor) -> Tensor:
 
 def pools(weights: Weights, rules: Rules) -> dict[str, Tensor]:
     """For each weight the number of its budget: the network's, its layer's or its N:M group's; −1 if excluded."""
-    found: dict[str, Tensor] = {}
+    numbers: dict[str, Tensor] = {}
     following = 0
     for name, weight in weights.items():
         if name in rules.excluded:
-            found[name] = torch.full(weight.shape, -1)
+            numbers[name] = torch.full(weight.shape, -1)
         elif rules.pattern in N_OF_M:
-            found[name] = group_numbers(weight, rules.pattern) + following
-            following = int(found[name].max()) + 1
+            numbers[name] = group_numbers(weight, rules.pattern) + following
+            following = int(numbers[name].max()) + 1
         else:
-            found[name] = torch.full(weight.shape, following)
+            numbers[name] = torch.full(weight.shape, following)
             following += allocations[rules.allocation].info.comparison != "global"
-    return found
+    return numbers

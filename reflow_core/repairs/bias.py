@@ -16,7 +16,7 @@ from reflow_core.watch import Watch
     RepairInfo(
         "bias",
         "Bias correction",
-        "Match each layer's output mean to the dense network's; the deviation stays collapsed.",
+        "Match each layer's output mean to the dense network's; the standard deviation stays collapsed.",
         "Nagel et al., arXiv 1906.04721, section 4.2",
         needs_data=True,
     )
@@ -31,7 +31,7 @@ def bias(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: W
     names = names or [name for name, module in modules.items() if isinstance(getattr(module, "bias", None), Tensor)]
     if not names:
         raise NotApplicable("Bias correction writes to the shift of layers, and no layer of this network has one.")
-    match(dense, pruned, names, calibration, shift_only, watch, deviation=False)
+    match(dense, pruned, names, calibration, shift_only, watch, match_std=False)
     return f"Shift of {len(names)} layers, from {len(calibration.inputs)} images."
 
 

@@ -54,33 +54,37 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
             in_one_batch(pruned, norms, calibration)
         else:
             pruned(calibration.inputs)
-    told = f"; left as they are: {', '.join(skipped)}" if skipped else ""
+    left = f"; left as they are: {', '.join(skipped)}" if skipped else ""
     return (
         f"Surviving weights of every convolution and linear layer and the statistics of {len(norms)} BatchNorm layers, "
-        f"from {count} images{told}."
+        f"from {count} images{left}."
     )
 
 
 def dense_outputs(dense: nn.Module, calibration: Calibration, watch: Watch) -> dict[str, Tensor]:
     """Each layer's dense outputs (samples, C_out) at the positions that `patches` samples."""
-    private = shallow_clone(dense)  # other threads use the dense network: it is never hooked itself
-    found: dict[str, Tensor] = {}
+    reference = shallow_clone(dense)  # other threads use the dense network: it is never hooked itself
+    outputs: dict[str, Tensor] = {}
 
     def record(name: str) -> PreHook:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             columns = patches(module, inputs[0], calibration.seed)
-            found[name] = torch.cat(
+            outputs[name] = torch.cat(
                 [part @ weight.T for part, weight in zip(columns, by_group(module), strict=True)], 1
             )
             if module.bias is not None:
-                found[name] += module.get_parameter("bias")
+                outputs[name] += module.get_parameter("bias")
 
         return hook
 
-    records = {name: record(name) for name in layers(private)[0]}
-    with watched(private, watch, "target", len(calibration.inputs)), hooked(private, records), torch.inference_mode():
-        private(calibration.inputs)
-    return found
+    records = {name: record(name) for name in layers(reference)[0]}
+    with (
+        watched(reference, watch, "target", len(calibration.inputs)),
+        hooked(reference, records),
+        torch.inference_mode(),
+    ):
+        reference(calibration.inputs)
+    return outputs
 
 
 def layers(network: nn.Module) -> tuple[list[str], list[str]]:

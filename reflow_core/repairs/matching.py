@@ -1,4 +1,4 @@
-"""What several repairs share: bring the outputs of layers back to the dense network's mean and deviation."""
+"""What several repairs share: bring the outputs of layers back to the dense network's mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def match(
     calibration: Calibration,
     fold: Fold,
     watch: Watch,
-    deviation: bool = True,
+    match_std: bool = True,
 ) -> None:
-    """Walk the pruned network once in forward order; behind each named layer, restore the dense mean and deviation.
+    """Walk the pruned network once in forward order; behind each named layer restore dense's mean and standard deviation.
 
-    y' = a·y + b per channel, with a = σ_dense/σ_pruned (1 where the pruned channel is dead, or without `deviation`)
+    y' = a·y + b per channel, with a = σ_dense/σ_pruned (1 where the pruned channel is dead, or without `match_std`)
     and b = μ_dense − a·μ_pruned; `fold(layer, a, b)` puts it into the layer. Each layer is measured on what
     the layers before it, already repaired, send it.
     """
     with torch.inference_mode():
         targets: dict[str, Moments] = {}
-        private = shallow_clone(dense)  # other threads use the dense network: it is never hooked itself
+        reference = shallow_clone(dense)  # other threads use the dense network: it is never hooked itself
         count, record = len(calibration.inputs), {name: _record(name, targets) for name in names}
-        with watched(private, watch, "target", count), hooked(private, after=record):
-            private(calibration.inputs)
-        restore = {name: _restore(targets, name, fold, deviation) for name in names}
+        with watched(reference, watch, "target", count), hooked(reference, after=record):
+            reference(calibration.inputs)
+        restore = {name: _restore(targets, name, fold, match_std) for name in names}
         with watched(pruned, watch, "calibrate", count), hooked(pruned, after=restore):
             pruned(calibration.inputs)
 
@@ -49,12 +49,12 @@ def _record(name: str, targets: dict[str, Moments]) -> Hook:
     return record
 
 
-def _restore(targets: dict[str, Moments], name: str, fold: Fold, deviation: bool) -> Hook:
+def _restore(targets: dict[str, Moments], name: str, fold: Fold, match_std: bool) -> Hook:
     def restore(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        target, found = targets[name], channel_moments(channels_second(module, output))
-        alive = (found.variance > DEAD_VARIANCE) & deviation
-        scale = torch.where(alive, (target.variance / found.variance.clamp_min(DEAD_VARIANCE)).sqrt(), 1.0)
-        shift = target.mean - scale * found.mean
+        target, arriving = targets[name], channel_moments(channels_second(module, output))
+        alive = (arriving.variance > DEAD_VARIANCE) & match_std
+        scale = torch.where(alive, (target.variance / arriving.variance.clamp_min(DEAD_VARIANCE)).sqrt(), 1.0)
+        shift = target.mean - scale * arriving.mean
         fold(module, scale, shift)
         shape = _shape(module, output)
         return output * scale.to(output).view(shape) + shift.to(output).view(shape)

@@ -1,4 +1,4 @@
-"""Statistics correction: every norm's output gets back the dense network's mean and deviation."""
+"""Statistics correction: every norm's output gets back the dense network's mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reflow_core.watch import Watch
     RepairInfo(
         "statcorr",
         "Statistics correction",
-        "Match each norm's output mean and deviation to the dense network's, folded into its scale and shift.",
+        "Match each norm's output mean and standard deviation to the dense network's, folded into its scale and shift.",
         "Frantar and Alistarh, arXiv 2208.11580, section 6",
         needs_data=True,
     )

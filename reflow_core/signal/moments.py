@@ -40,7 +40,7 @@ class Moments:
 
 
 def image_readings(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and reciprocal deviation over positions, each image and channel by itself: (N, C, …) -> two (N, C).
+    """Mean and reciprocal standard deviation over positions, each image and channel by itself: (N, C, …) -> two (N, C).
 
     They lie on the CPU, wherever `x` does.
     The group-norm kernel with one channel a group computes both in one Welford pass, three times as fast as
@@ -53,7 +53,7 @@ def image_readings(x: Tensor) -> tuple[Tensor, Tensor]:
         return mean.clone(), torch.full_like(mean, torch.inf)  # x may be changed in place
     some = max(1, BLOCK // (channels * positions))  # images at a time: the kernel also writes what it normalizes
     parts = [_welford(part, positions) for part in x.split(some)]
-    return torch.cat([mean for mean, _ in parts]).cpu(), torch.cat([deviation for _, deviation in parts]).cpu()
+    return torch.cat([mean for mean, _ in parts]).cpu(), torch.cat([rstd for _, rstd in parts]).cpu()
 
 
 def _welford(x: Tensor, positions: int) -> tuple[Tensor, Tensor]:
@@ -63,10 +63,10 @@ def _welford(x: Tensor, positions: int) -> tuple[Tensor, Tensor]:
     return read[1].view(shape), read[2].view(shape)
 
 
-def image_moments(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+def image_moments(mean: Tensor, rstd: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and population variance in float64 from what `image_readings` gave, of any shape."""
-    mean, variance = mean.double(), deviation.double().pow(-2)
-    # A constant channel may have no reciprocal deviation at all; its variance is 0, unless the signal is not finite.
+    mean, variance = mean.double(), rstd.double().pow(-2)
+    # A constant channel may have no reciprocal standard deviation; its variance is 0, unless the signal is not finite.
     return mean, torch.where(variance.isnan() & mean.isfinite(), 0.0, variance) if variance.isnan().any() else variance
 
 

@@ -81,10 +81,10 @@ def cosine(x: Floats, y: Floats) -> Floats:
 
 
 def separability(features: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Leave-one-out accuracy (fraction) of the nearest class mean on features (n, C): what could still be told apart.
+    """Leave-one-out accuracy (fraction) of the nearest class mean on features (n, C): what the classes are still worth.
 
-    Each feature is first scaled to unit deviation, so a signal that only shrank scores as before. Classes with one
-    image are left out; NaN where fewer than two classes remain.
+    Each feature is first scaled to unit standard deviation, so a signal that only shrank scores as before. Classes with
+    one image are left out; NaN where fewer than two classes remain.
     """
     counts = np.bincount(labels)
     keep = counts[labels] > 1
@@ -92,8 +92,8 @@ def separability(features: NDArray[np.float64], labels: NDArray[np.int64]) -> fl
     classes = np.unique(y)
     if len(classes) < 2:
         return math.nan
-    deviation = x.std(0)
-    x = (x - x.mean(0)) / np.where(deviation > 0, deviation, 1)
+    std = x.std(0)
+    x = (x - x.mean(0)) / np.where(std > 0, std, 1)
     means = np.stack([x[y == label].mean(0) for label in classes])
     distance = ((x[:, None] - means[None]) ** 2).sum(2)
     own = np.searchsorted(classes, y)

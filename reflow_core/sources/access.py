@@ -24,12 +24,12 @@ class Access:
         if self.root is None:
             return None
         try:
-            root, found = self.root.resolve(), ((self.start or self.root) / name).resolve()
+            root, place = self.root.resolve(), ((self.start or self.root) / name).resolve()
         except (ValueError, OSError, RuntimeError):  # a null byte, a name too long, links in a circle
             raise ReflowError(f"{name!r} is no path.") from None
-        if not found.is_relative_to(root):
+        if not place.is_relative_to(root):
             raise ReflowError(f"{name!r} lies outside the folder that this server opened; copy it into {root.name!r}.")
-        return found
+        return place
 
 
 CLOSED = Access()

@@ -102,10 +102,10 @@ class Library:
     def _changed(self, name: str) -> tuple[int, int] | None:
         """What tells one state of a file from the next, if a name is that of a file; None for all other names."""
         try:
-            found = path.stat() if name and (path := self.access.path(name)) is not None else None
+            status = path.stat() if name and (path := self.access.path(name)) is not None else None
         except (OSError, ReflowError):  # no file, or none that may be read, which is said where it is
             return None
-        return None if found is None else (found.st_mtime_ns, found.st_size)
+        return None if status is None else (status.st_mtime_ns, status.st_size)
 
     def _load(self, name: str) -> Network:
         architecture, checkpoint = parted(name)

@@ -42,10 +42,10 @@ class Uploads:
 
     def path(self, token: str) -> Path:
         """The file of a token. Raises ReflowError for one of another visit."""
-        found = [file for file in self.folder.iterdir() if file.stem == token.removeprefix(PREFIX) and file.is_file()]
-        if not found:
+        matches = [file for file in self.folder.iterdir() if file.stem == token.removeprefix(PREFIX) and file.is_file()]
+        if not matches:
             raise ReflowError(f"{token} is not of this visit, or the visit has ended; bring the file again.")
-        return found[0]
+        return matches[0]
 
     def close(self) -> None:
         """Delete everything now."""

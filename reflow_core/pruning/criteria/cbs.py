@@ -35,9 +35,9 @@ def cbs(subject: Subject) -> Weights:
     model = Quadratic(subject.gradients(), weights)
     magnitudes = {name: weight.abs() for name, weight in weights.items()}
     kept = joined(subject.limits.masks(Scores(magnitudes), subject.limits.sparsity))
-    for number, (found, _) in enumerate(swapped(model, kept, joined(subject.limits.pools(weights)))):
+    for number, (support, _) in enumerate(swapped(model, kept, joined(subject.limits.pools(weights)))):
         subject.watch("scores", number, ROUNDS + 1)
-        kept = found
+        kept = support
     return split(kept, weights)
 
 

@@ -33,9 +33,9 @@ def chita(subject: Subject) -> Weights:
         return joined(masks(Scores(split(sizes, weights)), sparsity))
 
     kept = project(joined(weights).abs())
-    for number, (found, _) in enumerate(thresholded(model, kept, project)):
+    for number, (support, _) in enumerate(thresholded(model, kept, project)):
         subject.watch("scores", number, ITERATIONS + 1)
-        kept = found
+        kept = support
     return split(kept, weights)
 
 

@@ -44,8 +44,8 @@ def synflow(subject: Subject) -> Weights:
 
 def linear(network: nn.Module) -> nn.Module:
     """A private float64 copy in which everything is positive and without offset."""
-    private = clone_module(network).double().eval()
-    for name, module in private.named_modules():
+    clone = clone_module(network).double().eval()
+    for name, module in clone.named_modules():
         if isinstance(module, nn.LayerNorm | nn.GroupNorm):
             raise ReflowError(
                 f"synflow needs a fixed scale at every norm; {name} is a {type(module).__name__}, which divides by "
@@ -57,7 +57,7 @@ def linear(network: nn.Module) -> nn.Module:
         for offset, parameter in module.named_parameters(recurse=False):
             parameter.requires_grad_(False)
             parameter.zero_() if offset == "bias" else parameter.abs_()
-    return private
+    return clone
 
 
 def flow(network: nn.Module, weights: Weights, ones: Tensor) -> dict[str, Tensor]:

@@ -32,18 +32,18 @@ def wanda(subject: Subject) -> Weights:
 
     Raises ReflowError for a layer that is neither Conv2d nor Linear.
     """
-    private = shallow_clone(subject.network)
+    clone = shallow_clone(subject.network)
     squares: dict[str, Tensor] = {}
     for name, weight in subject.weights.items():
-        module = private.get_submodule(name)
+        module = clone.get_submodule(name)
         if not isinstance(module, nn.Conv2d | nn.Linear):
             raise ReflowError(f"wanda knows Conv2d and Linear layers; {name} is a {type(module).__name__}.")
         squares[name] = torch.zeros(read_shape(module, weight))
         module.register_forward_pre_hook(_adding(squares[name]))
     inputs = subject.samples().inputs
-    with torch.inference_mode(), watched(private, subject.watch, "scores", len(inputs), -(-len(inputs) // BATCH)):
+    with torch.inference_mode(), watched(clone, subject.watch, "scores", len(inputs), -(-len(inputs) // BATCH)):
         for batch in inputs.split(BATCH):
-            private(batch)
+            clone(batch)
     return {name: weight.abs() * by_row(squares[name].sqrt(), weight) for name, weight in subject.weights.items()}
 
 

@@ -22,9 +22,9 @@ def woodfisher(subject: Subject) -> Weights:
     """w_q² / (2 [F⁻¹]_qq), F the empirical Fisher of calibration images in blocks within layers (eqs. 4 and 7)."""
     gradients, parts = subject.gradients(), blocks(subject.weights)
     damp = damping(gradients)
-    found = []
+    diagonals = []
     for number, part in enumerate(parts):
         subject.watch("scores", number, len(parts))
-        found.append(inverse_diagonal(gradients[:, part], damp))
-    scores = joined(subject.weights).double().square() / (2 * torch.cat(found))
+        diagonals.append(inverse_diagonal(gradients[:, part], damp))
+    scores = joined(subject.weights).double().square() / (2 * torch.cat(diagonals))
     return split(scores.float(), subject.weights)
