@@ -43,10 +43,6 @@ class Request:
     inspection: str | None = None
     claim: str | None = None
 
-    def normalized(self) -> Request:
-        """The request with every value that nothing reads at its default. Raises ReflowError for an unknown name."""
-        return dataclasses.replace(self, spec=self._normalized_spec())
-
     def key(self, library: Library) -> str:
         """The store's key: what is asked, of which content, by which code; where timed, on which machine.
 

@@ -18,12 +18,6 @@ def parse(pattern: str) -> tuple[int, int]:
     return int(kept), int(group)
 
 
-def sparsity_of_pattern(pattern: str) -> float:
-    """The fraction an N:M pattern removes, 1 − N/M."""
-    kept, group = parse(pattern)
-    return 1 - kept / group
-
-
 def divisible(score: Tensor, group: int) -> bool:
     """Whether the input channels of a weight (C_out, C_in/g, …) come in whole groups."""
     return score.shape[1] % group == 0

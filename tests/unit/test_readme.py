@@ -19,7 +19,7 @@ COMMANDS = """
 import json, sys
 from reflow_core.cli import main
 for words in json.loads(sys.argv[1]):
-    assert main(["diagnose", "--evaluation", "32", "--json", *words]) == 0
+    assert main([*words, "--evaluation", "32", "--json"]) == 0
 """
 PAGE = """
 import json, sys
@@ -57,13 +57,15 @@ def run(checkout: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_the_criterion_the_repair_and_the_model_work_on_the_command_line(checkout: Path) -> None:
+def test_the_criterion_the_repair_the_inspection_and_the_model_work_on_the_command_line(checkout: Path) -> None:
     asked = (
-        ["--criterion", "squared", "--repair", "double-gamma"],
-        ["--criterion", "magnitude", "--repair", "none"],
-        ["--model", "mine.py:network", "--data", "digits"],
+        ["diagnose", "--criterion", "squared", "--repair", "double-gamma"],
+        ["diagnose", "--criterion", "magnitude", "--repair", "none"],
+        ["diagnose", "--model", "mine.py:network", "--data", "digits"],
+        ["zeros", "--sparsity", "0.5"],
     )
-    found, usual, own = map(json.loads, run(checkout, "-c", COMMANDS, json.dumps(asked)).splitlines())
+    found, usual, own, zeros = map(json.loads, run(checkout, "-c", COMMANDS, json.dumps(asked)).splitlines())
+    assert zeros["zeros"]["answer"] == f"{round(0.5 * found['weights'])} weights are zero."
     assert found["pruned"] == usual["pruned"], "squares order weights as magnitudes do"
     assert found["repair"] == "Scale of 19 BatchNorm layers doubled."
     first = found["layers"][0]["variance_ratio"]
@@ -82,6 +84,13 @@ def test_the_library_in_ten_lines(checkout: Path) -> None:
     dense, pruned, repaired = map(float, printed[0].split())
     assert dense > 0.98 and pruned < 0.2 and repaired > 0.9
     assert len(printed) == 1 + 19 + 1 and printed[-1].startswith("The deviation that BatchNorm stored")
+
+
+def test_any_network_in_three_calls(checkout: Path) -> None:
+    (example,) = [text for name, text in BLOCK.findall((ROOT / "README.md").read_text()) if "three calls" in name]
+    *rows, summary = run(checkout, "-c", example).splitlines()
+    assert len(rows) == 19 and float(rows[-1].split()[1]) < 0.2
+    assert summary == "Running mean and variance of 19 BatchNorm layers, from 256 images."
 
 
 def test_every_command_and_every_picture_of_the_readme_exists() -> None:
