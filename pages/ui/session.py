@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import pandas as pd
 import streamlit as st
 
-from reflow_core.lab.request import Request
-from reflow_core.present.figures import Chart
-from reflow_core.spec import Spec
+if TYPE_CHECKING:  # the frame of a page is drawn before any of these is there
+    import pandas as pd
+
+    from reflow_core.lab.request import Request
+    from reflow_core.present.figures import Chart
+    from reflow_core.spec import Spec
 
 KEY = "_session"
 
@@ -51,7 +53,7 @@ class Session:
 
     `entered`: whether app.py has run. `page`: the file of the page that is drawn; `drawn`: of the page that has shown a
     result; `drawn_points`: of its sweep. `handed_over`: values for the controls, which only take them before they are
-    drawn. `asked`: the request that was answered last. `agreed`: computations whose price was agreed to. `pinned`: view
+    drawn. `asked`: the request that was answered last. `agreed`: computations whose cost was agreed to. `pinned`: view
     A. `browsing`: whether the list of networks is open. `picture`: what the camera on a figure saves. `lesson_step`:
     the step whose controls were set; `handout`: the one made last, and whether it is the teacher's.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -10,7 +11,7 @@ from streamlit.navigation.page import Page
 from pages.ui import skeleton
 from pages.ui.session import Shown, session
 from pages.ui.styles import style
-from reflow_core.machine import ASSETS
+from reflow_core.places import ASSETS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT = "collapse"
@@ -37,6 +38,8 @@ ICONS = {
     "about": ":material/info:",
 }
 NAMED = {name for names in SECTIONS.values() for name in names}
+OLD_PAGES = {"quantisation": "quantization"}  # addresses in links of others
+OLD_PARAMETERS = {"quantise_order": "quantize_order", "arm": "variant"}
 
 
 def enter() -> None:
@@ -44,6 +47,8 @@ def enter() -> None:
     st.set_page_config(page_title="Reflow Lab", page_icon=ASSETS / "icon.svg", layout="wide")
     st.logo(ASSETS / "logo.svg", size="large")
     session().entered = True
+    for old in OLD_PARAMETERS.keys() & set(st.query_params):
+        st.query_params[OLD_PARAMETERS[old]] = st.query_params.pop(old)
     hidden = st.session_state.get("hide", st.query_params.get("hide") == "true")
     width = "demo" if st.query_params.get("demo") == "1" else "wide"
     st.html(style("still", "readable", "pages", width, *(["hidden"] if hidden else [])))
@@ -56,8 +61,17 @@ def frame(file: str) -> None:
     skeleton.enter(file)
     if not session().entered:
         _navigation()
-        parameters = {name: st.query_params.get_all(name) for name in st.query_params}
-        st.switch_page(_path(Path(file).stem), query_params=parameters)
+        _go_to(Path(file).stem)
+
+
+def _go_to(name: str) -> None:
+    """Leave for a page with all that the link says."""
+    st.switch_page(_path(name), query_params={key: st.query_params.get_all(key) for key in st.query_params})
+
+
+def _moved_to(name: str) -> Callable[[], None]:
+    """What stands at a page's old address."""
+    return lambda: _go_to(name)
 
 
 def _navigation() -> Page:
@@ -71,7 +85,8 @@ def _navigation() -> Page:
         for section, names in SECTIONS.items()
     }
     pages = {name: st.Page(_path(name), title=title(name), default=name == DEFAULT) for name in files}
-    running = st.navigation(list(pages.values()), position="hidden")
+    moved = [st.Page(_moved_to(new), title=title(new), url_path=old) for old, new in OLD_PAGES.items()]
+    running = st.navigation([*pages.values(), *moved], position="hidden")
     with st.sidebar.container(key="pages", gap=None):
         for section, names in listed.items():
             if names:
