@@ -1,4 +1,4 @@
-"""The command line: the same specs, the same results, for scripts and servers; one file a command.
+"""The command line: the same specs and the same results, for scripts and servers; one file per command.
 
 stdout carries the result and nothing else; progress and errors go to stderr. Exit 2 with one line for bad input.
 """
@@ -28,7 +28,7 @@ EXAMPLES = """examples:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error of ours."""
+    """A parser that reports an error in one line, like every other error of this command line."""
 
     def error(self, message: str) -> NoReturn:
         """Raises ReflowError, which `main` prints."""
@@ -46,17 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         print(
-            f"error: {error.filename or 'file'}: {error.strerror or error}; check the path and its rights.",
+            f"error: {error.filename or 'file'}: {error.strerror or error}; check the path and its permissions.",
             file=sys.stderr,
         )
         return 2
     except KeyboardInterrupt:
-        print("stopped; what is done is kept.", file=sys.stderr)
+        print("stopped; everything computed so far is kept.", file=sys.stderr)
         return 130
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their options: every module here that has a command adds it."""
+    """All commands and their options: every module of this package that has a command adds it."""
     top = Parser(
         prog="python -m reflow_core",
         description="Watch a network collapse under pruning, and REFLOW bring it back.",

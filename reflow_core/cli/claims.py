@@ -1,4 +1,4 @@
-"""`claims`: what is said about pruning in production, tested on one's own model and machine."""
+"""`claims`: common claims about pruning in production, tested on one's own model and machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reflow_core.production.claims import READS, counted
 
 def add(commands: Any) -> None:
     """Add the command."""
-    command = commands.add_parser("claims", help="what is said about pruning in production, tested here")
+    command = commands.add_parser("claims", help="test common claims about pruning in production on this machine")
     add_spec(command, READS)
     add_again(command)
     add_printing(command)
@@ -22,6 +22,6 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Test every claim and print."""
+    """Test every claim and print the verdicts."""
     spec = spec_of(options)
     print_findings(options, {"claims": counted(spec, answers(requests_for_claims(spec), options, unit="claim"))})

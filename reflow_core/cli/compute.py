@@ -1,4 +1,4 @@
-"""Where commands compute: one request after the other, or many specs at once, with a bar on stderr."""
+"""Where commands compute: one request after another, or many specs at once, with a progress bar on stderr."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from reflow_core.spec import Spec
 
 @contextmanager
 def context_of(options: argparse.Namespace) -> Iterator[Context]:
-    """The library that opens everything on this machine, and the store."""
+    """A context whose library opens everything on this machine, with the store."""
     prepare()
     with open_store() as store:
         yield Context(Library(EVERYTHING, device=options.device), store)
@@ -37,27 +37,27 @@ def answer(request: Request, options: argparse.Namespace) -> Any:
 
 
 def answers(requests: Sequence[Request], options: argparse.Namespace, unit: str = "request") -> list[Any]:
-    """The answers to several requests, in order; what they share is loaded once. Raises ReflowError."""
+    """The answers to several requests, in order; what they share is loaded only once. Raises ReflowError."""
     again = getattr(options, "again", False)
     with context_of(options) as context:
         return [request.answer(context, again=again) for request in tqdm(requests, unit=unit, file=sys.stderr)]
 
 
 def points(specs: Iterable[Spec], options: argparse.Namespace) -> dict[Spec, Point]:
-    """What a study keeps of each spec's diagnosis, with a bar on stderr. Raises ReflowError."""
-    wanted = list(dict.fromkeys(specs))
-    with executor(options) as submit, tqdm(total=len(wanted), unit="spec", file=sys.stderr) as bar:
-        futures = {submit(spec): spec for spec in wanted}
-        made: dict[Spec, Point] = {}
+    """The point of each spec's diagnosis, with a progress bar on stderr. Raises ReflowError."""
+    distinct = list(dict.fromkeys(specs))
+    with executor(options) as submit, tqdm(total=len(distinct), unit="spec", file=sys.stderr) as bar:
+        futures = {submit(spec): spec for spec in distinct}
+        computed: dict[Spec, Point] = {}
         for done in as_completed(futures):
-            made[futures[done]] = point(done.result())
+            computed[futures[done]] = point(done.result())
             bar.update()
-    return {spec: made[spec] for spec in wanted}
+    return {spec: computed[spec] for spec in distinct}
 
 
 @contextmanager
 def executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[Diagnosis]]]:
-    """Where the specs are computed: threads of this process sized to the machine, or a Dask cluster."""
+    """A function that computes a spec: on threads of this process, sized to the machine, or on a Dask cluster."""
     if getattr(options, "cluster", None) is not None:
         with cluster(options.cluster) as workers:
             yield lambda spec: workers.submit(solve, spec)

@@ -27,27 +27,27 @@ def run(options: argparse.Namespace) -> None:
     print(json.dumps(to_json(diagnosis), allow_nan=False) if options.json else as_text(diagnosis))
 
 
-def as_text(found: Diagnosis) -> str:
-    """A diagnosis for a terminal: verdict, evidence, accuracies, one row a layer."""
-    judged = verdict(found)
+def as_text(diagnosis: Diagnosis) -> str:
+    """A diagnosis for a terminal: verdict, evidence, accuracies, one row per layer."""
+    judged = verdict(diagnosis)
     lines = [f"{judged.status.upper()}. {judged.headline}", *judged.evidence, ""]
-    for variant, summary in found.outcomes().items():
+    for variant, summary in diagnosis.outcomes().items():
         interval = (
             "" if summary.ci95 is None else f"  95 % interval {percent(summary.ci95[0])} to {percent(summary.ci95[1])}"
         )
         lines.append(f"{variant:<9}{percent(summary.accuracy):>14}  n={summary.n}{interval}")
-    lines += [f"No repair: {found.reason}"] if found.reason else [f"Repair: {found.repair_report}"]
+    lines += [f"No repair: {diagnosis.reason}"] if diagnosis.reason else [f"Repair: {diagnosis.repair_report}"]
     lines += [
         "",
-        f"{'layer':<28}{'sparsity':>9}{'pruned':>10}{'repaired':>10}   variance ratio, n={found.probed} images",
+        f"{'layer':<28}{'sparsity':>9}{'pruned':>10}{'repaired':>10}   variance ratio, n={diagnosis.probed} images",
     ]
-    for layer in found.layers:
-        own = "" if layer.sparsity is None else f"{layer.sparsity:.2f}"
+    for layer in diagnosis.layers:
+        sparsity = "" if layer.sparsity is None else f"{layer.sparsity:.2f}"
         lines.append(
-            f"{layer.name:<28}{own:>9}{_ratio(layer.variance_ratio('pruned'))}{_ratio(layer.variance_ratio('repaired'))}"
+            f"{layer.name:<28}{sparsity:>9}{_ratio(layer.variance_ratio('pruned'))}{_ratio(layer.variance_ratio('repaired'))}"
         )
-    lines += [f"not measured: {name}: {why}" for name, why in found.unmeasured]
-    return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
+    lines += [f"not measured: {name}: {reason}" for name, reason in diagnosis.unmeasured]
+    return "\n".join([*lines, *(f"note: {note}" for note in diagnosis.notes)])
 
 
 def _ratio(value: float | None) -> str:

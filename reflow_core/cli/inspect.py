@@ -1,4 +1,4 @@
-"""`structured`, `hardware` and whatever else is registered: every inspection is a command."""
+"""`structured`, `hardware` and so on: every registered inspection is a command."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reflow_core.cli.printing import add_printing, print_findings
 from reflow_core.lab.request import Request
 from reflow_core.production.inspections import InspectionInfo, inspections
 
-ELSEWHERE = ("quantize",)  # commands with options of their own
+ELSEWHERE = ("quantize",)  # inspections whose command has options of its own, in a file of its own
 
 
 def add(commands: Any) -> None:
-    """Add the commands."""
+    """Add a command per inspection."""
     for info in inspections:
         if info.name not in ELSEWHERE:
             add_inspection(commands, info).set_defaults(run=functools.partial(run, info.name))
@@ -32,7 +32,7 @@ def add_inspection(commands: Any, info: InspectionInfo) -> argparse.ArgumentPars
 
 
 def run(name: str, options: argparse.Namespace) -> int:
-    """Inspect and print; 1 where a check fails."""
+    """Inspect and print; returns 1 where a check fails."""
     finding = answer(Request(spec_of(options), inspection=name), options)
     print_findings(options, {name: finding})
     return int(finding.passed is False)

@@ -1,4 +1,4 @@
-"""`lesson`: the lesson on paper, its numbers computed on any network."""
+"""`lesson`: the lesson on paper, with its numbers computed on any network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Compute every step, and write."""
+    """Compute every step and write the handout."""
     base = spec_of(options)
     with context_of(options) as context:
         seen = [

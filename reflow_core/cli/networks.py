@@ -25,17 +25,17 @@ from reflow_core.spec import Spec
 
 def add(commands: Any) -> None:
     """Add the commands."""
-    known = commands.add_parser("models", help="the networks known by name")
-    known.add_argument("--json", action="store_true", help="one JSON list on stdout")
-    known.set_defaults(run=_models)
-    get = commands.add_parser("download", help="fetch public weights and their data set")
-    get.add_argument("name")
-    get.set_defaults(run=_download)
-    learn = commands.add_parser("train", help="train a network that ships, from its seed")
-    learn.add_argument("name")
-    learn.add_argument("--out", type=Path, default=shelves.SHIPPED, help="folder for the weights and their card")
-    learn.add_argument("--epochs", type=int, help="instead of the recipe's")
-    learn.set_defaults(run=_train)
+    models = commands.add_parser("models", help="the networks known by name")
+    models.add_argument("--json", action="store_true", help="one JSON list on stdout")
+    models.set_defaults(run=_models)
+    download = commands.add_parser("download", help="fetch public weights and their data set")
+    download.add_argument("name")
+    download.set_defaults(run=_download)
+    training = commands.add_parser("train", help="train one of the shipped networks again, from its seed")
+    training.add_argument("name")
+    training.add_argument("--out", type=Path, default=shelves.SHIPPED, help="the folder for the weights and their card")
+    training.add_argument("--epochs", type=int, help="number of epochs (default: the recipe's)")
+    training.set_defaults(run=_train)
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -47,11 +47,9 @@ def _models(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(rows))
         return
-    for each in rows:
-        where = "ready" if each["here"] else "to download"
-        print(
-            f"{each['name']:<20}{percent(each['accuracy']) if each['accuracy'] else '':>8}  {where:<12}{each['title']}"
-        )
+    for row in rows:
+        where = "ready" if row["here"] else "to download"
+        print(f"{row['name']:<20}{percent(row['accuracy']) if row['accuracy'] else '':>8}  {where:<12}{row['title']}")
 
 
 def _download(options: argparse.Namespace) -> None:
@@ -69,7 +67,7 @@ def _download(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     info = find(options.name)
     if info.download is not None:
-        raise ReflowError(f"{info.name} is not trained here, its public weights are; use 'download {info.name}'.")
+        raise ReflowError(f"{info.name} cannot be trained here; fetch its public weights with 'download {info.name}'.")
     recipe = RECIPES.get(info.name, Recipe())
     if options.epochs is not None:
         if options.epochs < 1:
@@ -81,6 +79,6 @@ def _train(options: argparse.Namespace) -> None:
             info, images, recipe, lambda epoch, epochs, loss: (bar.set_postfix(loss=f"{loss:.3f}"), bar.update())[1]
         )
     with torch.inference_mode():
-        answers = network(evaluation_inputs(images.test, info)(slice(None))).argmax(1)
-    accuracy = float((answers == images.test.labels).double().mean())
+        predictions = network(evaluation_inputs(images.test, info)(slice(None))).argmax(1)
+    accuracy = float((predictions == images.test.labels).double().mean())
     print(save(network, info, recipe, accuracy, len(images.test), options.out))

@@ -1,4 +1,4 @@
-"""What commands share: a spec from options, the device, the store."""
+"""What commands share: the spec from its options, the device, the store."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ FIELDS = tuple(ABOUT)
 
 
 def add_spec(command: argparse.ArgumentParser, names: Sequence[str] = FIELDS) -> None:
-    """Give a command the options of these fields of the spec, and where it computes."""
+    """Give a command options for these fields of the spec, for the device and for a checkpoint."""
     for name in names:
         about = ABOUT[name]
-        also = [f"--{about.also.replace('_', '-')}"] if about.also else []
+        aliases = [f"--{about.also.replace('_', '-')}"] if about.also else []
         choices = f" One of: {', '.join(offered(name))}." if offered(name) else ""
         text = f"{about.help}{choices} (default: {DEFAULTS[name]})".replace("%", "%%")
-        command.add_argument(flag(name), *also, dest=name, default=DEFAULTS[name], help=text)
+        command.add_argument(flag(name), *aliases, dest=name, default=DEFAULTS[name], help=text)
     command.add_argument("--device", choices=devices(), default=devices()[0], help="(default: %(default)s)")
     command.add_argument("--checkpoint", type=Path, help="a state dict to load into the named model")
 
 
 def add_again(command: argparse.ArgumentParser) -> None:
-    """Let a command measure anew."""
-    command.add_argument("--again", action="store_true", help="measure anew instead of taking what is kept")
+    """Give a command the option to measure again."""
+    command.add_argument("--again", action="store_true", help="measure again instead of using the stored result")
 
 
 def spec_of(options: argparse.Namespace) -> Spec:
-    """The spec that the options say. Raises ReflowError."""
+    """The spec that the options describe. Raises ReflowError."""
     spec = Spec(**{name: getattr(options, name) for name in ABOUT if hasattr(options, name)})
     Library(EVERYTHING).info(parted(spec.model)[0])
     return spec if options.checkpoint is None else spec.replace(model=f"{spec.model}@{options.checkpoint.resolve()}")
@@ -45,7 +45,7 @@ def spec_of(options: argparse.Namespace) -> Spec:
 
 @contextmanager
 def open_store() -> Iterator[Store]:
-    """The store; what is wrong with it is told at once, or at the end if it went wrong meanwhile."""
+    """The store; a problem with it is printed at once, or at the end if it came up meanwhile."""
     store = Store()
     if problem := store.problem:
         print(f"note: {problem}", file=sys.stderr)

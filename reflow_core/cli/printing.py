@@ -10,7 +10,7 @@ from reflow_core.production.finding import Finding, to_json
 
 
 def add_printing(command: argparse.ArgumentParser) -> None:
-    """Give a command the choice."""
+    """Give a command the choice between text and JSON."""
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 

@@ -1,4 +1,4 @@
-"""`quantize`: int8 after pruning, at one sparsity or at the edge of what pruning alone may cost."""
+"""`quantize`: int8 after pruning, at one sparsity, or from the largest at which pruning alone costs little."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ BEYOND = 3  # sparsities above the edge
 def add(commands: Any) -> None:
     """Add the command."""
     command = add_inspection(commands, inspections["quantize"].info)
-    text = "at the largest sparsity where pruning alone loses 5 points at most, and at three above it"
-    command.add_argument("--edge", action="store_true", help=text)
+    help_text = "at the largest sparsity at which pruning alone loses at most 5 points, and at three above it"
+    command.add_argument("--edge", action="store_true", help=help_text)
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Inspect and print. Raises ReflowError where pruning always costs more."""
+    """Inspect and print. Raises ReflowError where pruning costs more at every sparsity."""
     spec = spec_of(options)
     if not options.edge:
         print_findings(options, {"quantize": answers([Request(spec, inspection="quantize")], options)[0]})
@@ -37,4 +37,4 @@ def run(options: argparse.Namespace) -> None:
         raise ReflowError(f"Pruning {100 * LIMITS[0]:.0f} % already loses more than 5 points; give a --sparsity.")
     beyond = [at for at in LIMITS if at >= edge][: 1 + BEYOND]
     findings = answers([Request(spec.replace(sparsity=at), inspection="quantize") for at in beyond], options)
-    print_findings(options, {f"quantize at {at:g}": each for at, each in zip(beyond, findings, strict=True)})
+    print_findings(options, {f"quantize at {at:g}": finding for at, finding in zip(beyond, findings, strict=True)})

@@ -1,4 +1,4 @@
-"""`report`: one HTML file with verdict, figures, tables, spec, versions and hashes."""
+"""`report`: one HTML file with the verdict, figures, tables, spec, versions and hashes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def run(options: argparse.Namespace) -> None:
     """Diagnose or inspect, and write the report."""
     name, request = options.inspection, Request(spec_of(options), inspection=options.inspection)
     with context_of(options) as context:
-        answer, content = request.answer(context), context.library.identity(request.spec)
+        result, content = request.answer(context), context.library.identity(request.spec)
     if name is None:
-        report = of_diagnosis(answer, content)
+        report = of_diagnosis(result, content)
     else:
-        code = {"Command line": command(name, answer.spec), "Python": inspecting(name, answer.spec)}
-        report = of_finding(answer, inspections[name].info.title, content, code)
+        code = {"Command line": command(name, result.spec), "Python": inspecting(name, result.spec)}
+        report = of_finding(result, inspections[name].info.title, content, code)
     options.out.write_text(written(report))
     print(options.out)

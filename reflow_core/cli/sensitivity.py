@@ -21,14 +21,20 @@ OWN = ("sparsity", "allocation", "layer_sparsity")
 
 def add(commands: Any) -> None:
     """Add the command."""
-    one = commands.add_parser("sensitivity", help="what each layer can lose alone, and the budget that follows")
-    add_spec(one, tuple(name for name in FIELDS if name not in OWN))
-    one.add_argument("--share", type=float, default=sensitivity.SHARE, help="fraction of each layer (default: 0.2)")
-    one.add_argument("--curve", action="store_true", help="10 to 98 %% of each layer instead of one share")
-    one.add_argument("--budget", type=float, help="a sparsity to reach at least loss; computes the curve")
-    one.add_argument("--fine-tune", action="store_true", help="cut half of the early channels, and of the late ones")
-    add_printing(one)
-    one.set_defaults(run=run)
+    command = commands.add_parser("sensitivity", help="what each layer can lose alone, and the budget that follows")
+    add_spec(command, tuple(name for name in FIELDS if name not in OWN))
+    command.add_argument(
+        "--share", type=float, default=sensitivity.SHARE, help="the fraction that each layer loses (default: 0.2)"
+    )
+    command.add_argument("--curve", action="store_true", help="10 to 98 %% of each layer instead of only one share")
+    command.add_argument("--budget", type=float, help="a sparsity to reach at the least loss; computes the curve too")
+    command.add_argument(
+        "--fine-tune",
+        action="store_true",
+        help="also cut half of the early, and of the late, channels; repair them by REFLOW and by a short fine-tune",
+    )
+    add_printing(command)
+    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,16 +42,16 @@ def run(options: argparse.Namespace) -> None:
     base = spec_of(options)
     layers = trace_of(base, Library(EVERYTHING, device=options.device)).layers
     shares = sensitivity.CURVE if options.curve or options.budget is not None else ()
-    every = tuple(dict.fromkeys((options.share, *shares)))
-    found = sensitivity.profile(points(sensitivity.alone(base, layers, every), options), layers)
-    first = sensitivity.finding(base, found, options.share)
-    print_findings(options, {"sensitivity": first} | _more(options, base, found, layers))
+    all_shares = tuple(dict.fromkeys((options.share, *shares)))
+    profile = sensitivity.profile(points(sensitivity.alone(base, layers, all_shares), options), layers)
+    finding = sensitivity.finding(base, profile, options.share)
+    print_findings(options, {"sensitivity": finding} | _more(options, base, profile, layers))
 
 
-def _more(options: argparse.Namespace, base: Spec, found: Any, layers: tuple[WeightLayer, ...]) -> dict[str, Finding]:
+def _more(options: argparse.Namespace, base: Spec, profile: Any, layers: tuple[WeightLayer, ...]) -> dict[str, Finding]:
     more: dict[str, Finding] = {}
     if options.budget is not None:
-        shares = sensitivity.budget(found, options.budget)
+        shares = sensitivity.budget(profile, options.budget)
         rivals = sensitivity.rivals(base, options.budget, shares)
         more["budget"] = sensitivity.compared(base, options.budget, rivals, points(rivals.values(), options))
     if options.fine_tune:

@@ -1,4 +1,4 @@
-"""`slices`: what the aggregate hides, and the release gate: exit status 1 where it fails."""
+"""`slices`: what the overall accuracy hides, and the release gate: exit status 1 where it fails."""
 
 from __future__ import annotations
 
@@ -15,23 +15,33 @@ from reflow_core.production import slices
 
 def add(commands: Any) -> None:
     """Add the command."""
-    one = commands.add_parser("slices", help="accuracy by slice and under corruption, and a release gate (exit 1)")
-    add_spec(one)
-    one.add_argument("--columns", type=Path, help="a CSV with one row a test image, or a column 'image' of numbers")
-    one.add_argument("--max-drop", type=float, default=0.01, help="fraction lost overall at most (default: 0.01)")
-    one.add_argument("--slice-drop", type=float, default=0.05, help="lost by any slice at most (default: 0.05)")
-    one.add_argument("--least", type=int, default=slices.LEAST, help="images of a slice that is judged (default: 10)")
-    one.add_argument("--floors", default="", help="accuracy of single slices at least, as class/8:0.95,class/3:0.9")
-    one.add_argument(
+    command = commands.add_parser("slices", help="accuracy by slice and under corruption, and a release gate (exit 1)")
+    add_spec(command)
+    command.add_argument(
+        "--columns", type=Path, help="a CSV with one row per test image, or with image numbers in a column 'image'"
+    )
+    command.add_argument(
+        "--max-drop", type=float, default=0.01, help="the largest loss allowed overall, as a fraction (default: 0.01)"
+    )
+    command.add_argument(
+        "--slice-drop", type=float, default=0.05, help="the largest loss allowed in any slice (default: 0.05)"
+    )
+    command.add_argument(
+        "--least", type=int, default=slices.LEAST, help="the fewest images of a slice that is judged (default: 10)"
+    )
+    command.add_argument(
+        "--floors", default="", help="the least accuracy of single slices, as class/8:0.95,class/3:0.9"
+    )
+    command.add_argument(
         "--variant", "--arm", choices=("pruned", "repaired"), default="", help="(default: repaired, if there is one)"
     )
-    one.add_argument("--corruptions", action="store_true", help="every corruption at severities 1 to 5 too")
-    add_printing(one)
-    one.set_defaults(run=run)
+    command.add_argument("--corruptions", action="store_true", help="also every corruption at severities 1 to 5")
+    add_printing(command)
+    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compute and print; 1 where the gate fails."""
+    """Compute and print; returns 1 where the gate fails."""
     spec = spec_of(options)
     limits = slices.Limits(options.max_drop, options.slice_drop, options.least, slices.floors(options.floors))
     with context_of(options) as context:

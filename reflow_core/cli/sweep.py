@@ -1,4 +1,4 @@
-"""`sweep`: many specs, each a row of a table."""
+"""`sweep`: many specs, one row each in a table."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ PLURALS = {"models": "model", "criteria": "criterion", "updates": "update", "rep
 
 def add(commands: Any) -> None:
     """Add the command."""
-    many = commands.add_parser("sweep", help="the same at many sparsities; resumes where it was stopped")
-    add_spec(many, tuple(name for name in FIELDS if name != "sparsity"))
+    command = commands.add_parser("sweep", help="diagnose at many sparsities; resumes where it was stopped")
+    add_spec(command, tuple(name for name in FIELDS if name != "sparsity"))
     for plural, single in PLURALS.items():
-        many.add_argument(f"--{plural}", type=_listed, help=f"several, with commas; instead of --{single}")
-    many.add_argument("--seeds", type=int, default=1, help="repeats, each with the next seed (default: 1)")
-    many.add_argument("--cluster", help="a Dask cluster: tcp://HOST:PORT, or local (needs the package distributed)")
-    many.add_argument("--sparsities", default="0:0.99:0.05", help="FROM:TO:STEP, or values with commas")
-    many.add_argument("--out", type=Path, help="a .csv, .json, .parquet or .md file; CSV on stdout without it")
-    many.set_defaults(run=run)
+        command.add_argument(f"--{plural}", type=_listed, help=f"several, separated by commas; replaces --{single}")
+    command.add_argument("--seeds", type=int, default=1, help="repeats, each with the next seed (default: 1)")
+    command.add_argument("--cluster", help="a Dask cluster: tcp://HOST:PORT, or local (needs the package distributed)")
+    command.add_argument("--sparsities", default="0:0.99:0.05", help="FROM:TO:STEP, or values separated by commas")
+    command.add_argument("--out", type=Path, help="a .csv, .json, .parquet or .md file; CSV on stdout without it")
+    command.set_defaults(run=run)
 
 
 def _listed(text: str) -> list[str]:
@@ -46,7 +46,7 @@ def _listed(text: str) -> list[str]:
 
 def run(options: argparse.Namespace) -> None:
     """Compute every spec and write the table."""
-    specs = _configurations(options)
+    specs = _specs(options)
     _check_out(options.out)
     rows: dict[Spec, dict[str, Any]] = {}
     with executor(options) as submit, tqdm(total=len(specs), unit="spec", file=sys.stderr) as bar:
@@ -58,8 +58,8 @@ def run(options: argparse.Namespace) -> None:
     WRITERS[options.out.suffix if options.out else ".csv"](table, options.out or sys.stdout)
 
 
-def _configurations(options: argparse.Namespace) -> list[Spec]:
-    """Every model × criterion × update × repair × seed × sparsity, each spec once; a pattern has but one sparsity."""
+def _specs(options: argparse.Namespace) -> list[Spec]:
+    """Every model × criterion × update × repair × seed × sparsity, each spec once; N:M patterns have one sparsity."""
     base = spec_of(options)
     if options.seeds < 1:
         raise ReflowError(f"seeds={options.seeds} is out of range; choose 1 or more.")
@@ -68,7 +68,8 @@ def _configurations(options: argparse.Namespace) -> list[Spec]:
         raise ReflowError("--checkpoint goes with one --model; with --models write ARCHITECTURE@FILE for each.")
     for model in models:
         Library(EVERYTHING).info(parted(model)[0])
-    chosen = [getattr(options, plural) or [getattr(base, one)] for plural, one in PLURALS.items() if one != "model"]
+    fields = {plural: field for plural, field in PLURALS.items() if field != "model"}
+    chosen = [getattr(options, plural) or [getattr(base, field)] for plural, field in fields.items()]
     specs = [
         normalize(configuration, sparsity=sparsity)
         for model in models
@@ -80,7 +81,7 @@ def _configurations(options: argparse.Namespace) -> list[Spec]:
 
 
 def _row(spec: Spec, done: Future[Diagnosis]) -> dict[str, Any]:
-    """The row of a diagnosis, or of the reason why there is none."""
+    """The row of a diagnosis, or a row with the reason why there is none."""
     try:
         return flat_row(done.result())
     except ReflowError as error:
@@ -88,7 +89,7 @@ def _row(spec: Spec, done: Future[Diagnosis]) -> dict[str, Any]:
 
 
 def flat_row(diagnosis: Diagnosis) -> dict[str, Any]:
-    """One diagnosis as a row of a table: the spec's fields, then the variants' summaries, then seconds."""
+    """One diagnosis as a row of a table: the spec's fields, then the summaries of the variants, then seconds."""
     flat: dict[str, Any] = {**diagnosis.spec.to_dict(), "status": verdict(diagnosis).status}
     flat["reached"] = diagnosis.sparsity
     for name, outcome in diagnosis.outcomes().items():
@@ -140,7 +141,7 @@ WRITERS: dict[str, Any] = {
 
 
 def sparsities(text: str) -> list[float]:
-    """ "0:0.99:0.05" (FROM:TO:STEP, both ends included where the step meets them) or "0.5,0.8" as fractions.
+    """ "0:0.99:0.05" (FROM:TO:STEP, including TO where a step reaches it) or "0.5,0.8" as fractions.
 
     Raises ReflowError for anything else.
     """

@@ -1,4 +1,4 @@
-"""What one sees and takes along: figures, reports, snippets of code and the lesson, all pure functions of results.
+"""What is shown and taken away: figures, reports, code snippets and the lesson, all pure functions of results.
 
-Nothing here computes on a network or knows a page; a change here leaves every stored result valid.
+Nothing here runs a network or knows a page, so a change here leaves every stored result valid.
 """

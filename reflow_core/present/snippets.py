@@ -1,4 +1,4 @@
-"""Copy as code: the same numbers from the command line and from Python."""
+"""Code to copy: the same numbers from the command line and from Python."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ Value = str | float | int | bool
 
 
 def flag(field: str) -> str:
-    """The command line's option of a field of the spec."""
+    """The command-line option of a field of the spec."""
     return f"--{field.replace('_', '-')}"
 
 
 def options(spec: Spec) -> list[str]:
-    """What differs from the defaults as options of the command line, quoted for a shell."""
+    """What differs from the defaults, as command-line options quoted for a shell."""
     return [f"{flag(name)} {shlex.quote(str(value))}" for name, value in spec.differences().items()]
 
 
 def command(name: str, spec: Spec, also: Mapping[str, Value] | None = None, flags: str = "--json") -> str:
-    """A command with a spec; `also`: its own options by name, True for a flag without value, "" for none."""
-    own = [
+    """A command with a spec. `also`: the command's own options by name; True for a flag without value, "" for none."""
+    own_options = [
         f"--{key}" if value is True else f"--{key} {shlex.quote(str(value))}"
         for key, value in (also or {}).items()
         if value != ""
     ]
-    return " ".join(filter(None, [f"python -m reflow_core {name}", flags, *options(spec), *own]))
+    return " ".join(filter(None, [f"python -m reflow_core {name}", flags, *options(spec), *own_options]))
 
 
 def constructed(spec: Spec) -> str:
@@ -44,29 +44,29 @@ def diagnosing(spec: Spec) -> str:
     return _code(
         "from reflow_core import Library, Spec, diagnose",
         "",
-        f"found = diagnose({constructed(spec)}, Library())",
-        "for variant, summary in found.outcomes().items():",
-        "    print(variant, summary.score)",
+        f"diagnosis = diagnose({constructed(spec)}, Library())",
+        "for variant, outcome in diagnosis.outcomes().items():",
+        "    print(variant, outcome.score)",
     )
 
 
 def comparing(specs: Sequence[Spec]) -> str:
-    """Python that prints the accuracies of every variant of a study, one line a spec."""
-    listed = [f"    {constructed(spec)}," for spec in specs]
+    """Python that prints the accuracies of every variant in a study, one line per spec."""
+    spec_lines = [f"    {constructed(spec)}," for spec in specs]
     return _code(
         "from reflow_core import Library, Spec, diagnose",
         "",
         "library = Library()",
         "for spec in [",
-        *listed,
+        *spec_lines,
         "]:",
-        "    found = diagnose(spec, library)",
-        "    print(spec.differences(), {variant: summary.score for variant, summary in found.outcomes().items()})",
+        "    outcomes = diagnose(spec, library).outcomes()",
+        "    print(spec.differences(), {variant: outcome.score for variant, outcome in outcomes.items()})",
     )
 
 
 def slicing(spec: Spec, drop: float, slice_drop: float, least: int, floors: str) -> str:
-    """Python that prints the answer of the release gate."""
+    """Python that prints the verdict of the release gate."""
     return _code(
         "from reflow_core import Library, Spec, diagnose",
         "from reflow_core.production import slices",
@@ -77,7 +77,7 @@ def slicing(spec: Spec, drop: float, slice_drop: float, least: int, floors: str)
 
 
 def ranking(spec: Spec, share: float) -> str:
-    """Python that prints which layers cannot lose a share of their weights."""
+    """Python that prints which layers lose the most accuracy when they alone lose a share of their weights."""
     return _code(
         "from reflow_core import Library, Spec, diagnose",
         "from reflow_core.diagnosis.experiment import trace_of",
@@ -109,6 +109,6 @@ def inspecting(name: str, spec: Spec) -> str:
     return _code(
         "from reflow_core import Library, Spec, inspect",
         "",
-        f"found = inspect({name!r}, {constructed(spec)}, Library())",
-        "print(found.answer)",
+        f"finding = inspect({name!r}, {constructed(spec)}, Library())",
+        "print(finding.answer)",
     )

@@ -1,4 +1,4 @@
-"""Figures as Plotly objects: one function a figure, fixed axes, one color a variant, each with its message in words."""
+"""Figures as Plotly objects: one function per figure, fixed axes, one color per variant, and a message in words."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def figure(
     y_axis: Mapping[str, Any],
     shapes: Sequence[Mapping[str, Any]],
 ) -> go.Figure:
-    """One scatter trace a variant. The key is a line of text: a legend that measures itself costs half of a redraw."""
+    """One scatter trace per variant. The key is a line of text: a legend would cost half of every redraw."""
     layout = {
         "height": HEIGHT,
         "margin": {"l": 60, "r": 8, "t": 34, "b": 46, "autoexpand": False},
@@ -57,5 +57,5 @@ def key(variants: Iterable[str]) -> dict[str, Any]:
 
 
 def axis(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Axis settings whose margin stays as it is, the title given as plain text."""
+    """Axis settings with a fixed margin; the title is given as plain text."""
     return {**settings, "title": {"text": settings["title"]}, "automargin": False}

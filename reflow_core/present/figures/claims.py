@@ -10,9 +10,9 @@ from reflow_core.production.finding import Finding
 INKS = {"holds": "#009E73", "does not hold": "#D55E00", "not measurable here": "#7F7F7F"}
 
 
-def tally(found: Finding) -> Chart:
-    """One bar, a stretch a verdict."""
-    counts = found.facts["counts"]
+def tally(finding: Finding) -> Chart:
+    """One bar with one segment per verdict."""
+    counts = finding.facts["counts"]
     traces = [
         {
             "type": "bar",
@@ -36,4 +36,4 @@ def tally(found: Finding) -> Chart:
         "xaxis": {"dtick": 1, "title": {"text": "claims"}},
         "yaxis": {"showticklabels": False},
     }
-    return Chart(go.Figure({"data": traces, "layout": layout}), found.answer, found.tables["Claims"])
+    return Chart(go.Figure({"data": traces, "layout": layout}), finding.answer, finding.tables["Claims"])

@@ -1,4 +1,4 @@
-"""What one diagnosis, or two side by side on shared axes, shows: accuracies, variance ratios, answers by class."""
+"""One diagnosis, or two side by side on shared axes: accuracies, variance ratios, predictions by class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reflow_core.diagnosis.result import VARIANTS, Diagnosis
 from reflow_core.diagnosis.verdict import percent
 from reflow_core.present.figures import COLORS, DASHES, HEIGHT, MARKERS, RATIO_RANGE, Chart, key
 
-Views = Mapping[str, Diagnosis]  # by the name that stands above; "" where there is but one
+Views = Mapping[str, Diagnosis]  # by the title above each; "" where there is only one
 
 
 def accuracies(views: Views) -> Chart:
@@ -23,17 +23,17 @@ def accuracies(views: Views) -> Chart:
         [
             {"view": name, "variant": variant, "accuracy": summary.score, "n": summary.n}
             | dict(zip(("low", "high"), summary.ci95 or (np.nan, np.nan), strict=True))
-            for name, found in views.items()
-            for variant, summary in found.outcomes().items()
+            for name, diagnosis in views.items()
+            for variant, summary in diagnosis.outcomes().items()
         ]
     )
-    drawn = _beside(views)
+    figure = _beside(views)
     for place, name in enumerate(views, 1):
         for row in rows[rows.view == name].itertuples():
             mark = {"color": COLORS[row.variant], "size": 13, "symbol": MARKERS[row.variant]}
             error = {"type": "data", "symmetric": False, "thickness": 2}
             error |= {"array": [100 * (row.high - row.accuracy)], "arrayminus": [100 * (row.accuracy - row.low)]}
-            drawn.add_scatter(
+            figure.add_scatter(
                 x=[row.variant],
                 y=[100 * row.accuracy],
                 error_y=error,
@@ -45,36 +45,36 @@ def accuracies(views: Views) -> Chart:
                 row=1,
                 col=place,
             )
-    drawn.update_yaxes(range=[-3, 105], row=1, col=1, title_text=f"{measured(views)} (%)")
-    drawn.update_xaxes(range=[-0.5, len(VARIANTS) - 0.3])
-    told = "; ".join(f"{name + ': ' if name else ''}{_scores(found)}" for name, found in views.items())
-    return Chart(drawn, f"{measured(views).capitalize()}: {told}.", rows)
+    figure.update_yaxes(range=[-3, 105], row=1, col=1, title_text=f"{measured(views)} (%)")
+    figure.update_xaxes(range=[-0.5, len(VARIANTS) - 0.3])
+    scores = "; ".join(f"{name + ': ' if name else ''}{_scores(diagnosis)}" for name, diagnosis in views.items())
+    return Chart(figure, f"{measured(views).capitalize()}: {scores}.", rows)
 
 
 def measured(views: Views) -> str:
-    """What stands for "how good": accuracy, or agreement with dense where nobody labeled the images."""
-    labeled = all(found.labels is not None for found in views.values())
+    """What is measured: accuracy, or agreement with dense where the images have no labels."""
+    labeled = all(diagnosis.labels is not None for diagnosis in views.values())
     return "accuracy" if labeled else "agreement with dense"
 
 
-def _scores(found: Diagnosis) -> str:
-    return ", ".join(f"{variant} {percent(summary.score)}" for variant, summary in found.outcomes().items())
+def _scores(diagnosis: Diagnosis) -> str:
+    return ", ".join(f"{variant} {percent(summary.score)}" for variant, summary in diagnosis.outcomes().items())
 
 
 def ratios(views: Views, chosen: str | None = None) -> Chart:
     """Layer-wise variance ratios of pruned and repaired in forward order; log axis, line at 1, clipped visibly."""
     low, high = RATIO_RANGE
-    drawn, rows = _beside(views), []
-    for place, (name, found) in enumerate(views.items(), 1):
-        names = [layer.name for layer in found.layers]
-        for variant in (variant for variant in VARIANTS[1:] if variant in found.predictions):
-            values = np.array([layer.variance_ratio(variant) for layer in found.layers], dtype=float)
+    figure, rows = _beside(views), []
+    for place, (name, diagnosis) in enumerate(views.items(), 1):
+        names = [layer.name for layer in diagnosis.layers]
+        for variant in (variant for variant in VARIANTS[1:] if variant in diagnosis.predictions):
+            values = np.array([layer.variance_ratio(variant) for layer in diagnosis.layers], dtype=float)
             rows += [
                 {"view": name, "variant": variant, "layer": layer, "ratio": value}
                 for layer, value in zip(names, values, strict=True)
             ]
             outside = (values < low) | (values > high)
-            drawn.add_scatter(
+            figure.add_scatter(
                 x=list(range(1, len(names) + 1)),
                 y=np.clip(values, low, high),
                 customdata=np.stack([np.array(names, dtype=object), values.astype(object)], 1),
@@ -87,32 +87,32 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
             )
         if chosen in names:
             at = names.index(chosen) + 1
-            drawn.add_vrect(at - 0.4, at + 0.4, fillcolor="rgba(128,128,128,0.2)", line_width=0, row=1, col=place)
-    drawn.add_hline(1, line={"width": 1, "color": "#888"})
-    drawn.update_yaxes(type="log", range=[np.log10(low), np.log10(high) + 0.05], dtick=1, exponentformat="power")
-    drawn.update_yaxes(title_text="Σ Var / Σ Var of dense", row=1, col=1)
-    drawn.update_xaxes(title_text="layer, first to last (▼: off the axis)")
+            figure.add_vrect(at - 0.4, at + 0.4, fillcolor="rgba(128,128,128,0.2)", line_width=0, row=1, col=place)
+    figure.add_hline(1, line={"width": 1, "color": "#888"})
+    figure.update_yaxes(type="log", range=[np.log10(low), np.log10(high) + 0.05], dtick=1, exponentformat="power")
+    figure.update_yaxes(title_text="Σ Var / Σ Var of dense", row=1, col=1)
+    figure.update_xaxes(title_text="layer, first to last (▼: off the axis)")
     table = pd.DataFrame(rows, columns=["view", "variant", "layer", "ratio"])
-    return Chart(drawn, _ratio_message(table), table)
+    return Chart(figure, _ratio_message(table), table)
 
 
 def _ratio_message(table: pd.DataFrame) -> str:
-    told = [
+    trends = [
         f"{' '.join(filter(None, group))}: from {part.ratio.iloc[0]:.2g} in the first layer to "
         f"{part.ratio.iloc[-1]:.2g} in the last"
         for group, part in table.groupby(["view", "variant"], sort=False)
     ]
-    return f"Variance ratio, {'; '.join(told)}." if told else "No layer of this network could be measured."
+    return f"Variance ratio, {'; '.join(trends)}." if trends else "No layer of this network could be measured."
 
 
 def answered(views: Views) -> Chart:
-    """The collapse plot: the share of the answers that each class gets, by variant; dotted: an even spread."""
-    rows, drawn = [], _beside(views)
-    for place, (name, found) in enumerate(views.items(), 1):
-        for variant, summary in found.outcomes().items():
+    """The collapse plot: the share of the predictions that each class gets, by variant; dotted: an even spread."""
+    rows, figure = [], _beside(views)
+    for place, (name, diagnosis) in enumerate(views.items(), 1):
+        for variant, summary in diagnosis.outcomes().items():
             shares = np.array(summary.histogram) / summary.n
-            drawn.add_bar(
-                x=list(found.classes),
+            figure.add_bar(
+                x=list(diagnosis.classes),
                 y=100 * shares,
                 marker={"color": COLORS[variant]},
                 name=variant,
@@ -122,29 +122,31 @@ def answered(views: Views) -> Chart:
             )
             rows += [
                 {"view": name, "variant": variant, "class": label, "share": share}
-                for label, share in zip(found.classes, shares, strict=True)
+                for label, share in zip(diagnosis.classes, shares, strict=True)
             ]
-        even = 100 / len(found.classes)
-        drawn.add_hline(even, line={"width": 1, "color": "#888", "dash": "dot"}, row=1, col=place)
-    drawn.update_yaxes(range=[0, 105])
-    drawn.update_yaxes(title_text="share of answers (%)", row=1, col=1)
-    drawn.update_xaxes(type="category", title_text="predicted class")
-    told = "; ".join(f"{name + ': ' if name else ''}{_spread(found)}" for name, found in views.items())
-    return Chart(drawn, f"Most frequent answer, {told}.", pd.DataFrame(rows))
+        even = 100 / len(diagnosis.classes)
+        figure.add_hline(even, line={"width": 1, "color": "#888", "dash": "dot"}, row=1, col=place)
+    figure.update_yaxes(range=[0, 105])
+    figure.update_yaxes(title_text="share of predictions (%)", row=1, col=1)
+    figure.update_xaxes(type="category", title_text="predicted class")
+    most_frequent = "; ".join(
+        f"{name + ': ' if name else ''}{_most_frequent(diagnosis)}" for name, diagnosis in views.items()
+    )
+    return Chart(figure, f"Most frequent prediction, {most_frequent}.", pd.DataFrame(rows))
 
 
-def _spread(found: Diagnosis) -> str:
+def _most_frequent(diagnosis: Diagnosis) -> str:
     return ", ".join(
-        f"{variant} “{found.classes[summary.top_class]}” {100 * summary.top_share:.0f} %"
-        for variant, summary in found.outcomes().items()
+        f"{variant} “{diagnosis.classes[summary.top_class]}” {100 * summary.top_share:.0f} %"
+        for variant, summary in diagnosis.outcomes().items()
     )
 
 
 def _beside(views: Views) -> go.Figure:
-    """One plot a view in a row, all on the same vertical axis."""
+    """A row of plots, one per view, all on the same vertical axis."""
     titles = [name for name in views if name]
-    drawn = make_subplots(1, len(views), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=titles or None)
-    there = [variant for variant in VARIANTS if any(variant in found.predictions for found in views.values())]
+    figure = make_subplots(1, len(views), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=titles or None)
+    shown = [variant for variant in VARIANTS if any(variant in diagnosis.predictions for diagnosis in views.values())]
     layout: dict[str, Any] = {"height": HEIGHT, "showlegend": False, "hovermode": "closest", "uirevision": "keep"}
-    drawn.update_layout(title=key(there), margin={"l": 60, "r": 8, "t": 60 if titles else 34, "b": 46}, **layout)
-    return drawn
+    figure.update_layout(title=key(shown), margin={"l": 60, "r": 8, "t": 60 if titles else 34, "b": 46}, **layout)
+    return figure

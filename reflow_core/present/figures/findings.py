@@ -1,4 +1,4 @@
-"""The figures of any finding, told by the tables that it holds."""
+"""The figures of any finding, chosen by the tables that it holds."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Callable
 from reflow_core.present.figures import Chart, claims, hardware, portrait, quantization, sensitivity, slices, structured
 from reflow_core.production.finding import Finding
 
-# Heading and figure by the table it is drawn from.
+# Heading and figure, by the title of the table that the figure shows.
 BY_TABLE: dict[str, tuple[str, Callable[[Finding], Chart]]] = {
-    "Slices": ("By class", lambda found: slices.beside(found.tables["Slices"], "class", found.answer)),
+    "Slices": ("By class", lambda finding: slices.beside(finding.tables["Slices"], "class", finding.answer)),
     "Corruptions": (
         "Under corruption",
-        lambda found: slices.under_corruption(found.tables["Corruptions"], found.answer),
+        lambda finding: slices.under_corruption(finding.tables["Corruptions"], finding.answer),
     ),
-    "Widths": ("What is left", lambda found: structured.widths(found.tables["Widths"])),
+    "Widths": ("What is left", lambda finding: structured.widths(finding.tables["Widths"])),
     "Losses": ("What each step costs", quantization.losses),
-    "Errors": ("Where the error is", lambda found: quantization.errors(found.tables["Errors"])),
-    "Latency": ("How fast it is", lambda found: structured.latency(found.tables["Latency"])),
-    "End to end": ("End to end", lambda found: hardware.speeds(found.tables["End to end"], found.answer)),
-    "Kernel": ("One kernel alone", lambda found: hardware.crossing(found.tables["Kernel"])),
-    "Size": ("In a file", lambda found: hardware.bytes_of(found.tables["Size"])),
+    "Errors": ("Where the error is", lambda finding: quantization.errors(finding.tables["Errors"])),
+    "Latency": ("How fast it is", lambda finding: structured.latency(finding.tables["Latency"])),
+    "End to end": ("End to end", lambda finding: hardware.speeds(finding.tables["End to end"], finding.answer)),
+    "Kernel": ("One kernel alone", lambda finding: hardware.crossing(finding.tables["Kernel"])),
+    "Size": ("In a file", lambda finding: hardware.bytes_of(finding.tables["Size"])),
     "Claims": ("Claims", claims.tally),
-    "Layers": ("Layer by layer", lambda found: sensitivity.heatmap(found.tables["Layers"], "pruned")),
+    "Layers": ("Layer by layer", lambda finding: sensitivity.heatmap(finding.tables["Layers"], "pruned")),
     "Allocations": (
         "Allocations",
-        lambda found: sensitivity.scored(found.tables["Allocations"], "allocation", found.answer),
+        lambda finding: sensitivity.scored(finding.tables["Allocations"], "allocation", finding.answer),
     ),
-    "Cuts": ("Cut and repaired", lambda found: sensitivity.cuts(found.tables["Cuts"], found.answer)),
+    "Cuts": ("Cut and repaired", lambda finding: sensitivity.cuts(finding.tables["Cuts"], finding.answer)),
     "Map of features": ("What the last layer tells apart", portrait.features),
 }
 
 
-def pictured(found: Finding) -> dict[str, Chart]:
-    """Its figures by heading."""
-    return {heading: draw(found) for table, (heading, draw) in BY_TABLE.items() if table in found.tables}
+def pictured(finding: Finding) -> dict[str, Chart]:
+    """The figures of a finding by heading."""
+    return {heading: draw(finding) for table, (heading, draw) in BY_TABLE.items() if table in finding.tables}

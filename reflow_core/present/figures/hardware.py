@@ -1,4 +1,4 @@
-"""What runs faster: every form of a network beside dense, where a sparse kernel begins to pay, and bytes."""
+"""What runs faster: every form of a network beside dense, where a sparse kernel begins to pay off, and file sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SYMBOLS = ("circle", "square", "diamond")
 
 
 def speeds(table: pd.DataFrame, answer: str) -> Chart:
-    """How many times as fast as what it stands beside, by batch; log axis, line at 1: no gain."""
+    """How many times as fast each network is as the one it is compared with, by batch; line at 1: no gain."""
     shown = table[table.network != table.beside]
     traces = [
         {
@@ -44,12 +44,12 @@ def speeds(table: pd.DataFrame, answer: str) -> Chart:
         "uirevision": "keep",
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
         "yaxis": {"title": {"text": "times as fast"}, "range": [0, max(2.0, 1.15 * float(shown.speed.max()))]},
-        "shapes": [_level()],
+        "shapes": [_line_at_one()],
     }
     return Chart(go.Figure({"data": traces, "layout": layout}), answer, table)
 
 
-def _level() -> dict[str, object]:
+def _line_at_one() -> dict[str, object]:
     return {
         "type": "line",
         "xref": "paper",
@@ -62,18 +62,18 @@ def _level() -> dict[str, object]:
 
 
 def crossing(kernel: pd.DataFrame) -> Chart:
-    """A CSR kernel beside the dense one by sparsity, a line a batch; above the line at 1 sparsity pays."""
-    traces, told = [], []
-    for place, (batch, own) in enumerate(kernel.groupby("batch")):
-        at = crossover(own.sparsity.tolist(), own.speed.tolist())
-        told.append(f"batch {batch}: " + ("never" if at is None else f"{100 * at:.0f} %"))
+    """A CSR kernel beside the dense one by sparsity, one line per batch; above 1 sparsity pays off."""
+    traces, crossovers = [], []
+    for place, (batch, rows) in enumerate(kernel.groupby("batch")):
+        at = crossover(rows.sparsity.tolist(), rows.speed.tolist())
+        crossovers.append(f"batch {batch}: " + ("never" if at is None else f"{100 * at:.0f} %"))
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": f"batch {batch}",
-                "x": own.sparsity,
-                "y": own.speed,
+                "x": rows.sparsity,
+                "y": rows.speed,
                 "line": {"color": INKS["CSR"], "dash": DASHES[place % 3]},
                 "marker": {"symbol": SYMBOLS[place % 3], "size": 8},
                 "hovertemplate": "%{x:.0%}: %{y:.2f} times as fast",
@@ -87,14 +87,14 @@ def crossing(kernel: pd.DataFrame) -> Chart:
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
         "xaxis": {"title": {"text": "sparsity of the kernel"}, "tickformat": ".0%", "range": [0.48, 1.0]},
         "yaxis": {"title": {"text": "CSR, times as fast as dense (log)"}, "type": "log"},
-        "shapes": [_level()],
+        "shapes": [_line_at_one()],
     }
-    message = f"{kernel.layer.iloc[0]} alone: CSR is as fast as dense from, {', '.join(told)}."
+    message = f"{kernel.layer.iloc[0]} alone: the sparsity from which CSR is as fast as dense: {', '.join(crossovers)}."
     return Chart(go.Figure({"data": traces, "layout": layout}), message, kernel)
 
 
 def bytes_of(table: pd.DataFrame) -> Chart:
-    """Bytes of the weights in each form."""
+    """The bytes that the weights take in each form."""
     trace = {
         "type": "bar",
         "orientation": "h",
@@ -114,7 +114,7 @@ def bytes_of(table: pd.DataFrame) -> Chart:
     }
     by = table.set_index("form").bytes
     message = (
-        f"Zeros take no fewer bytes until they are coded: zipped {by['pruned, zipped'] / by['dense']:.2f} of dense, as "
+        f"Zeros save no bytes until they are encoded: zipped {by['pruned, zipped'] / by['dense']:.2f} of dense, as "
         f"CSR {by['pruned, CSR'] / by['dense']:.2f}, with a bit mask {by['pruned, bit mask'] / by['dense']:.2f}."
     )
     return Chart(go.Figure({"data": [trace], "layout": layout}), message, table)

@@ -1,4 +1,4 @@
-"""What the layers of one diagnosis show: what they still know, and one of them channel by channel."""
+"""The layers of one diagnosis: how similar each still is to the dense network, and one of them channel by channel."""
 
 from __future__ import annotations
 
@@ -19,63 +19,63 @@ SIMILARITIES: dict[str, Callable[[Layer], Mapping[str, float | None]]] = {
 }
 
 
-def knowledge(found: Diagnosis, chosen: str | None, similarity: str = "CKA") -> Chart:
-    """What each layer still knows: CKA or cosine to dense, or the ε floor, in forward order; all 0 to 1."""
-    names = [layer.name for layer in found.layers]
+def knowledge(diagnosis: Diagnosis, chosen: str | None, similarity: str = "CKA") -> Chart:
+    """What each layer still knows: CKA or cosine to dense, or the ε floor, in forward order, on an axis from 0 to 1."""
+    names = [layer.name for layer in diagnosis.layers]
     places = list(range(1, len(names) + 1))
     traces = [
         {
             "x": places,
-            "y": [SIMILARITIES[similarity](layer).get(variant) for layer in found.layers],
+            "y": [SIMILARITIES[similarity](layer).get(variant) for layer in diagnosis.layers],
             "text": names,
             "mode": "lines+markers",
             "line": {"color": COLORS[variant], "dash": DASHES[variant]},
             "marker": {"symbol": MARKERS[variant], "size": 7},
             "hovertemplate": "%{text}: %{y:.3f}<extra>" + f"{similarity}, {variant}</extra>",
         }
-        for variant in _shown(found)
+        for variant in _shown(diagnosis)
     ]
     columns = {
-        f"{name} {variant}": [pick(layer).get(variant) for layer in found.layers]
+        f"{name} {variant}": [pick(layer).get(variant) for layer in diagnosis.layers]
         for name, pick in SIMILARITIES.items()
-        for variant in _shown(found)
+        for variant in _shown(diagnosis)
     }
     table = pd.DataFrame(
-        {"layer": names, "sparsity of its weights": [layer.sparsity for layer in found.layers], **columns}
+        {"layer": names, "sparsity of its weights": [layer.sparsity for layer in diagnosis.layers], **columns}
     )
-    x_axis = {"title": f"layer, first to last (first {found.probed} images)", "range": [0.5, len(names) + 0.5]}
+    x_axis = {"title": f"layer, first to last (first {diagnosis.probed} images)", "range": [0.5, len(names) + 0.5]}
     y_axis = {"title": "σ² / (σ² + ε)" if similarity == "ε floor" else f"{similarity} to dense"}
     band = [_band(names.index(chosen) + 1)] if chosen in names else []
-    drawn = figure(_shown(found), traces, x_axis, y_axis | {"range": [-0.05, 1.05]}, band)
-    return Chart(drawn, _knowledge_message(found), table)
+    plot = figure(_shown(diagnosis), traces, x_axis, y_axis | {"range": [-0.05, 1.05]}, band)
+    return Chart(plot, _knowledge_message(diagnosis), table)
 
 
-def _knowledge_message(found: Diagnosis) -> str:
-    if not found.layers:
+def _knowledge_message(diagnosis: Diagnosis) -> str:
+    if not diagnosis.layers:
         return "No layer of this network could be measured."
-    last = found.layers[-1]
-    told = [f"{variant} {value:.2f}" for variant in _shown(found) if (value := last.cka.get(variant)) is not None]
+    last = diagnosis.layers[-1]
+    values = [f"{variant} {value:.2f}" for variant in _shown(diagnosis) if (value := last.cka.get(variant)) is not None]
     alike = (
-        f"CKA to dense in the last layer: {', '.join(told)}."
-        if told
+        f"CKA to dense in the last layer: {', '.join(values)}."
+        if values
         else "The last layer is constant: CKA is not defined."
     )
-    apart = [
+    separabilities = [
         (variant, summary.separability)
-        for variant, summary in found.outcomes().items()
+        for variant, summary in diagnosis.outcomes().items()
         if summary.separability is not None
     ]
-    share = ", ".join(f"{variant} {100 * value:.0f} %" for variant, value in apart)
-    return f"{alike} Told apart by nearest class mean in the penultimate features: {share}." if share else alike
+    listed = ", ".join(f"{variant} {100 * value:.0f} %" for variant, value in separabilities)
+    return f"{alike} Correct by nearest class mean in the penultimate features: {listed}." if listed else alike
 
 
-def channels(found: Diagnosis, layer: Layer) -> Chart:
+def channels(diagnosis: Diagnosis, layer: Layer) -> Chart:
     """One layer's per-channel variance ratios, channels in the order of dense variance; log axis, line at 1."""
     order = np.argsort(-layer.variance["dense"])
     low, high = RATIO_RANGE
     columns: dict[str, object] = {"channel": order, "variance dense": layer.variance["dense"][order]}
     traces = []
-    for variant in _shown(found):
+    for variant in _shown(diagnosis):
         ratios = layer.channel_ratios(variant)[order]
         columns |= {f"variance {variant}": layer.variance[variant][order], f"ratio {variant}": ratios}
         outside = (ratios < low) | (ratios > high)
@@ -101,12 +101,12 @@ def channels(found: Diagnosis, layer: Layer) -> Chart:
         "dtick": 1,
         "exponentformat": "power",
     }
-    drawn = figure(_shown(found), traces, x_axis, y_axis, [_line_at_one()])
-    return Chart(drawn, _channels_message(found, layer), pd.DataFrame(columns))
+    plot = figure(_shown(diagnosis), traces, x_axis, y_axis, [_line_at_one()])
+    return Chart(plot, _channels_message(diagnosis, layer), pd.DataFrame(columns))
 
 
-def _channels_message(found: Diagnosis, layer: Layer) -> str:
-    own = "" if layer.sparsity is None else f" Its weights ({layer.weights}) are {100 * layer.sparsity:.0f} % zero."
+def _channels_message(diagnosis: Diagnosis, layer: Layer) -> str:
+    zeros = "" if layer.sparsity is None else f" Its weights ({layer.weights}) are {100 * layer.sparsity:.0f} % zero."
     dead = ", ".join(
         f"{variant} {len(layer.dead_channels(variant))}" for variant in VARIANTS if variant in layer.variance
     )
@@ -114,11 +114,11 @@ def _channels_message(found: Diagnosis, layer: Layer) -> str:
     shrunk = "is constant in the dense network" if ratio is None else f"keeps {ratio:.2g} of its variance when pruned"
     middle = "" if median is None else f" (median channel {median:.2g})"
     total = len(layer.variance["dense"])
-    return f"{layer.name} {shrunk}{middle}.{own} Dead channels of {total}: {dead}."
+    return f"{layer.name} {shrunk}{middle}.{zeros} Dead channels of {total}: {dead}."
 
 
-def _shown(found: Diagnosis) -> list[str]:
-    return [variant for variant in VARIANTS[1:] if variant in found.predictions]
+def _shown(diagnosis: Diagnosis) -> list[str]:
+    return [variant for variant in VARIANTS[1:] if variant in diagnosis.predictions]
 
 
 def _band(place: int) -> dict[str, Any]:

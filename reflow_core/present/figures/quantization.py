@@ -1,4 +1,4 @@
-"""int8 after pruning: losses alone and together, error by layer, and the way to it by sparsity."""
+"""int8 after pruning: losses alone and together, error by layer, and losses by sparsity."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from reflow_core.production.finding import Finding
 INT8 = "#CC79A7"
 
 
-def losses(found: Finding) -> Chart:
-    """Points lost against dense float32: each step alone, their sum, both together, and with the repair between."""
-    loss, variant = found.facts["loss"], found.facts["variant"]
+def losses(finding: Finding) -> Chart:
+    """Points lost against dense float32: each step alone, their sum, both together, and with the repair in between."""
+    loss, variant = finding.facts["loss"], finding.facts["variant"]
     bars = {
         "pruned": (loss["pruned_float32"], COLORS["pruned"]),
         "int8": (loss["dense_int8"], INT8),
-        "sum of both": (found.facts["sum"], "rgba(127,127,127,0.4)"),
+        "sum of both": (finding.facts["sum"], "rgba(127,127,127,0.4)"),
         "pruned + int8": (loss["pruned_int8"], COLORS["pruned"]),
     }
     if variant == "repaired":
@@ -44,7 +44,7 @@ def losses(found: Finding) -> Chart:
         "xaxis": {"title": {"text": "points of accuracy lost"}, "rangemode": "tozero"},
         "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
     }
-    return Chart(go.Figure({"data": [trace], "layout": layout}), found.answer, found.tables["Losses"])
+    return Chart(go.Figure({"data": [trace], "layout": layout}), finding.answer, finding.tables["Losses"])
 
 
 def errors(table: pd.DataFrame) -> Chart:
@@ -72,12 +72,12 @@ def errors(table: pd.DataFrame) -> Chart:
     return Chart(go.Figure({"data": [trace], "layout": layout}), message, table)
 
 
-def along(found: Sequence[Finding], limit: float) -> Chart:
-    """Points lost by sparsity, pruned, pruned + int8, and both with the repair; the line marks where pruning stops."""
+def along(findings: Sequence[Finding], limit: float) -> Chart:
+    """Points lost by sparsity: pruned, pruned + int8, and both with the repair. `limit`: see the message."""
     rows = [
-        {"sparsity": each.spec.sparsity, "together": each.facts["together"], "sum": each.facts["sum"]}
-        | dict(each.facts["loss"])
-        for each in sorted(found, key=lambda each: each.spec.sparsity)
+        {"sparsity": finding.spec.sparsity, "together": finding.facts["together"], "sum": finding.facts["sum"]}
+        | dict(finding.facts["loss"])
+        for finding in sorted(findings, key=lambda finding: finding.spec.sparsity)
     ]
     table = pd.DataFrame(rows)
     lines = {
@@ -109,9 +109,9 @@ def along(found: Sequence[Finding], limit: float) -> Chart:
         "xaxis": {"title": {"text": "sparsity"}, "tickformat": ".0%"},
         "yaxis": {"title": {"text": "points lost"}, "rangemode": "tozero"},
     }
-    extra = [100 * (each.facts["together"] - each.facts["sum"]) for each in found]
+    extra = [100 * (finding.facts["together"] - finding.facts["sum"]) for finding in findings]
     message = (
-        f"From {100 * limit:.0f} % on, where pruning alone loses 5 points at most: int8 on top of it adds "
+        f"From {100 * limit:.0f} % sparsity on, the largest at which pruning alone loses at most 5 points, int8 adds "
         f"{min(extra):+.1f} to {max(extra):+.1f} points beyond the sum of both losses."
     )
     return Chart(go.Figure({"data": traces, "layout": layout}), message, table)

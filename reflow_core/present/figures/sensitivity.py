@@ -12,18 +12,18 @@ import plotly.graph_objects as go
 from reflow_core.present.figures import COLORS, MARKERS, Chart
 
 LOSSES = [[0, "#F2F2F2"], [0.5, "#D55E00"], [1, "#5A2700"]]
-SHOWN = 0.5  # a loss (fraction) from which on a cell is as dark as it gets
-ROW = 19  # pixels a layer
+SHOWN = 0.5  # the loss (fraction) from which on a cell has the darkest color
+ROW = 19  # pixels per layer
 LOSS_OF = {"pruned": "loss_pruned", "repaired": "loss_repaired"}
 
 
-def heatmap(found: pd.DataFrame, variant: str) -> Chart:
+def heatmap(table: pd.DataFrame, variant: str) -> Chart:
     """Accuracy lost (points) in layer × sparsity, forward order from the top; hatched where nothing was pruned."""
-    table = found.set_index(["depth", "layer", "sparsity"])[LOSS_OF[variant]].unstack("sparsity")
-    names = [f"{depth} {layer}" for depth, layer in table.index]
-    shares = [f"{100 * share:g} %" for share in table.columns]
-    values = 100 * table.to_numpy(dtype=float)
-    unused_fields = found[~found.ranked]
+    grid = table.set_index(["depth", "layer", "sparsity"])[LOSS_OF[variant]].unstack("sparsity")
+    names = [f"{depth} {layer}" for depth, layer in grid.index]
+    shares = [f"{100 * share:g} %" for share in grid.columns]
+    values = 100 * grid.to_numpy(dtype=float)
+    unpruned = table[~table.ranked]
     traces: list[dict[str, Any]] = [
         {
             "type": "heatmap",
@@ -39,8 +39,8 @@ def heatmap(found: pd.DataFrame, variant: str) -> Chart:
         {
             "type": "scatter",
             "mode": "markers",
-            "x": [f"{100 * share:g} %" for share in unused_fields.sparsity],
-            "y": [f"{depth} {layer}" for depth, layer in zip(unused_fields.depth, unused_fields.layer, strict=True)],
+            "x": [f"{100 * share:g} %" for share in unpruned.sparsity],
+            "y": [f"{depth} {layer}" for depth, layer in zip(unpruned.depth, unpruned.layer, strict=True)],
             "marker": {"symbol": "x-thin", "size": 8, "line": {"width": 1.5, "color": "#888"}},
             "hovertemplate": "%{y} at %{x}: nothing was pruned<extra></extra>",
             "showlegend": False,
@@ -50,32 +50,32 @@ def heatmap(found: pd.DataFrame, variant: str) -> Chart:
         "height": 110 + ROW * len(names),
         "margin": {"l": 8, "r": 8, "t": 8, "b": 46},
         "uirevision": "keep",
-        "xaxis": {"type": "category", "title": {"text": "share of the layer alone"}},
+        "xaxis": {"type": "category", "title": {"text": "share removed from this layer alone"}},
         "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
     }
-    return Chart(go.Figure({"data": traces, "layout": layout}), _heat_message(found, variant), found)
+    return Chart(go.Figure({"data": traces, "layout": layout}), _heat_message(table, variant), table)
 
 
-def _heat_message(found: pd.DataFrame, variant: str) -> str:
-    ranked = found[found.ranked].dropna(subset=[LOSS_OF[variant]])
+def _heat_message(table: pd.DataFrame, variant: str) -> str:
+    ranked = table[table.ranked].dropna(subset=[LOSS_OF[variant]])
     if ranked.empty:
         return "No layer is measured yet."
     worst = ranked.loc[ranked[LOSS_OF[variant]].idxmax()]
-    marked = "" if found.ranked.all() else " ×: nothing was pruned, not ranked."
+    unranked = "" if table.ranked.all() else " ×: nothing was pruned, not ranked."
     return (
-        f"Points of accuracy lost, {variant}. The most: {worst.layer} at {100 * worst.sparsity:g} %, "
-        f"{100 * worst[LOSS_OF[variant]]:.1f} points.{marked}"
+        f"Points of accuracy lost, {variant}. Largest loss: {worst.layer} at {100 * worst.sparsity:g} %, "
+        f"{100 * worst[LOSS_OF[variant]]:.1f} points.{unranked}"
     )
 
 
-def depths(found: pd.DataFrame, share: float) -> Chart:
-    """Points lost by depth at one share of each layer, pruned and repaired, with the cost of the layer behind."""
-    at = found[np.isclose(found.sparsity, share) & found.ranked]
+def depths(table: pd.DataFrame, share: float) -> Chart:
+    """Points lost by depth at one share of each layer, pruned and repaired; the bars are the cost of each layer."""
+    rows = table[np.isclose(table.sparsity, share) & table.ranked]
     traces: list[dict[str, Any]] = [
         {
             "type": "bar",
-            "x": at.depth,
-            "y": 100 * at.multiply_adds / max(1, at.multiply_adds.sum()),
+            "x": rows.depth,
+            "y": 100 * rows.multiply_adds / max(1, rows.multiply_adds.sum()),
             "name": "multiply-adds",
             "yaxis": "y2",
             "marker": {"color": "rgba(128,128,128,0.25)"},
@@ -83,13 +83,13 @@ def depths(found: pd.DataFrame, share: float) -> Chart:
         }
     ]
     for variant, column in LOSS_OF.items():
-        if at[column].notna().any():
+        if rows[column].notna().any():
             traces.append(
                 {
                     "type": "scatter",
-                    "x": at.depth,
-                    "y": 100 * at[column],
-                    "text": at.layer,
+                    "x": rows.depth,
+                    "y": 100 * rows[column],
+                    "text": rows.layer,
                     "name": variant,
                     "mode": "lines+markers",
                     "line": {"color": COLORS[variant], "dash": "dash" if variant == "pruned" else "solid"},
@@ -107,46 +107,46 @@ def depths(found: pd.DataFrame, share: float) -> Chart:
         "yaxis": {"title": {"text": "points lost"}, "rangemode": "tozero", "overlaying": "y2"},
         "yaxis2": {"title": {"text": "share of multiply-adds (%)"}, "side": "right", "showgrid": False},
     }
-    message = f"Points lost where a layer alone loses {100 * share:g} %; gray: its share of the multiply-adds."
-    return Chart(go.Figure({"data": traces, "layout": layout}), message, at)
+    message = f"Points lost when one layer alone loses {100 * share:g} %; gray: its share of the multiply-adds."
+    return Chart(go.Figure({"data": traces, "layout": layout}), message, rows)
 
 
-def scored(found: pd.DataFrame, by: str, answer: str) -> Chart:
-    """Accuracies with their 95 % intervals, one row a value of `by`; the first column of colors is the repaired."""
-    low, high = (found[edge].astype(float) for edge in ("low", "high"))
+def scored(table: pd.DataFrame, by: str, answer: str) -> Chart:
+    """Accuracies with their 95 % intervals, one row per value of `by`, all in the color of the repaired variant."""
+    low, high = (table[bound].astype(float) for bound in ("low", "high"))
     trace = {
         "type": "scatter",
         "mode": "markers+text",
-        "x": found.accuracy,
-        "y": found[by],
-        "text": [f"  {100 * score:.1f} %" for score in found.accuracy],
+        "x": table.accuracy,
+        "y": table[by],
+        "text": [f"  {100 * score:.1f} %" for score in table.accuracy],
         "textposition": "top center",
         "marker": {"color": COLORS["repaired"], "size": 11, "symbol": MARKERS["repaired"]},
         "error_x": {
             "type": "data",
             "symmetric": False,
-            "array": (high - found.accuracy).fillna(0),
-            "arrayminus": (found.accuracy - low).fillna(0),
+            "array": (high - table.accuracy).fillna(0),
+            "arrayminus": (table.accuracy - low).fillna(0),
             "thickness": 1.5,
         },
         "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
     }
     layout = {
-        "height": 90 + 46 * len(found),
+        "height": 90 + 46 * len(table),
         "margin": {"l": 8, "r": 8, "t": 8, "b": 46},
         "uirevision": "keep",
         "xaxis": {"title": {"text": "accuracy, 95 % interval"}, "tickformat": ".0%", "range": [-0.02, 1.05]},
         "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
     }
-    return Chart(go.Figure({"data": [trace], "layout": layout}), answer, found)
+    return Chart(go.Figure({"data": [trace], "layout": layout}), answer, table)
 
 
-def cuts(found: pd.DataFrame, answer: str) -> Chart:
-    """Accuracies of early and late cuts after each repair, one row each."""
-    return scored(found.assign(variant=found.cut + ", " + found.repair), "variant", answer)
+def cuts(table: pd.DataFrame, answer: str) -> Chart:
+    """Accuracies of early and late cuts, one row per cut and repair."""
+    return scored(table.assign(variant=table.cut + ", " + table.repair), "variant", answer)
 
 
-def shares(found: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:
+def shares(table: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:
     """A budget as a table to edit: layer, weights, multiply-adds, sparsity in %."""
-    layers = found.drop_duplicates("layer")[["layer", "weights", "multiply_adds"]]
+    layers = table.drop_duplicates("layer")[["layer", "weights", "multiply_adds"]]
     return layers.assign(sparsity=[100 * chosen.get(name, 0.0) for name in layers.layer]).reset_index(drop=True)

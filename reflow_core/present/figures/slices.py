@@ -1,4 +1,4 @@
-"""What an aggregate hides: slices beside the whole, confusion, and accuracy under corruption."""
+"""What the overall accuracy hides: slices beside the whole, confusion, and accuracy under corruption."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INK = [[0, "#F2F2F2"], [1, "#0072B2"]]
 
 
 def beside(table: pd.DataFrame, by: str, answer: str) -> Chart:
-    """Accuracy of each slice by variant with its 95 % interval; dotted lines: all images. The worst slices of many."""
+    """Accuracy of each slice by variant with its 95 % interval; dotted lines: all images. Of many slices, the worst."""
     parts, whole = table[table.by == by], table.iloc[0]
     variants = [variant for variant in VARIANTS if variant in table]
     if len(parts) > MOST_ROWS:
@@ -69,67 +69,67 @@ def _upright(at: float, ink: str) -> dict[str, Any]:
 
 
 def confused(counts: dict[str, NDArray[np.int64]], classes: tuple[str, ...]) -> Chart:
-    """Confusion matrices of all variants, each row as shares of its true class; of many classes the worst."""
-    shares = {variant: each / np.maximum(each.sum(1, keepdims=True), 1) for variant, each in counts.items()}
+    """Confusion matrices of all variants, each row as shares of its true class. Of many classes, the worst."""
+    shares = {variant: matrix / np.maximum(matrix.sum(1, keepdims=True), 1) for variant, matrix in counts.items()}
     last = list(shares)[-1]
     shown = np.argsort(np.diag(shares[last]))[:MOST_CLASSES] if len(classes) > MOST_CLASSES else np.arange(len(classes))
     shown = np.sort(shown)
     names = [classes[place] for place in shown]
     figure = make_subplots(1, len(shares), subplot_titles=list(shares), shared_yaxes=True, horizontal_spacing=0.03)
-    for place, (variant, each) in enumerate(shares.items(), 1):
+    for place, (variant, matrix) in enumerate(shares.items(), 1):
         figure.add_trace(
             go.Heatmap(
-                z=each[np.ix_(shown, shown)],
+                z=matrix[np.ix_(shown, shown)],
                 x=names,
                 y=names,
                 zmin=0,
                 zmax=1,
                 colorscale=INK,
                 showscale=False,
-                hovertemplate="true %{y}, answered %{x}: %{z:.1%}<extra>" + variant + "</extra>",
+                hovertemplate="true %{y}, predicted %{x}: %{z:.1%}<extra>" + variant + "</extra>",
             ),
             1,
             place,
         )
-    figure.update_xaxes(type="category", title_text="answer")
+    figure.update_xaxes(type="category", title_text="predicted class")
     figure.update_yaxes(type="category", autorange="reversed")
     figure.update_yaxes(title_text="true class", col=1)
     figure.update_layout(height=420, margin={"l": 60, "r": 8, "t": 40, "b": 46}, uirevision="keep")
     table = pd.DataFrame(
         [
-            {"variant": variant, "true": classes[i], "answer": classes[j], "images": int(each[i, j])}
-            for variant, each in counts.items()
-            for i, j in zip(*np.nonzero(each), strict=True)
+            {"variant": variant, "true": classes[i], "predicted": classes[j], "images": int(matrix[i, j])}
+            for variant, matrix in counts.items()
+            for i, j in zip(*np.nonzero(matrix), strict=True)
         ]
     )
     return Chart(figure, _confused_message(counts[last], classes, last), table)
 
 
 def _confused_message(counts: NDArray[np.int64], classes: tuple[str, ...], variant: str) -> str:
-    off = counts - np.diag(np.diag(counts))
-    true, told = np.unravel_index(off.argmax(), off.shape)
-    if not off.any():
+    mistakes = counts - np.diag(np.diag(counts))
+    true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    if not mistakes.any():
         return f"The {variant} network makes no mistake here."
     return (
-        f"Most often the {variant} network takes {classes[true]} for {classes[told]}: {off[true, told]} of "
-        f"{counts[true].sum()}. Each row sums to 1."
+        f"Most often the {variant} network takes {classes[true]} for {classes[predicted]}: "
+        f"{mistakes[true, predicted]} of {counts[true].sum()}. Each row sums to 1."
     )
 
 
-def under_corruption(found: pd.DataFrame, answer: str) -> Chart:
-    """Accuracy by severity, a panel a corruption, a line a variant; severity 0 is clean."""
-    names = [name for name in dict.fromkeys(found.corruption) if name != "none"]
-    clean = found[found.severity == 0]
+def under_corruption(table: pd.DataFrame, answer: str) -> Chart:
+    """Accuracy by severity, one panel per corruption, one line per variant; severity 0 is clean."""
+    names = [name for name in dict.fromkeys(table.corruption) if name != "none"]
+    clean = table[table.severity == 0]
     columns = min(3, max(1, len(names)))
     rows = -(-max(1, len(names)) // columns)
     figure = make_subplots(rows, columns, subplot_titles=names, shared_yaxes=True, vertical_spacing=0.16)
     for place, name in enumerate(names):
-        own = pd.concat([clean, found[found.corruption == name]])
-        for variant in (variant for variant in VARIANTS if variant in own):
+        part = pd.concat([clean, table[table.corruption == name]])
+        for variant in (variant for variant in VARIANTS if variant in part):
             figure.add_trace(
                 go.Scatter(
-                    x=own.severity,
-                    y=own[variant],
+                    x=part.severity,
+                    y=part[variant],
                     name=variant,
                     legendgroup=variant,
                     showlegend=place == 0,
@@ -149,4 +149,4 @@ def under_corruption(found: pd.DataFrame, answer: str) -> Chart:
     figure.update_layout(
         height=240 * rows + 120, legend=legend, margin=margin, uirevision="keep", hovermode="x unified"
     )
-    return Chart(figure, answer, found)
+    return Chart(figure, answer, table)

@@ -1,4 +1,4 @@
-"""What is left of a network whose channels were cut: widths, latency, and accuracy at equal size and equal time."""
+"""What is left of a network after whole channels were cut out: widths, latency, and accuracy by size and by time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def widths(table: pd.DataFrame) -> Chart:
 
 
 def latency(table: pd.DataFrame) -> Chart:
-    """Milliseconds of a pass by batch, median with its 95 % quantile, one bar a network."""
+    """Milliseconds per pass by batch, the median up to the 95 % quantile, one bar per network."""
     inks = {
         "int8": "#CC79A7",
         "dense": COLORS["dense"],
@@ -82,19 +82,21 @@ def latency(table: pd.DataFrame) -> Chart:
         "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
         "uirevision": "keep",
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
-        "yaxis": {"title": {"text": "ms a pass (log), to the 95 % quantile"}, "type": "log"},
+        "yaxis": {"title": {"text": "ms per pass (log), up to the 95 % quantile"}, "type": "log"},
     }
-    return Chart(go.Figure({"data": traces, "layout": layout}), "Median milliseconds of a pass, taking turns.", table)
+    return Chart(
+        go.Figure({"data": traces, "layout": layout}), "Median milliseconds per pass; the networks take turns.", table
+    )
 
 
 def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
     """Accuracy after repair against the weights that are left, and against measured time: three kinds of sparsity."""
     zeros = [cut.facts["zeros_speed"][BATCH] for cut in cuts]
-    same = 1 / (sum(zeros) / len(zeros)) if zeros else 1.0
+    time_with_zeros = 1 / (sum(zeros) / len(zeros)) if zeros else 1.0
     rows: list[dict[str, Any]] = []
     for point in points:
         kind = "unstructured" if point.spec.pattern == "unstructured" else "2:4"
-        left = {"left": 1 - point.sparsity, "time": same}
+        left = {"left": 1 - point.sparsity, "time": time_with_zeros}
         rows.append({"kind": kind, "accuracy": point.score(point.last), **left})
     for cut in cuts:
         left = {"left": cut.facts["parameters"], "time": 1 / cut.facts["speed"][BATCH]}
@@ -102,13 +104,13 @@ def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
     table = pd.DataFrame(rows, columns=["kind", "accuracy", "left", "time"])
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
     for column, name in enumerate(("left", "time"), 1):
-        for kind, own in table.groupby("kind", sort=False):
+        for kind, group in table.groupby("kind", sort=False):
             ink, symbol = KINDS[str(kind)]
-            own = own.sort_values(name)
+            rows_of_kind = group.sort_values(name)
             figure.add_trace(
                 go.Scatter(
-                    x=own[name],
-                    y=own.accuracy,
+                    x=rows_of_kind[name],
+                    y=rows_of_kind.accuracy,
                     name=str(kind),
                     legendgroup=str(kind),
                     showlegend=column == 1,
@@ -132,10 +134,11 @@ def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
 def _traded_message(table: pd.DataFrame) -> str:
     cuts, loose = table[table.kind == "structured"], table[table.kind == "unstructured"]
     if cuts.empty or loose.empty:
-        return "Not all kinds are measured yet."
+        return "Not all kinds of sparsity are measured yet."
     near = cuts.loc[(cuts.left - 0.5).abs().idxmin()]
     rival = loose.loc[(loose.left - near.left).abs().idxmin()]
     return (
-        f"With {100 * near.left:.0f} % of the weights left, whole channels cut give {100 * near.accuracy:.1f} % in "
-        f"{near.time:.2f} of dense's time, single weights {100 * rival.accuracy:.1f} % in {rival.time:.2f} of it."
+        f"With {100 * near.left:.0f} % of the weights left, cutting whole channels gives {100 * near.accuracy:.1f} % "
+        f"accuracy in {near.time:.2f} of the dense network's time, pruning single weights "
+        f"{100 * rival.accuracy:.1f} % in {rival.time:.2f} of it."
     )

@@ -1,4 +1,4 @@
-"""Variants side by side: curves, layer × sparsity, selection × repair, overlap, price, and calibration."""
+"""Configurations side by side: curves, layer × sparsity, selection × repair, overlap, cost, and calibration."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PERCENT = ".0%"
 
 
 def color(repair: str) -> str:
-    """One color a repair, everywhere; gray for one that has none yet."""
+    """The color of a repair, the same everywhere; gray for a repair without a color of its own."""
     return REPAIR_COLORS.get(repair, "#7F7F7F")
 
 
@@ -127,13 +127,14 @@ def _symbol(selection: str) -> str:
 
 
 def _cells(cells: Sequence[Point], names: Sequence[str], variant: str, measure: str) -> list[dict[str, Any]]:
-    """Layer × sparsity as a heatmap under invisible markers, which unlike its cells can be clicked."""
-    ordered = sorted(cells, key=lambda each: each.spec.sparsity)
+    """Layer × sparsity as a heatmap under invisible markers: unlike the cells of a heatmap, markers can be clicked."""
+    ordered = sorted(cells, key=lambda point: point.spec.sparsity)
     if not ordered or not names:
         return []
-    places = [each.spec.sparsity for each in ordered]
-    profile = [each.cka.get(variant) if measure == "CKA" else each.ratio.get(variant) for each in ordered]
-    values = np.array([[np.nan if v is None else v for v in one or [None] * len(names)] for one in profile], float).T
+    sparsities = [point.spec.sparsity for point in ordered]
+    profiles = [point.cka.get(variant) if measure == "CKA" else point.ratio.get(variant) for point in ordered]
+    rows = [[np.nan if v is None else v for v in profile or [None] * len(names)] for profile in profiles]
+    values = np.array(rows, float).T
     low, high = RATIO_RANGE
     with np.errstate(divide="ignore"):
         shade = values if measure == "CKA" else np.clip(np.log10(values), np.log10(low), np.log10(high))
@@ -142,7 +143,7 @@ def _cells(cells: Sequence[Point], names: Sequence[str], variant: str, measure: 
     common = {"xaxis": "x", "yaxis": "y2", "showlegend": False}
     heat = {
         "type": "heatmap",
-        "x": places,
+        "x": sparsities,
         "y": list(names),
         "z": shade,
         "customdata": values,
@@ -151,10 +152,10 @@ def _cells(cells: Sequence[Point], names: Sequence[str], variant: str, measure: 
         **scale,
         **common,
     }
-    grid = [(place, name) for name in names for place in places]
+    grid = [(sparsity, name) for name in names for sparsity in sparsities]
     click = {
         "type": "scatter",
-        "x": [place for place, _ in grid],
+        "x": [sparsity for sparsity, _ in grid],
         "y": [name for _, name in grid],
         "customdata": grid,
         "mode": "markers",
@@ -170,8 +171,8 @@ def _curves_message(table: pd.DataFrame) -> str:
         return "No point is computed yet."
     near = table.sparsity.iloc[(table.sparsity - 0.8).abs().argmin()]
     at = table[table.sparsity == near]
-    told = [f"{row.selection} → {row.repair} {100 * row.accuracy:.1f} %" for row in at.itertuples()]
-    return f"Accuracy at {100 * near:.0f} % sparsity: {', '.join(told)}."
+    scores = [f"{row.selection} → {row.repair} {100 * row.accuracy:.1f} %" for row in at.itertuples()]
+    return f"Accuracy at {100 * near:.0f} % sparsity: {', '.join(scores)}."
 
 
 def matrix(table: pd.DataFrame) -> Chart:
@@ -185,19 +186,19 @@ def matrix(table: pd.DataFrame) -> Chart:
         [_cell(*(float(part.iat[i, j]) for part in (scores, low, high))) for j in range(scores.shape[1])]
         for i in range(scores.shape[0])
     ]
-    drawn = _shaded(scores, text=words, texttemplate="%{text}", hovertemplate="%{y} → %{x}: %{z:.1%}<extra></extra>")
-    return Chart(drawn, _matrix_message(scores), table)
+    figure = _shaded(scores, text=words, texttemplate="%{text}", hovertemplate="%{y} → %{x}: %{z:.1%}<extra></extra>")
+    return Chart(figure, _matrix_message(scores), table)
 
 
 def _cell(score: float, low: float, high: float) -> str:
     if pd.isna(score):
         return "–"
-    told = f"<b>{100 * score:.1f}</b>"
-    return told if pd.isna(low) else f"{told}<br>{100 * low:.0f} to {100 * high:.0f}"
+    bold = f"<b>{100 * score:.1f}</b>"
+    return bold if pd.isna(low) else f"{bold}<br>{100 * low:.0f} to {100 * high:.0f}"
 
 
 def _shaded(values: pd.DataFrame, **words: Any) -> go.Figure:
-    """A table of fractions as a heatmap, with what stands in its cells."""
+    """A table of fractions as a heatmap; `words`: the settings of the text in its cells."""
     heat = {
         "type": "heatmap",
         "x": list(values.columns),
@@ -226,50 +227,50 @@ def _matrix_message(scores: pd.DataFrame) -> str:
     best, worst = flat.idxmax(), flat.idxmin()
     return (
         f"Best: {best[0]} → {best[1]}, {100 * flat.max():.1f} %. Worst: {worst[0]} → {worst[1]}, "
-        f"{100 * flat.min():.1f} %. In each cell accuracy in %, below it the 95 % interval."
+        f"{100 * flat.min():.1f} %. Each cell: accuracy in %, below it the 95 % interval."
     )
 
 
-def split_message(found: Split) -> str:
-    """What the shares mean, in a sentence."""
+def split_message(split: Split) -> str:
+    """What the shares of the split mean, in a sentence."""
     return (
-        f"Of the differences between these cells (squared), {100 * found.selection:.0f} % lie between selections, "
-        f"{100 * found.repair:.0f} % between repairs and {100 * found.interaction:.0f} % in how the two meet."
+        f"Of the differences between these cells (squared), {100 * split.selection:.0f} % lie between selections, "
+        f"{100 * split.repair:.0f} % between repairs and {100 * split.interaction:.0f} % in their interaction."
     )
 
 
 def signal(table: pd.DataFrame) -> Chart:
-    """Last layer's variance ratio, with the accuracy beside it, of every pruned network before any repair."""
+    """The variance ratio of the last layer of every pruned network before any repair, with its accuracy beside it."""
     bare = table[(table.repair == "none") & table.last_ratio.notna()]
     low, high = RATIO_RANGE
     x_axis = {"title": "variance ratio of the last layer (log)", "type": "log", "range": [-4, 1], "dtick": 1}
     figure = _dots([_dot(bare, bare.last_ratio.clip(low, high), "none", "ratio %{x:.3g}")], x_axis)
-    told = ", ".join(
+    ratios = ", ".join(
         f"{row.selection} {row.last_ratio:.2g} ({100 * row.accuracy:.0f} %)"
         for row in bare.sort_values("last_ratio", ascending=False).itertuples()
     )
-    return Chart(figure, f"Ratio, and accuracy in brackets, before any repair: {told}.", bare)
+    return Chart(figure, f"Variance ratio (accuracy in brackets) before any repair: {ratios}.", bare)
 
 
 def price(table: pd.DataFrame) -> Chart:
-    """What a variant costs: seconds to select and to repair, on this machine, once; its accuracy beside it."""
-    paid = table.assign(seconds=table.seconds.clip(lower=1e-3))
+    """What a configuration costs: seconds to select and to repair, timed once on this machine, with its accuracy."""
+    priced = table.assign(seconds=table.seconds.clip(lower=1e-3))
     traces = [
-        _dot(rows, rows.seconds, str(repair), "%{x:.2g} s", beside=False)
-        for repair, rows in paid.groupby("repair", sort=False)
+        _dot(rows, rows.seconds, str(repair), "%{x:.2g} s", labeled=False)
+        for repair, rows in priced.groupby("repair", sort=False)
     ]
     x_axis = {"title": "seconds to select and repair (log)", "type": "log"}
-    if paid.empty:
-        return Chart(_dots([], x_axis), "No variant is computed yet.", table)
-    dear, best = paid.loc[paid.seconds.idxmax()], paid.loc[paid.accuracy.idxmax()]
+    if priced.empty:
+        return Chart(_dots([], x_axis), "No configuration is computed yet.", table)
+    slowest, best = priced.loc[priced.seconds.idxmax()], priced.loc[priced.accuracy.idxmax()]
     message = (
-        f"Dearest: {dear.selection} → {dear.repair}, {dear.seconds:.1f} s. "
+        f"Slowest: {slowest.selection} → {slowest.repair}, {slowest.seconds:.1f} s. "
         f"Best: {best.selection} → {best.repair}, {best.seconds:.1f} s. Hover for the accuracy."
     )
     return Chart(_dots(traces, x_axis), message, table)
 
 
-def _dot(rows: pd.DataFrame, x: pd.Series, repair: str, hover: str, beside: bool = True) -> dict[str, Any]:
+def _dot(rows: pd.DataFrame, x: pd.Series, repair: str, hover: str, labeled: bool = True) -> dict[str, Any]:
     return {
         "type": "scatter",
         "x": x,
@@ -278,7 +279,7 @@ def _dot(rows: pd.DataFrame, x: pd.Series, repair: str, hover: str, beside: bool
         "text": [f"  {100 * score:.0f} %" for score in rows.accuracy],
         "textposition": "middle right",
         "name": repair,
-        "mode": "markers+text" if beside else "markers",
+        "mode": "markers+text" if labeled else "markers",
         "marker": {"color": color(repair), "size": 11},
         "hovertemplate": "%{y}: " + hover + ", accuracy %{customdata:.1%}<extra>" + repair + "</extra>",
     }
@@ -298,30 +299,31 @@ def _dots(traces: Sequence[Mapping[str, Any]], x_axis: Mapping[str, Any]) -> go.
 
 
 def overlap(masks: Mapping[str, Point]) -> Chart:
-    """Jaccard overlap between the masks of the selections, by name."""
+    """Jaccard overlap between the masks of the selections. `masks`: a point by the name of its selection."""
     names = list(masks)
-    values = [[jaccard(masks[one].kept, masks[other].kept) for other in names] for one in names]
+    values = [[jaccard(masks[row].kept, masks[column].kept) for column in names] for row in names]
     table = pd.DataFrame(values, index=names, columns=names)
     figure = _shaded(table, texttemplate="%{z:.2f}", hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>")
-    apart = min(((v, names[i], names[j]) for i, r in enumerate(values) for j, v in enumerate(r) if i < j), default=None)
-    told = "" if apart is None else f" Least alike: {apart[1]} and {apart[2]}, {apart[0]:.2f}."
+    pairs = [(value, names[i], names[j]) for i, row in enumerate(values) for j, value in enumerate(row) if i < j]
+    lowest = min(pairs, default=None)
+    least_alike = "" if lowest is None else f" Least alike: {lowest[1]} and {lowest[2]}, {lowest[0]:.2f}."
     sample = len(next(iter(masks.values())).kept) if masks else 0
-    message = f"Weights that both keep over weights that either keeps, on {sample:,} weights.{told}"
+    message = f"Weights kept by both masks over weights kept by either, on {sample:,} weights.{least_alike}"
     return Chart(figure, message, table.reset_index(names="selection"))
 
 
 def saturating(table: pd.DataFrame, by: str) -> Chart:
-    """Accuracy against the number of calibration images, one line a value of `by`; band from worst to best repeat."""
+    """Accuracy against the number of calibration images, one line per value of `by`; band from worst to best repeat."""
     traces: list[dict[str, Any]] = []
     for place, (value, rows) in enumerate(table.groupby(by, sort=False)):
-        seen = rows.groupby("calibration_images").accuracy.agg(["mean", "min", "max"])
+        scores = rows.groupby("calibration_images").accuracy.agg(["mean", "min", "max"])
         ink, name = INKS[place % len(INKS)], str(value)
         traces += [
-            _band(seen.index, seen["min"], seen["max"], ink, name),
+            _band(scores.index, scores["min"], scores["max"], ink, name),
             {
                 "type": "scatter",
-                "x": seen.index,
-                "y": seen["mean"],
+                "x": scores.index,
+                "y": scores["mean"],
                 "name": name,
                 "legendgroup": name,
                 "mode": "lines+markers",
@@ -340,6 +342,6 @@ def saturating(table: pd.DataFrame, by: str) -> Chart:
         "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".1%"},
     }
     figure = go.Figure({"data": traces, "layout": layout})
-    enough = {str(value): saturation(rows) for value, rows in table.groupby(by, sort=False)}
-    told = ", ".join(f"{value} {count}" for value, count in enough.items())
-    return Chart(figure, f"Images that come within a point of the best: {told}. Bands: worst to best repeat.", table)
+    fewest = {str(value): saturation(rows) for value, rows in table.groupby(by, sort=False)}
+    listed = ", ".join(f"{value} {count}" for value, count in fewest.items())
+    return Chart(figure, f"Images that come within a point of the best: {listed}. Bands: worst to best repeat.", table)

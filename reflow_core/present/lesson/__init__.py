@@ -1,7 +1,7 @@
-"""The lesson: steps in order, each with a prediction to make, what is then seen, a formula, an exercise and notes.
+"""The lesson: steps in order, each with a number to predict, what is then shown, a formula, an exercise and notes.
 
-A step is one file here; ORDER says when it comes. Its texts are functions of what was computed for it, so that no
-number is ever typed in. In texts, [[term]] or [[term|as written]] marks a word that the glossary explains.
+Each step is one file here, and ORDER lists them. A step's texts are functions of what was computed for it, so that
+no number is ever typed in. In texts, [[term]] or [[term|as written]] marks a word that the glossary explains.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ TERM = re.compile(r"\[\[([^\]|]+)(?:\|([^\]]+))?\]\]")
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What was computed for a step. `others`: further diagnoses by name. `finding`: of its inspection, if any."""
+    """What was computed for a step. `found`: its diagnosis. `others`: more, by name. `finding`: of its inspection."""
 
     found: Diagnosis
     others: Mapping[str, Diagnosis] = field(default_factory=dict)
     finding: Finding | None = None
 
     def facts(self, name: str) -> float:
-        """A number of the finding."""
+        """A number among the facts of the finding."""
         assert self.finding is not None
         return float(self.finding.facts[name])
 
 
 @dataclass(frozen=True)
 class Question:
-    """A number to predict. `truth`: what it is; `low`, `high`: the ends of the slider; `unit`: after the number."""
+    """A number to predict. `truth`: its value. `unit`: written after it. `low` to `step`: settings of the slider."""
 
     asks: str
     truth: Callable[[Seen], float]
@@ -64,17 +64,17 @@ class Question:
         return f"{value:.0f} {self.unit}" if self.step >= 1 else f"{value:.1f} {self.unit}"
 
     def judged(self, guess: float, seen: Seen) -> str:
-        """The guess beside the truth, in a sentence."""
+        """A sentence that compares the guess with the truth."""
         truth = self.truth(seen)
-        beyond = " (off the scale)" if not self.low <= truth <= self.high else ""
+        off_scale = " (off the scale)" if not self.low <= truth <= self.high else ""
         near = abs(guess - truth) <= 0.05 * (self.high - self.low)
-        said = "Well predicted" if near else "Not what one expects"
-        return f"{said}: you said {self.shown(guess)}, it is {self.shown(truth)}{beyond}."
+        verdict = "Well predicted" if near else "Not what one expects"
+        return f"{verdict}: you said {self.shown(guess)}, it is {self.shown(truth)}{off_scale}."
 
 
 @dataclass(frozen=True)
 class Formula:
-    """LaTeX, what its letters mean, and where it is from."""
+    """A formula in LaTeX, what its letters mean, and its source."""
 
     latex: str
     words: str
@@ -83,12 +83,13 @@ class Formula:
 
 @dataclass(frozen=True)
 class Step:
-    """One step. `changes`: what it sets in the controls, given the sparsity at which this network is down.
+    """One step. `changes`: what it sets in the controls, given the sparsity at which this network has collapsed.
 
-    `opening` is read before the prediction and gives nothing away; `reveal` after it. `others`: further specs to
-    diagnose, by name. `inspection`: one to make of the spec. `exercise` and `answer` are for paper, `notes` for the
-    teacher. `view`: how the network is shown, "Scope" or "Signal" (see the pages). `table`: of the inspection, shown
-    below the text. `late`: the inspection is made only after the prediction, for it takes a while.
+    `opening` is read before the prediction and gives nothing away; `reveal` is read after it. `others`: further specs
+    to diagnose, by name. `inspection`: the one to run on the spec, if any. `exercise` and `answer` are for paper,
+    `notes` for the teacher. `view`: how the network is shown, "Scope" or "Signal" (see the pages). `table`: the table
+    of the inspection that is shown below the text. `late`: whether the inspection runs only after the prediction,
+    because it takes a while.
     """
 
     title: str
@@ -111,7 +112,7 @@ STEPS: tuple[Step, ...] = tuple(importlib.import_module(f"{__name__}.{name}").ST
 
 
 def inspected(spec: Spec) -> Spec:
-    """The spec that inspections are asked of: they look at the pruned network, so the repair is no one's choice."""
+    """The spec that inspections get: they look at the pruned network, so the step's repair does not matter."""
     return normalize(spec, repair=DEFAULTS["repair"])
 
 
@@ -121,7 +122,7 @@ def spec_of(step: Step, base: Spec) -> Spec:
 
 
 def down_at(model: str) -> float:
-    """The sparsity at which a network is down."""
+    """The sparsity at which a network has collapsed."""
     return find(parted(model)[0]).collapse_at
 
 
@@ -132,7 +133,7 @@ def see(
     inspect: Callable[[str, Spec], Finding],
     revealed: bool = True,
 ) -> Seen:
-    """Compute what a step tells about a spec, before or after it is `revealed`. Raises ReflowError."""
-    others = {name: diagnose(other) for name, other in step.others(spec).items()}
-    asked = bool(step.inspection) and (revealed or not step.late)
-    return Seen(diagnose(spec), others, inspect(step.inspection, inspected(spec)) if asked else None)
+    """Compute what a step says about a spec, before or after it is `revealed`. Raises ReflowError."""
+    others = {name: diagnose(further) for name, further in step.others(spec).items()}
+    inspecting = bool(step.inspection) and (revealed or not step.late)
+    return Seen(diagnose(spec), others, inspect(step.inspection, inspected(spec)) if inspecting else None)

@@ -8,53 +8,55 @@ from reflow_core.production import slices
 
 
 def worst(seen: Seen) -> tuple[str, float]:
-    """The class that lost most, and the points that it lost."""
-    found = seen.found
-    table = slices.slices(found, None)
+    """The class that lost the most, and the points that it lost."""
+    table = slices.slices(seen.found, None)
     rows = table[(table.by == "class") & (table.n >= slices.LEAST)]
     if rows.empty:
         return "none", 0.0
-    lost = rows[f"lost_{found.last}"]
+    lost = rows[f"lost_{seen.found.last}"]
     return str(rows["slice"][lost.idxmax()]), 100 * float(lost.max())
 
 
 def opening(seen: Seen) -> str:
-    """One number hides others."""
-    found = seen.found
+    """What an average hides."""
+    diagnosis = seen.found
     return (
-        f"You would like to release this network: {100 * found.sparsity:.0f} % pruned, repaired, "
-        f"{points_of(found.dense.score - found.final.score)} below dense over all images. But an average hides what "
-        "it averages. Look at one [[slice]] at a time, class by class."
+        f"You would like to release this network: {100 * diagnosis.sparsity:.0f} % pruned, repaired, "
+        f"{points_of(diagnosis.dense.score - diagnosis.final.score)} below dense over all images. But an average hides "
+        "differences. Look at one [[slice]] at a time, class by class."
     )
 
 
 def reveal(seen: Seen) -> str:
-    """What to do."""
+    """What to do before a release."""
     name, lost = worst(seen)
     return (
-        f"The worst is class “{name}”, which lost {lost:.1f} points. So, at work: **1.** measure what each layer can "
+        f"The worst is class “{name}”, which lost {lost:.1f} points. In practice: **1.** measure what each layer can "
         "lose (Sensitivity) and spend the budget where it costs least; **2.** prune, then re-estimate the statistics "
         "with images as training saw them (Calibration); **3.** judge every slice, with limits set beforehand "
-        "(Slices); "
-        "**4.** only then fold and quantize (Quantization); **5.** time it on the machine it is for (Hardware); **6.** "
-        "take the report away, so that somebody else can check it. "
-        f"This network stands at {percent(seen.found.final.score)}."
+        "(Slices); **4.** only then fold and quantize (Quantization); **5.** time it on the machine it is for "
+        "(Hardware); **6.** take the report away, so that somebody else can check it. This network reaches "
+        f"{percent(seen.found.final.score)}."
     )
 
 
 def answer(seen: Seen) -> str:
-    """The exercise's."""
+    """The answer to the exercise."""
     name, lost = worst(seen)
     count = len(seen.found.classes)
     return (
         f"If one of {count} equally frequent classes loses all its {lost:.1f} points and the others nothing, the whole "
-        f"loses {lost / count:.2f} points. That is how a class (here “{name}”) disappears behind a good average."
+        f"loses {lost / count:.2f} points. That is how the loss of a class (here “{name}”) hides behind a good average."
     )
 
 
 STEP = Step(
     title="What to do at work",
-    changes=lambda down: {"sparsity": min(round(down + 0.1, 2), 0.97), "repair": "reflow", "criterion": "magnitude"},
+    changes=lambda collapse_at: {
+        "sparsity": min(round(collapse_at + 0.1, 2), 0.97),
+        "repair": "reflow",
+        "criterion": "magnitude",
+    },
     opening=opening,
     question=Question(
         "How many points will the worst class have lost?", lambda seen: worst(seen)[1], "points", 0, 50, 0, 0.5
@@ -65,7 +67,7 @@ STEP = Step(
         "The loss over all images is the mean of the losses Δ of the classes k, weighted by their n images.",
         "By definition; the Slices page sets limits for each.",
     ),
-    exercise="How much does the average move if one class alone loses that much?",
+    exercise="By how much does the average fall if only one class loses that much?",
     answer=answer,
-    notes="End on the Slices page with a limit that the class chose beforehand, and see whether the release passes.",
+    notes="End on the Slices page with a limit that the students chose beforehand, and see whether the release passes.",
 )

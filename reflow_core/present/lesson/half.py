@@ -1,4 +1,4 @@
-"""Step 2: what the slider does, and how much can go for nothing."""
+"""Step 2: what the slider does, and how much can be pruned at no cost."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 
 def opening(seen: Seen) -> str:
-    """The slider."""
-    found = seen.found
+    """What the slider does."""
+    diagnosis = seen.found
     return (
-        f"The slider sets the [[sparsity]]. At 50 % it removes {found.sparsity * found.weights:,.0f} of the "
-        f"{found.weights:,} weights: those nearest to zero, wherever in the network they are "
+        f"The slider sets the [[sparsity]]. At 50 % it removes {diagnosis.sparsity * diagnosis.weights:,.0f} of the "
+        f"{diagnosis.weights:,} weights: those nearest to zero, wherever in the network they are "
         "([[magnitude pruning]]). Nothing is trained again afterwards."
     )
 
 
 def reveal(seen: Seen) -> str:
-    """The loss."""
-    found = seen.found
-    last = found.last_ratio("pruned")
+    """How little is lost."""
+    diagnosis = seen.found
+    last = diagnosis.last_ratio("pruned")
     tail = "" if last is None else (
         f" But look at the right end of the dots: the last layer has only {last:.2f} of its [[variance]] left."
     )  # fmt: skip
     return (
-        f"With half of its weights gone it still answers {percent(found.pruned.score)} rightly; it lost "
-        f"{points_of(found.dense.score - found.pruned.score)}. Most weights were small, and small weights change "
-        f"little. That is why everybody prunes.{tail}"
+        f"With half of its weights gone it still predicts {percent(diagnosis.pruned.score)} correctly; it lost "
+        f"{points_of(diagnosis.dense.score - diagnosis.pruned.score)}. Most weights were small, and small weights "
+        f"change little. That is why everybody prunes.{tail}"
     )
 
 
 def answer(seen: Seen) -> str:
-    """The exercise's."""
+    """The answer to the exercise."""
     rows = {layer.weights: layer.sparsity for layer in seen.found.layers if layer.sparsity is not None}
     most, least = max(rows, key=lambda name: rows[name] or 0), min(rows, key=lambda name: rows[name] or 0)
     return (
-        f"{most} lost most, {percent(rows[most])} of its weights, and {least} least, {percent(rows[least])}. One "
-        "threshold for all layers takes most where weights are small, which is where there are many of them."
+        f"{most} lost the most, {percent(rows[most])} of its weights, and {least} the least, {percent(rows[least])}. "
+        "One threshold for all layers removes most where weights are small, which is where there are many of them."
     )
 
 
 STEP = Step(
     title="Half the weights are gone",
-    changes=lambda down: {"sparsity": 0.5, "repair": "none", "criterion": "magnitude"},
+    changes=lambda collapse_at: {"sparsity": 0.5, "repair": "none", "criterion": "magnitude"},
     opening=opening,
     question=Question(
         "Half of the weights are zero now. What will the accuracy be?", lambda seen: 100 * seen.found.pruned.score

@@ -1,4 +1,4 @@
-"""The handout: the lesson on paper, with exercises, and for the teacher the answers and notes."""
+"""The handout: the lesson on paper, with exercises, and with answers and notes for the teacher."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from string import Template
 
 from latex2mathml.converter import convert
 
-from reflow_core.machine import ASSETS
+from reflow_core.places import ASSETS
 from reflow_core.present.lesson import STEPS, TERM, Seen, Step
 from reflow_core.present.lesson.glossary import GLOSSARY
 
@@ -18,16 +18,16 @@ BOLD = re.compile(r"\*\*([^*]+)\*\*|\*([^*]+)\*")
 
 
 def handout(seen: Sequence[Seen], teacher: bool = False) -> str:
-    """One HTML file to print; `seen`: of every step, in order. `teacher`: with answers and notes at the end."""
+    """One HTML file to print. `seen`: of every step, in order. `teacher`: with answers and notes at the end."""
     spec = seen[0].found.spec
-    told = list(zip(range(1, len(STEPS) + 1), STEPS, seen, strict=True))
-    parts = [_step(*each) for each in told]
-    answers = [_answer(*each) for each in told]
+    numbered = list(zip(range(1, len(STEPS) + 1), STEPS, seen, strict=True))
+    steps = [_step(*step) for step in numbered]
+    answers = [_answer(*step) for step in numbered]
     terms = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(GLOSSARY[term])}</dd>" for term in sorted(GLOSSARY))
     return Template(TEMPLATE.read_text()).substitute(
         network=html.escape(spec.model),
         images=f"{seen[0].found.dense.n} test images of {html.escape(seen[0].found.data)}",
-        steps="".join(parts),
+        steps="".join(steps),
         answers=f"<section class='answers'><h1>Answers and notes</h1>{''.join(answers)}</section>" if teacher else "",
         glossary=terms,
     )
@@ -39,9 +39,9 @@ def plain(text: str) -> str:
 
 
 def lettered(text: str, explained: Callable[[str, str], str]) -> str:
-    """A lesson's text as HTML, bold and italics as written; `explained`: (term, as shown) -> HTML of a marked word."""
-    marked = TERM.sub(lambda found: explained(found[1], found[2] or found[1]), html.escape(text, quote=False))
-    return BOLD.sub(lambda found: f"<b>{found[1]}</b>" if found[1] else f"<i>{found[2]}</i>", marked)
+    """A lesson's text as HTML, bold and italics as written. `explained`: (term, as shown) -> HTML of a marked word."""
+    marked = TERM.sub(lambda match: explained(match[1], match[2] or match[1]), html.escape(text, quote=False))
+    return BOLD.sub(lambda match: f"<b>{match[1]}</b>" if match[1] else f"<i>{match[2]}</i>", marked)
 
 
 def _step(number: int, step: Step, seen: Seen) -> str:

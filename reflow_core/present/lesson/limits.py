@@ -9,7 +9,7 @@ from reflow_core.diagnosis.verdict import percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.spec import Spec
 
-FURTHER = 0.15  # beyond the sparsity at which the network is down
+FURTHER = 0.15  # beyond the sparsity at which the network has collapsed
 MOST = 0.97
 
 
@@ -19,7 +19,7 @@ def others(spec: Spec) -> Mapping[str, Spec]:
 
 
 def opening(seen: Seen) -> str:
-    """Further still."""
+    """Further pruning, and the ε floor."""
     return (
         f"We go on, to {100 * seen.found.spec.sparsity:.0f} %: one weight in "
         f"{round(1 / (1 - seen.found.spec.sparsity))} is left. REFLOW can set the scale of what arrives. It cannot "
@@ -30,39 +30,42 @@ def opening(seen: Seen) -> str:
 
 def reveal(seen: Seen) -> str:
     """What is left, and what another repair makes of it."""
-    found, squares = seen.found, seen.others["least squares"]
-    floors = [value for layer in found.layers if (value := layer.eps_floor.get("repaired")) is not None]
-    least = f" In the worst layer the ε floor lets only {100 * min(floors):.0f} % of unit variance through."
-    floor = least if floors else ""
-    knows = found.layers[-1].cka.get("repaired") if found.layers else None
-    kept = "" if knows is None else f" The last layer's likeness to dense (CKA) is {knows:.2f}."
-    gain = squares.final.score - seen.found.final.score
+    diagnosis, squares = seen.found, seen.others["least squares"]
+    floors = [value for layer in diagnosis.layers if (value := layer.eps_floor.get("repaired")) is not None]
+    floor = (
+        f" In the worst layer the ε floor lets only {100 * min(floors):.0f} % of unit variance through."
+        if floors
+        else ""
+    )
+    cka = diagnosis.layers[-1].cka.get("repaired") if diagnosis.layers else None
+    similarity = "" if cka is None else f" The last layer's similarity to dense (CKA) is {cka:.2f}."
+    gain = squares.final.score - diagnosis.final.score
     verdict = (
-        f"so {100 * gain:.0f} points of what looked lost was still to be had: the surviving weights carried it, with "
-        "the wrong values"
+        f"so {100 * gain:.0f} points of what looked lost could still be recovered: the surviving weights carried it, "
+        "but with the wrong values"
         if gain > 0.01
         else "so here the values of the surviving weights were not the problem"
     )
     return (
-        f"REFLOW reaches {percent(seen.found.final.score)} of {percent(found.dense.score)} (pruned "
-        f"{percent(found.pruned.score)}).{floor}{kept} A repair that also re-fits the weights that are left, by "
-        f"[[least squares]] and still without labels, reaches {percent(squares.final.score)}: {verdict}. What neither "
-        "brings back is gone."
+        f"REFLOW reaches {percent(diagnosis.final.score)} of {percent(diagnosis.dense.score)} (pruned "
+        f"{percent(diagnosis.pruned.score)}).{floor}{similarity} A repair that also re-fits the weights that are left, "
+        f"by [[least squares]] and still without labels, reaches {percent(squares.final.score)}: {verdict}. What "
+        "neither brings back is gone."
     )
 
 
 def answer(seen: Seen) -> str:
-    """The exercise's."""
+    """The answer to the exercise."""
     return (
         "With ε = 0.00001: σ² = 0.001 gives 0.001 / 0.00101 = 99 %; σ² = 0.00001 gives 50 %; σ² = 0.0000001 gives 1 %. "
-        "The norm was made never to divide by zero, and now it holds the signal down."
+        "The ε is there so that the norm never divides by zero, and now it holds the signal down."
     )
 
 
 STEP = Step(
     title="What REFLOW cannot bring back",
-    changes=lambda down: {
-        "sparsity": min(round(down + FURTHER, 2), MOST),
+    changes=lambda collapse_at: {
+        "sparsity": min(round(collapse_at + FURTHER, 2), MOST),
         "repair": "reflow",
         "criterion": "magnitude",
     },
@@ -74,9 +77,8 @@ STEP = Step(
     formula=Formula(
         r"\frac{\sigma^2}{\sigma^2+\varepsilon},\qquad \hat W=\arg\min_{W\odot M}\ \lVert W\tilde X-W_0X\rVert^2"
         r"+\lambda\lVert W-W_0\rVert^2",
-        "The share of unit variance that a norm can restore; and the surviving weights (mask M) that reproduce the "
-        "dense "
-        "layer's output from what arrives now.",
+        "The share of unit variance that a norm can restore; and the surviving weights (mask M) that best "
+        "reproduce the dense layer's output from what arrives now.",
         "The ε floor follows from BatchNorm's definition; layer-wise least squares as in OBC, arXiv 2208.11580.",
     ),
     exercise="With ε = 0.00001, what share of unit variance does a norm restore for σ² = 0.001, 0.00001, 0.0000001?",

@@ -7,46 +7,46 @@ from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 
 def opening(seen: Seen) -> str:
-    """What is shown to it."""
-    found = seen.found
+    """What REFLOW gets to see."""
+    diagnosis = seen.found
     return (
-        f"Now in every BatchNorm at once. We show the pruned network {found.spec.calibration_images} "
-        "[[calibration images]] from training, without labels, and let each norm store what arrives. Before, it "
-        f"answered {percent(found.pruned.score)} rightly. {100 * found.sparsity:.0f} % of the weights stay zero."
+        f"Now in every BatchNorm at once. We show the pruned network {diagnosis.spec.calibration_images} "
+        "[[calibration images]] from training, without labels, and let each norm store what arrives. Before that, it "
+        f"predicted {percent(diagnosis.pruned.score)} correctly. {100 * diagnosis.sparsity:.0f} % of the weights stay "
+        "zero."
     )
 
 
 def reveal(seen: Seen) -> str:
     """What comes back."""
-    found = seen.found
-    if found.repaired is None:
-        return f"On this network REFLOW does not apply. {found.reason}"
-    last = found.layers[-1].cka if found.layers else {}
+    diagnosis = seen.found
+    if diagnosis.repaired is None:
+        return f"On this network REFLOW does not apply. {diagnosis.reason}"
+    last = diagnosis.layers[-1].cka if diagnosis.layers else {}
     alike = "" if last.get("repaired") is None or last.get("pruned") is None else (
-        f" The last layer's likeness to dense ([[CKA]]) went from {last['pruned']:.2f} to {last['repaired']:.2f}: "
+        f" The last layer's similarity to dense ([[CKA]]) went from {last['pruned']:.2f} to {last['repaired']:.2f}: "
         "not only the scale is back, but the content."
     )  # fmt: skip
     return (
-        f"From {percent(found.pruned.score)} to {percent(found.repaired.score)}; the [[dense]] network had "
-        f"{percent(found.dense.score)}. It took {found.seconds.get('calibrate', 0):.2g} s.{alike} The repaired network "
-        f"uses {found.repaired.effective_classes:.1f} classes again."
+        f"From {percent(diagnosis.pruned.score)} to {percent(diagnosis.repaired.score)}; the [[dense]] network had "
+        f"{percent(diagnosis.dense.score)}. It took {diagnosis.seconds.get('calibrate', 0):.2g} s.{alike} The repaired "
+        f"network uses {diagnosis.repaired.effective_classes:.1f} classes again."
     )
 
 
 def answer(seen: Seen) -> str:
-    """The exercise's."""
-    found = seen.found
-    ratio = found.last_ratio("repaired")
-    told = "not measured" if ratio is None else f"{ratio:.2f}"
+    """The answer to the exercise."""
+    ratio = seen.found.last_ratio("repaired")
+    value = "not measured" if ratio is None else f"{ratio:.2f}"
     return (
-        f"The last ratio is {told} now, but REFLOW sets it so, whatever the images say. Evidence is what it does not "
-        "set: the accuracy on images that it never saw, and the likeness to dense (CKA)."
+        f"The last ratio is {value} now, but REFLOW sets it so, whatever the images say. The evidence is in what it "
+        "does not set: the accuracy on images that it never saw, and the similarity to dense (CKA)."
     )
 
 
 STEP = Step(
     title="REFLOW brings it back",
-    changes=lambda down: {"sparsity": down, "repair": "reflow", "criterion": "magnitude"},
+    changes=lambda collapse_at: {"sparsity": collapse_at, "repair": "reflow", "criterion": "magnitude"},
     opening=opening,
     question=Question("What will the accuracy be after REFLOW?", lambda seen: 100 * seen.found.final.score, start=50),
     reveal=reveal,
@@ -54,10 +54,10 @@ STEP = Step(
         r"\text{for each norm in forward "
         r"order:}\quad(\mu,\sigma^2)\leftarrow\big(\operatorname{mean},\operatorname{var}"
         r"\big)\ \text{of}\ x\ \text{over}\ N\cdot H\cdot W",
-        "N images of H × W positions; all norms before are already corrected. Every weight stays bit for bit.",
+        "N images of H × W positions; all norms before are already corrected. No weight changes by a single bit.",
         "REFLOW: arXiv 2502.15790.",
     ),
-    exercise="After REFLOW every variance ratio is near 1. Why is that no evidence that it worked? What is?",
+    exercise="After REFLOW every variance ratio is near 1. Why is that no evidence that it worked? What would be?",
     answer=answer,
     notes="Drag the slider afterwards: where does even REFLOW begin to fail?",
     view="Signal",

@@ -8,27 +8,25 @@ from reflow_core.present.lesson import Formula, Question, Seen, Step
 def opening(seen: Seen) -> str:
     """What BatchNorm does."""
     return (
-        "Look at what stands behind every convolution: [[BatchNorm]]. It subtracts a mean and divides by a "
-        "[[deviation]], so that the next layer always gets numbers of the same size. In training it measured both, "
-        "batch by batch. At work it does not look again: it uses the [[stored statistics]]. They were true of the "
-        "dense "
-        "network. But less arrives now, and it still divides by the old deviation."
+        "Look at what follows every convolution: [[BatchNorm]]. It subtracts a mean and divides by a "
+        "[[standard deviation]], so that the next layer always gets numbers of the same size. In training it measured "
+        "both, batch by batch. In use it does not measure again: it uses the [[stored statistics]]. They were right "
+        "for the dense network. But less arrives now, and it still divides by the old standard deviation."
     )
 
 
 def reveal(seen: Seen) -> str:
-    """How far off it is."""
+    """How far off the stored statistics are."""
     return (
-        f"In the first layer the stored deviation is {seen.facts('first'):.2f} times the one that arrives, in the last "
-        f"{seen.facts('last'):.1f} times (the median channel). BatchNorm divides by that much too much. Its whole "
-        "purpose is to set the scale right, and with [[stale]] numbers it sets it wrong, in every layer anew. The "
-        "table "
-        "lists all layers."
+        f"In the first layer the stored standard deviation is {seen.facts('first'):.2f} times the one that arrives, in "
+        f"the last {seen.facts('last'):.1f} times (the median channel). BatchNorm divides by a number that is too "
+        "large by that factor. Its whole purpose is to set the scale right, and with [[stale]] numbers it sets it "
+        "wrong, in every layer anew. The table lists all layers."
     )
 
 
 def answer(seen: Seen) -> str:
-    """The exercise's."""
+    """The answer to the exercise."""
     assert seen.finding is not None
     times = seen.finding.tables["Norms"].times
     return (
@@ -39,10 +37,10 @@ def answer(seen: Seen) -> str:
 
 STEP = Step(
     title="What BatchNorm remembers is out of date",
-    changes=lambda down: {"sparsity": down, "repair": "none", "criterion": "magnitude"},
+    changes=lambda collapse_at: {"sparsity": collapse_at, "repair": "none", "criterion": "magnitude"},
     opening=opening,
     question=Question(
-        "In the last layer: how many times too large is the stored deviation?",
+        "In the last layer: how many times too large is the stored standard deviation?",
         lambda seen: seen.facts("last"),
         "times",
         1.0,
@@ -53,12 +51,12 @@ STEP = Step(
     reveal=reveal,
     formula=Formula(
         r"y=\gamma\,\frac{x-\mu}{\sqrt{\sigma^2+\varepsilon}}+\beta",
-        "x arrives, y leaves; μ and σ² are stored, γ and β learned, ε is a small constant.",
+        "x arrives, y leaves; μ and σ² are stored, γ and β are learned, ε is a small constant.",
         "Ioffe and Szegedy, Batch Normalization, arXiv 1502.03167, algorithm 2.",
     ),
-    exercise="Draw the factor over the layers from the table. Why does it grow?",
+    exercise="Plot the factor over the layers from the table. Why does it grow?",
     answer=answer,
-    notes="A network without BatchNorm stores nothing; the lesson says so there. LayerNorm measures afresh each time.",
+    notes="A network without BatchNorm stores nothing, and the lesson says so. LayerNorm measures anew each time.",
     inspection="stale",
     view="Signal",
     table="Norms",
