@@ -103,7 +103,7 @@ def _headline(diagnosis: Diagnosis, status: str, repaired: float | None) -> str:
 def _spread(diagnosis: Diagnosis) -> str:
     summary, classes = diagnosis.pruned, diagnosis.classes
     return (
-        f"{100 * summary.top_share:.0f} % of the pruned network's answers are “{classes[summary.top_class]}” "
+        f"{100 * summary.top_share:.0f} % of the pruned network's predictions are “{classes[summary.top_class]}” "
         f"(an even spread would give {100 / len(classes):.0f} %); "
         f"it uses {summary.effective_classes:.1f} of {len(classes)} classes."
     )

@@ -37,7 +37,7 @@ TERM = re.compile(r"\[\[([^\]|]+)(?:\|([^\]]+))?\]\]")
 class Seen:
     """What was computed for a step. `found`: its diagnosis. `others`: more, by name. `finding`: of its inspection."""
 
-    found: Diagnosis
+    diagnosis: Diagnosis
     others: Mapping[str, Diagnosis] = field(default_factory=dict)
     finding: Finding | None = None
 

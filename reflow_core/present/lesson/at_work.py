@@ -9,17 +9,17 @@ from reflow_core.production import slices
 
 def worst(seen: Seen) -> tuple[str, float]:
     """The class that lost the most, and the points that it lost."""
-    table = slices.slices(seen.found, None)
+    table = slices.slices(seen.diagnosis, None)
     rows = table[(table.by == "class") & (table.n >= slices.LEAST)]
     if rows.empty:
         return "none", 0.0
-    lost = rows[f"lost_{seen.found.last}"]
+    lost = rows[f"lost_{seen.diagnosis.last}"]
     return str(rows["slice"][lost.idxmax()]), 100 * float(lost.max())
 
 
 def opening(seen: Seen) -> str:
     """What an average hides."""
-    diagnosis = seen.found
+    diagnosis = seen.diagnosis
     return (
         f"You would like to release this network: {100 * diagnosis.sparsity:.0f} % pruned, repaired, "
         f"{points_of(diagnosis.dense.score - diagnosis.final.score)} below dense over all images. But an average hides "
@@ -36,14 +36,14 @@ def reveal(seen: Seen) -> str:
         "with images as training saw them (Calibration); **3.** judge every slice, with limits set beforehand "
         "(Slices); **4.** only then fold and quantize (Quantization); **5.** time it on the machine it is for "
         "(Hardware); **6.** take the report away, so that somebody else can check it. This network reaches "
-        f"{percent(seen.found.final.score)}."
+        f"{percent(seen.diagnosis.final.score)}."
     )
 
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
     name, lost = worst(seen)
-    count = len(seen.found.classes)
+    count = len(seen.diagnosis.classes)
     return (
         f"If one of {count} equally frequent classes loses all its {lost:.1f} points and the others nothing, the whole "
         f"loses {lost / count:.2f} points. That is how the loss of a class (here “{name}”) hides behind a good average."

@@ -9,7 +9,7 @@ from reflow_core.present.lesson import Formula, Question, Seen, Step
 def opening(seen: Seen) -> str:
     """A few more weights."""
     return (
-        f"A few more weights: {100 * seen.found.spec.sparsity:.0f} % are zero now. What reaches the last layer hardly "
+        f"A few more weights: {100 * seen.diagnosis.spec.sparsity:.0f} % are zero now. What reaches the last layer hardly "
         "differs from image to image any more. The network must still predict something, for it always picks the class "
         "with the largest output. What does a network predict that cannot see its input?"
     )
@@ -17,7 +17,7 @@ def opening(seen: Seen) -> str:
 
 def reveal(seen: Seen) -> str:
     """One prediction for everything."""
-    diagnosis, pruned = seen.found, seen.found.pruned
+    diagnosis, pruned = seen.diagnosis, seen.diagnosis.pruned
     knowledge = "" if pruned.separability is None else (
         f" And yet the knowledge is still there: by its distance to the class means, {percent(pruned.separability)} of "
         "the images could be told apart in the pruned network's own last features. The signal is not wrong, only far "
@@ -34,7 +34,7 @@ def reveal(seen: Seen) -> str:
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
-    pruned, count = seen.found.pruned, len(seen.found.classes)
+    pruned, count = seen.diagnosis.pruned, len(seen.diagnosis.classes)
     return (
         f"A network that always predicts the same class is right as often as that class occurs, about 1 in {count}: "
         f"{100 / count:.0f} %. This one reaches {percent(pruned.score)}. Accuracy alone cannot tell a network that "
@@ -48,7 +48,7 @@ STEP = Step(
     opening=opening,
     question=Question(
         "What share of all images will get the most frequent prediction? (If evenly spread, each class gets the same.)",
-        lambda seen: 100 * seen.found.pruned.top_share,
+        lambda seen: 100 * seen.diagnosis.pruned.top_share,
         start=30,
     ),
     reveal=reveal,

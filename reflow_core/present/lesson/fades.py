@@ -8,7 +8,7 @@ from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 def last_ratio(seen: Seen) -> float:
     """What is left in the last measured layer, in % of dense's variance."""
-    return 100 * (seen.found.last_ratio("pruned") or 0.0)
+    return 100 * (seen.diagnosis.last_ratio("pruned") or 0.0)
 
 
 def opening(seen: Seen) -> str:
@@ -17,26 +17,26 @@ def opening(seen: Seen) -> str:
         "What a layer passes on is useful only as far as it *differs* from image to image: if a [[channel]] gave the "
         "same number for a 3 and for an 8, no later layer could tell them apart. That difference is its [[variance]], "
         "and here it is the signal. A neuron adds up many weighted inputs; each weight that is set to zero takes its "
-        f"share of the variance away. At {100 * seen.found.spec.sparsity:.0f} % sparsity every one of the "
-        f"{len(seen.found.layers)} layers loses a little, and the next one starts from less."
+        f"share of the variance away. At {100 * seen.diagnosis.spec.sparsity:.0f} % sparsity every one of the "
+        f"{len(seen.diagnosis.layers)} layers loses a little, and the next one starts from less."
     )
 
 
 def reveal(seen: Seen) -> str:
     """How far it falls."""
-    ratios = [ratio for layer in seen.found.layers if (ratio := layer.variance_ratio("pruned")) is not None]
+    ratios = [ratio for layer in seen.diagnosis.layers if (ratio := layer.variance_ratio("pruned")) is not None]
     middle = ratios[len(ratios) // 2]
     return (
         f"From the first layer to the last the ratio goes {ratios[0]:.2f}, {middle:.2f} in the middle, "
         f"{ratios[-1]:.3f} at the end. Losses multiply: twenty layers that each keep 90 % keep 12 % together. "
         "(Shortcuts around layers keep some signal alive, so the fall is not even.) The accuracy is down to "
-        f"{percent(seen.found.pruned.score)}."
+        f"{percent(seen.diagnosis.pruned.score)}."
     )
 
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
-    count, share = len(seen.found.layers), last_ratio(seen) / 100
+    count, share = len(seen.diagnosis.layers), last_ratio(seen) / 100
     per_step = share ** (1 / max(count - 1, 1))
     return (
         f"{share:.3f} over {count - 1} steps is {per_step:.3f} per step, since {per_step:.3f} to the power {count - 1} "

@@ -8,7 +8,7 @@ from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 def opening(seen: Seen) -> str:
     """What the slider does."""
-    diagnosis = seen.found
+    diagnosis = seen.diagnosis
     return (
         f"The slider sets the [[sparsity]]. At 50 % it removes {diagnosis.sparsity * diagnosis.weights:,.0f} of the "
         f"{diagnosis.weights:,} weights: those nearest to zero, wherever in the network they are "
@@ -18,7 +18,7 @@ def opening(seen: Seen) -> str:
 
 def reveal(seen: Seen) -> str:
     """How little is lost."""
-    diagnosis = seen.found
+    diagnosis = seen.diagnosis
     last = diagnosis.last_ratio("pruned")
     tail = "" if last is None else (
         f" But look at the right end of the dots: the last layer has only {last:.2f} of its [[variance]] left."
@@ -32,7 +32,7 @@ def reveal(seen: Seen) -> str:
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
-    rows = {layer.weights: layer.sparsity for layer in seen.found.layers if layer.sparsity is not None}
+    rows = {layer.weights: layer.sparsity for layer in seen.diagnosis.layers if layer.sparsity is not None}
     most, least = max(rows, key=lambda name: rows[name] or 0), min(rows, key=lambda name: rows[name] or 0)
     return (
         f"{most} lost the most, {percent(rows[most])} of its weights, and {least} the least, {percent(rows[least])}. "
@@ -45,7 +45,7 @@ STEP = Step(
     changes=lambda collapse_at: {"sparsity": 0.5, "repair": "none", "criterion": "magnitude"},
     opening=opening,
     question=Question(
-        "Half of the weights are zero now. What will the accuracy be?", lambda seen: 100 * seen.found.pruned.score
+        "Half of the weights are zero now. What will the accuracy be?", lambda seen: 100 * seen.diagnosis.pruned.score
     ),
     reveal=reveal,
     formula=Formula(

@@ -19,14 +19,14 @@ BOLD = re.compile(r"\*\*([^*]+)\*\*|\*([^*]+)\*")
 
 def handout(seen: Sequence[Seen], teacher: bool = False) -> str:
     """One HTML file to print. `seen`: of every step, in order. `teacher`: with answers and notes at the end."""
-    spec = seen[0].found.spec
+    spec = seen[0].diagnosis.spec
     numbered = list(zip(range(1, len(STEPS) + 1), STEPS, seen, strict=True))
     steps = [_step(*step) for step in numbered]
     answers = [_answer(*step) for step in numbered]
     terms = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(GLOSSARY[term])}</dd>" for term in sorted(GLOSSARY))
     return Template(TEMPLATE.read_text()).substitute(
         network=html.escape(spec.model),
-        images=f"{seen[0].found.dense.n} test images of {html.escape(seen[0].found.data)}",
+        images=f"{seen[0].diagnosis.dense.n} test images of {html.escape(seen[0].diagnosis.data)}",
         steps="".join(steps),
         answers=f"<section class='answers'><h1>Answers and notes</h1>{''.join(answers)}</section>" if teacher else "",
         glossary=terms,

@@ -13,7 +13,7 @@ def times(seen: Seen) -> float:
 
 def opening(seen: Seen) -> str:
     """What zeros promise."""
-    share = 100 * seen.found.sparsity
+    share = 100 * seen.diagnosis.sparsity
     return (
         f"{share:.0f} % of the weights are zero, so the network needs only {100 - share:.0f} % of the multiplications. "
         "Is it faster, then? We time both networks here, on this very machine, taking turns."
@@ -33,7 +33,7 @@ def reveal(seen: Seen) -> str:
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
-    share = seen.found.sparsity
+    share = seen.diagnosis.sparsity
     return (
         "A stored weight takes 4 bytes, in a sparse format about 8 (its value and its position). "
         f"{100 * (1 - share):.0f} % of the weights at 8 bytes is {100 * 2 * (1 - share):.0f} % of the dense file; it "

@@ -21,8 +21,8 @@ def others(spec: Spec) -> Mapping[str, Spec]:
 def opening(seen: Seen) -> str:
     """Further pruning, and the ε floor."""
     return (
-        f"We go on, to {100 * seen.found.spec.sparsity:.0f} %: one weight in "
-        f"{round(1 / (1 - seen.found.spec.sparsity))} is left. REFLOW can set the scale of what arrives. It cannot "
+        f"We go on, to {100 * seen.diagnosis.spec.sparsity:.0f} %: one weight in "
+        f"{round(1 / (1 - seen.diagnosis.spec.sparsity))} is left. REFLOW can set the scale of what arrives. It cannot "
         "bring back what no longer arrives at all. And there is a [[floor]]: BatchNorm adds a small ε to the variance "
         "before it divides, and a signal smaller than that stays small."
     )
@@ -30,7 +30,7 @@ def opening(seen: Seen) -> str:
 
 def reveal(seen: Seen) -> str:
     """What is left, and what another repair makes of it."""
-    diagnosis, squares = seen.found, seen.others["least squares"]
+    diagnosis, squares = seen.diagnosis, seen.others["least squares"]
     floors = [value for layer in diagnosis.layers if (value := layer.eps_floor.get("repaired")) is not None]
     floor = (
         f" In the worst layer the ε floor lets only {100 * min(floors):.0f} % of unit variance through."
@@ -71,7 +71,7 @@ STEP = Step(
     },
     opening=opening,
     question=Question(
-        "What will the accuracy be after REFLOW now?", lambda seen: 100 * seen.found.final.score, start=90
+        "What will the accuracy be after REFLOW now?", lambda seen: 100 * seen.diagnosis.final.score, start=90
     ),
     reveal=reveal,
     formula=Formula(

@@ -8,7 +8,7 @@ from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 def opening(seen: Seen) -> str:
     """What REFLOW gets to see."""
-    diagnosis = seen.found
+    diagnosis = seen.diagnosis
     return (
         f"Now in every BatchNorm at once. We show the pruned network {diagnosis.spec.calibration_images} "
         "[[calibration images]] from training, without labels, and let each norm store what arrives. Before that, it "
@@ -19,7 +19,7 @@ def opening(seen: Seen) -> str:
 
 def reveal(seen: Seen) -> str:
     """What comes back."""
-    diagnosis = seen.found
+    diagnosis = seen.diagnosis
     if diagnosis.repaired is None:
         return f"On this network REFLOW does not apply. {diagnosis.reason}"
     last = diagnosis.layers[-1].cka if diagnosis.layers else {}
@@ -36,7 +36,7 @@ def reveal(seen: Seen) -> str:
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
-    ratio = seen.found.last_ratio("repaired")
+    ratio = seen.diagnosis.last_ratio("repaired")
     value = "not measured" if ratio is None else f"{ratio:.2f}"
     return (
         f"The last ratio is {value} now, but REFLOW sets it so, whatever the images say. The evidence is in what it "
@@ -48,7 +48,9 @@ STEP = Step(
     title="REFLOW brings it back",
     changes=lambda collapse_at: {"sparsity": collapse_at, "repair": "reflow", "criterion": "magnitude"},
     opening=opening,
-    question=Question("What will the accuracy be after REFLOW?", lambda seen: 100 * seen.found.final.score, start=50),
+    question=Question(
+        "What will the accuracy be after REFLOW?", lambda seen: 100 * seen.diagnosis.final.score, start=50
+    ),
     reveal=reveal,
     formula=Formula(
         r"\text{for each norm in forward "

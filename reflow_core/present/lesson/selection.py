@@ -24,13 +24,13 @@ def opening(seen: Seen) -> str:
     return (
         "Perhaps we removed the wrong weights? Size is a crude [[criterion]]. SNIP asks instead how much the loss "
         "would change without a weight: weight times gradient, measured on training images. At the same "
-        f"{100 * seen.found.spec.sparsity:.0f} % sparsity, magnitude pruning left {percent(magnitude.score)}."
+        f"{100 * seen.diagnosis.spec.sparsity:.0f} % sparsity, magnitude pruning left {percent(magnitude.score)}."
     )
 
 
 def reveal(seen: Seen) -> str:
     """How much a better choice is worth."""
-    snip, magnitude, chance = seen.found, seen.others["magnitude"], seen.others["random"]
+    snip, magnitude, chance = seen.diagnosis, seen.others["magnitude"], seen.others["random"]
     ratio = snip.last_ratio("pruned")
     left = "" if ratio is None else f" In the last layer {ratio:.2g} of the variance is left."
     better = snip.pruned.score > magnitude.pruned.score + 0.02
@@ -45,7 +45,7 @@ def reveal(seen: Seen) -> str:
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
-    rows = {"SNIP": seen.found, **seen.others}
+    rows = {"SNIP": seen.diagnosis, **seen.others}
     scores = "; ".join(
         f"{name}: {percent(diagnosis.pruned.score)} at a last ratio of {diagnosis.last_ratio('pruned') or 0:.2g}"
         for name, diagnosis in rows.items()
@@ -61,7 +61,7 @@ STEP = Step(
     changes=lambda collapse_at: {"sparsity": collapse_at, "repair": "none", "criterion": "snip"},
     opening=opening,
     question=Question(
-        "What will the accuracy be with SNIP's choice?", lambda seen: 100 * seen.found.pruned.score, start=70
+        "What will the accuracy be with SNIP's choice?", lambda seen: 100 * seen.diagnosis.pruned.score, start=70
     ),
     reveal=reveal,
     formula=Formula(

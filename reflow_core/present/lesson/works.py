@@ -8,7 +8,7 @@ from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 def opening(seen: Seen) -> str:
     """What kind of network it is."""
-    diagnosis = seen.found
+    diagnosis = seen.diagnosis
     return (
         f"Here is a real network, trained on real images. It has {diagnosis.weights:,} [[weight|weights]] in its "
         f"convolution and linear [[layer|layers]], and it has learned {len(diagnosis.classes)} classes. "
@@ -19,20 +19,20 @@ def opening(seen: Seen) -> str:
 
 def reveal(seen: Seen) -> str:
     """How good it is."""
-    dense = seen.found.dense
+    dense = seen.diagnosis.dense
     low, high = dense.ci95 or (dense.score, dense.score)
     return (
         f"It predicts {percent(dense.score)} of them correctly. With {dense.n} images the true [[accuracy]] lies "
         f"between {percent(low)} and {percent(high)} (a 95 % [[interval]]). Below, each dot is a layer, first to last. "
         "Its height is the [[variance ratio]]: how much of the signal passes, measured against the unpruned network, "
         f"so here every dot lies on 1. The bars show how often each class is predicted: {dense.effective_classes:.1f} "
-        f"[[effective classes]] of {len(seen.found.classes)}."
+        f"[[effective classes]] of {len(seen.diagnosis.classes)}."
     )
 
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
-    dense = seen.found.dense
+    dense = seen.diagnosis.dense
     low, high = dense.ci95 or (dense.score, dense.score)
     return (
         f"The interval is {100 * (high - low):.1f} points wide at {dense.n} images. Its width falls with the square "
@@ -45,7 +45,7 @@ STEP = Step(
     changes=lambda collapse_at: {"sparsity": 0.0, "repair": "none", "criterion": "magnitude"},
     opening=opening,
     question=Question(
-        "Of a hundred such images, how many will it get right?", lambda seen: 100 * seen.found.dense.score, "of 100"
+        "Of a hundred such images, how many will it get right?", lambda seen: 100 * seen.diagnosis.dense.score, "of 100"
     ),
     reveal=reveal,
     formula=Formula(
