@@ -25,7 +25,7 @@ def match(
     watch: Watch,
     match_std: bool = True,
 ) -> None:
-    """Walk the pruned network once in forward order; behind each named layer restore dense's mean and standard deviation.
+    """Walk the pruned network once in forward order; behind each named layer restore dense's mean and std.
 
     y' = a·y + b per channel, with a = σ_dense/σ_pruned (1 where the pruned channel is dead, or without `match_std`)
     and b = μ_dense − a·μ_pruned; `fold(layer, a, b)` puts it into the layer. Each layer is measured on what

@@ -19,7 +19,7 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     RepairInfo(
         "repair-fuse",
         "REPAIR, fused",
-        "For networks without BatchNorm: match each layer's output to dense's mean and standard deviation, by its weights.",
+        "For networks without BatchNorm: give each layer's output dense's mean and standard deviation, by its weights.",
         "Jordan et al., arXiv 2211.08403",
         needs_data=True,
     )
