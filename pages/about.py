@@ -11,7 +11,7 @@ import streamlit as st
 from pages.ui import shell
 from reflow_core.images.corruptions import corruptions
 from reflow_core.lab.store import code_hash
-from reflow_core.machine import ASSETS
+from reflow_core.places import ASSETS
 from reflow_core.production.export import versions
 from reflow_core.pruning.allocations import allocations
 from reflow_core.pruning.criteria import criteria
@@ -37,5 +37,5 @@ st.dataframe(
     height=420,
 )
 st.header("Versions", anchor=False)
-made = versions() | {"streamlit": st.__version__, "reflow_core": code_hash()[:12]}
-st.caption(", ".join(f"{name} {version}" for name, version in made.items()))
+used = versions() | {"streamlit": st.__version__, "reflow_core": code_hash()[:12]}
+st.caption(", ".join(f"{name} {version}" for name, version in used.items()))

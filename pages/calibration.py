@@ -8,7 +8,7 @@ from pages.ui import shell, take_away
 from pages.ui.controls import controls
 from pages.ui.lab import lab
 from pages.ui.panels import chart, table
-from pages.ui.stage import need, sentence
+from pages.ui.stage import errors_shown, require_local
 from pages.ui.study import follow
 from reflow_core.diagnosis.fields import normalize, unused_fields
 from reflow_core.diagnosis.point import Point
@@ -31,7 +31,7 @@ VARIED: dict[str, tuple[str, list[dict[str, str | int | float]]]] = {
 
 shell.frame(__file__)
 base = controls(without=(*CALIBRATION, "calibration_batch", "statistics"), own={"compare": tuple(VARIED)})
-need(base)
+require_local(base)
 st.subheader("How many images, and which?", anchor=False)
 if not repairs[base.repair].info.needs_data:
     st.info(f"Repair {base.repair!r} reads no calibration images; choose one that does, for example reflow.")
@@ -52,37 +52,37 @@ with right:
     repeats = st.number_input(
         "Repeats", 1, 20, 3, help="Seeds, each with its own images.", key="repeats", bind="query-params"
     )
-field, variants = VARIED[varied]
-if (why := unused_fields(base.replace(**variants[0])).get(field)) is not None:
-    st.info(f"Comparing by {varied} shows one line only: {why}.")
-with sentence():
+field, settings = VARIED[varied]
+if (reason := unused_fields(base.replace(**settings[0])).get(field)) is not None:
+    st.info(f"Comparing by {varied} shows one line only: {reason}.")
+with errors_shown():
     most = len(lab().context(base).library.images(base).train)
 
 
-def spec_of(variant: dict[str, str | int | float], count: int, seed: int) -> Spec:
+def spec_of(setting: dict[str, str | int | float], count: int, seed: int) -> Spec:
     """One point: nothing but the calibration changes."""
-    return normalize(base.replace(calibration_images=count, seed=seed, **variant))
+    return normalize(base.replace(calibration_images=count, seed=seed, **setting))
 
 
 specs = [
-    spec_of(variant, count, base.seed + repeat)
+    spec_of(setting, count, base.seed + repeat)
     for repeat in range(repeats)
     for count in doubling(min(most, 4096))
-    for variant in variants
+    for setting in settings
 ]
-wanted = list(dict.fromkeys(specs))
+distinct = list(dict.fromkeys(specs))
 
 
 def draw(study: Sweep[Point]) -> None:
     """Accuracy against the number of images, and where more of them stop helping."""
-    found = outcomes(study.points.values())
-    repaired = found[found.repair == base.repair]
+    rows = outcomes(study.points.values())
+    repaired = rows[rows.repair == base.repair]
     if repaired.empty:
-        return  # the repair does not apply; the reason stands below
+        return  # the repair does not apply; `follow` says why below
     drawn = saturating(repaired, field)
     chart(drawn, "saturating", "Accuracy against calibration images", heading=False)
     table("Show data: calibration", repaired, "calibration-data")
-    take_away.of_study("calibration", base, {"Python": comparing(wanted)})
+    take_away.of_study("calibration", base, {"Python": comparing(distinct)})
 
 
-follow(wanted, draw)
+follow(distinct, draw)

@@ -1,4 +1,4 @@
-"""Claims: what is said about pruning in production, put to the test on this model and this machine."""
+"""Claims: what is said about pruning in production, tested on this model and this machine."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import answer, take_away
-from pages.ui.lab import lab, whole
+from pages.ui.findings import show_answer, take_away
+from pages.ui.lab import lab, unchanged
 from pages.ui.panels import chart
-from pages.ui.stage import need, sentence
+from pages.ui.stage import errors_shown, require_local
 from pages.ui.study import watch
 from reflow_core.lab.request import requests_for_claims
 from reflow_core.lab.sweep import Sweep
@@ -28,22 +28,22 @@ MARKS = {
 
 shell.frame(__file__)
 spec = controls(without=(*OWN, "statistics", "calibration_batch", "corruption", "evaluation_tail", *CALIBRATION))
-need(spec)
-with sentence():
-    tests = lab().sweep(requests_for_claims(spec), whole)
+require_local(spec)
+with errors_shown():
+    tests = lab().sweep(requests_for_claims(spec), unchanged)
 
 
 def draw(sweep: Sweep[Finding]) -> None:
     """How many hold, then each claim beside what was measured."""
-    found = counted(spec, list(sweep.points.values()))
-    answer(found)
-    chart(tally(found), "tally", "Claims", heading=False)
-    for row in found.tables["Claims"].itertuples():
+    finding = counted(spec, list(sweep.points.values()))
+    show_answer(finding)
+    chart(tally(finding), "tally", "Claims", heading=False)
+    for row in finding.tables["Claims"].itertuples():
         with st.container(border=True):
             st.markdown(f"{MARKS[row.verdict]} **{row.claim}**: {row.verdict}.")
             st.markdown(row.measured)
             st.caption(f"Source: {row.source}.")
-    take_away(found, "claims", python=claiming(spec, claims.names()))
+    take_away(finding, "claims", python=claiming(spec, claims.names()))
 
 
 watch(tests, "claims", draw, "claims")

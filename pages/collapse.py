@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.ui import demo, panels, shell, take_away
 from pages.ui.controls import controls
-from pages.ui.stage import diagnosed, sentence, stage
+from pages.ui.stage import diagnosed, errors_shown, stage
 from reflow_core.diagnosis.verdict import THRESHOLDS
 
 shell.frame(__file__)
@@ -14,14 +14,14 @@ spec = controls()
 if demo.on():
     demo.show(spec)
     st.stop()
-found = diagnosed(spec)
-layer = stage(found)
-panels.repaired(found)
-panels.layers(found, layer)
-with sentence():
-    panels.strip(found)
-take_away.diagnosis(found)
+diagnosis = diagnosed(spec)
+layer = stage(diagnosis)
+panels.repair_caption(diagnosis)
+panels.layers(diagnosis, layer)
+with errors_shown():
+    panels.strip(diagnosis)
+take_away.of_diagnosis(diagnosis)
 st.caption(f"**How the verdict is made.** {THRESHOLDS}")
-for name, reason in found.unmeasured:
+for name, reason in diagnosis.unmeasured:
     st.caption(f"Not measured: {name}, {reason}.")
 st.page_link("pages/collapse.py", label="Demo mode: full width, keys 1 to 4", query_params={"demo": "1"})

@@ -1,4 +1,4 @@
-"""Compare: a pinned view beside the present one, on shared axes, with what differs in spec and numbers."""
+"""Compare: a pinned view beside the present one, on shared axes, with the differences in spec and numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.ui import shell, take_away
 from pages.ui.controls import controls
-from pages.ui.findings import answer
+from pages.ui.findings import show_answer
 from pages.ui.panels import chart, tables
 from pages.ui.pins import pin, pinned, unpin
 from pages.ui.session import session
@@ -18,7 +18,7 @@ from reflow_core.spec import Spec
 
 EMPTY = (
     "Nothing is pinned yet. **Pin** the view that you see now, here or on any page, as A. Then change anything in the "
-    "sidebar, the sparsity, the criterion, the repair, the network: what you see is B, and both stand side by side."
+    "sidebar (sparsity, criterion, repair, network): what you see then is B, and the two are shown side by side."
 )
 
 
@@ -39,8 +39,8 @@ if a_spec is None:
     st.button("Pin the present view as A", type="primary", on_click=pin, args=(b_spec,), icon=":material/push_pin:")
     st.stop()
 a, b = diagnosed(a_spec), diagnosed(b_spec)
-found = compared(a, b)
-answer(found)
+finding = compared(a, b)
+show_answer(finding)
 row = st.container(horizontal=True)
 row.button("Swap A and B", on_click=swap, args=(a_spec, b_spec), icon=":material/swap_horiz:")
 row.button("Pin B as A", on_click=pin, args=(b_spec,), icon=":material/push_pin:")
@@ -48,13 +48,13 @@ row.button("Unpin", on_click=unpin, icon=":material/close:")
 left, right = st.columns([2, 3])
 with left:
     st.subheader("What differs", anchor=False)
-    st.dataframe(found.tables["What differs"], hide_index=True)
+    st.dataframe(finding.tables["What differs"], hide_index=True)
 with right:
     st.subheader("Numbers", anchor=False)
-    st.dataframe(found.tables["Numbers"].round(3), hide_index=True)
+    st.dataframe(finding.tables["Numbers"].round(3), hide_index=True)
 views = {"A": a, "B": b}
 chart(accuracies(views), "compare-accuracy", "Accuracy")
 chart(ratios(views), "compare-ratios", "Layer-wise variance ratio")
 chart(answered(views), "compare-answers", "The collapse plot")
-tables(found.tables, "compare")
-take_away.of_finding(found, "compare", {"Python": comparing([a_spec, b_spec])})
+tables(finding.tables, "compare")
+take_away.of_finding(finding, "compare", {"Python": comparing([a_spec, b_spec])})

@@ -8,23 +8,23 @@ from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.findings import show_inspection, take_away
 from pages.ui.panels import chart
-from pages.ui.stage import need
+from pages.ui.stage import require_local
 from reflow_core.present.figures import hardware as pictures
 from reflow_core.present.snippets import inspecting
 from reflow_core.spec import CALIBRATION
 
 shell.frame(__file__)
 spec = controls(without=("repair", "statistics", "calibration_batch", "corruption", "evaluation_tail", *CALIBRATION))
-need(spec)
-found = show_inspection("hardware", spec)
+require_local(spec)
+finding = show_inspection("hardware", spec)
 left, right = st.columns(2, gap="medium")
 with left:
-    chart(pictures.speeds(found.tables["End to end"], found.answer), "speeds", "End to end")
+    chart(pictures.speeds(finding.tables["End to end"], finding.answer), "speeds", "End to end")
 with right:
-    chart(pictures.crossing(found.tables["Kernel"]), "crossing", "One kernel alone")
-chart(pictures.bytes_of(found.tables["Size"]), "bytes", "In a file")
+    chart(pictures.crossing(finding.tables["Kernel"]), "crossing", "One kernel alone")
+chart(pictures.bytes_of(finding.tables["Size"]), "bytes", "In a file")
 st.subheader("2:4 on sparse tensor cores", anchor=False)
-table = found.tables["2:4"]
+table = finding.tables["2:4"]
 st.caption(f"{int(table.eligible.sum())} of {len(table)} layers could run as 2:4 here.")
 st.dataframe(table, hide_index=True, height=240)
-take_away(found, "hardware", python=inspecting("hardware", spec))
+take_away(finding, "hardware", python=inspecting("hardware", spec))

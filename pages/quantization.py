@@ -7,9 +7,9 @@ import streamlit as st
 from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.findings import show_inspection, take_away
-from pages.ui.lab import lab, whole
+from pages.ui.lab import lab, unchanged
 from pages.ui.panels import chart, table
-from pages.ui.stage import need
+from pages.ui.stage import require_local
 from pages.ui.study import follow, watch
 from reflow_core.diagnosis.fields import normalize, unused_fields
 from reflow_core.diagnosis.point import Point
@@ -24,7 +24,7 @@ from reflow_core.spec import ABOUT, QUANTIZE_ORDERS
 
 shell.frame(__file__)
 base = controls(own={"quantize_order": QUANTIZE_ORDERS})
-need(base)
+require_local(base)
 about = ABOUT["quantize_order"]
 order = st.segmented_control(
     about.label,
@@ -36,22 +36,22 @@ order = st.segmented_control(
     bind="query-params",
 )
 spec = base.replace(quantize_order=order)
-found = show_inspection("quantize", spec)
-chart(pictures.losses(found), "losses", "What each step costs", heading=False)
-chart(pictures.errors(found.tables["Errors"]), "sqnr", "Where the error is")
-chart(latency(found.tables["Latency"]), "int8-speed", "How fast it is")
-take_away(found, "quantize", python=inspecting("quantize", spec))
-st.subheader("At the edge, and beyond", anchor=False)
+finding = show_inspection("quantize", spec)
+chart(pictures.losses(finding), "losses", "What each step costs", heading=False)
+chart(pictures.errors(finding.tables["Errors"]), "sqnr", "Where the error is")
+chart(latency(finding.tables["Latency"]), "int8-speed", "How fast it is")
+take_away(finding, "quantize", python=inspecting("quantize", spec))
+st.subheader("The largest sparsity that costs at most 5 points, and beyond", anchor=False)
 if "sparsity" in unused_fields(base):
-    st.caption(f"The pattern {base.pattern} has but one sparsity.")
+    st.caption(f"The pattern {base.pattern} has only one sparsity.")
     st.stop()
 
 
 def draw_edge(study: Sweep[Point]) -> None:
-    """Where pruning alone begins to cost more than it may."""
+    """The largest sparsity at which pruning alone loses at most 5 points, as far as it is known."""
     limit = largest(study.points.values())
-    told = "none yet" if limit is None else f"{100 * limit:.0f} %"
-    st.caption(f"The largest sparsity at which pruning alone loses at most 5 points: {told}.")
+    largest_so_far = "none yet" if limit is None else f"{100 * limit:.0f} %"
+    st.caption(f"The largest sparsity at which pruning alone loses at most 5 points: {largest_so_far}.")
 
 
 edge = follow([normalize(base, repair="none", sparsity=at) for at in LIMITS], draw_edge, "edge")
@@ -61,12 +61,12 @@ if edge.running or limit is None:
 
 
 def draw(sweep: Sweep[Finding]) -> None:
-    """int8 at that sparsity and at those above it."""
+    """The losses of int8 at that sparsity and above."""
     drawn = pictures.along(list(sweep.points.values()), limit or 0)
     chart(drawn, "along", "From that sparsity on", heading=False)
     table("Show data: sparsities", drawn.table, "along-data")
 
 
 beyond = [spec.replace(sparsity=at) for at in LIMITS if at >= limit][:4]
-at_each = [Request(at, inspection="quantize") for at in beyond]
-watch(lab().sweep(at_each, whole), "inspections", draw, "along")
+requests = [Request(at, inspection="quantize") for at in beyond]
+watch(lab().sweep(requests, unchanged), "inspections", draw, "along")

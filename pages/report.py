@@ -6,9 +6,9 @@ import streamlit as st
 
 from pages.ui import panels, shell
 from pages.ui.controls import link_problems
-from pages.ui.findings import answer
+from pages.ui.findings import show_answer
 from pages.ui.scope import View, scope
-from pages.ui.stage import chosen_layer, sentence
+from pages.ui.stage import chosen_layer, errors_shown
 from pages.ui.study import open_on_collapse
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.present.figures.findings import pictured
@@ -16,27 +16,27 @@ from reflow_core.present.report import LARGEST, reopened, tables_of
 from reflow_core.production.finding import Finding
 
 EMPTY = (
-    "Every page ends with **Take it away**, and there with a **Report**: one HTML file with the verdict, the figures, "
+    "Every page ends with **Take it away**, which offers a **Report**: one HTML file with the verdict, the figures, "
     "the tables and the result itself. Choose such a file, and it becomes a view again: nothing is computed, and the "
-    "network it came from need not be here."
+    "network need not be on this machine."
 )
 
 
-def diagnosis(found: Diagnosis) -> None:
-    """As on the Collapse page, but of what was written."""
-    layer = chosen_layer(found)
-    scope(found, [], layer, View(still=True))
-    panels.repaired(found)
-    panels.layers(found, layer)
-    panels.tables(tables_of(found), "reopened")
+def show_diagnosis(diagnosis: Diagnosis) -> None:
+    """The Collapse page of the diagnosis in the report, without a sweep around it."""
+    layer = chosen_layer(diagnosis)
+    scope(diagnosis, [], layer, View(still=True))
+    panels.repair_caption(diagnosis)
+    panels.layers(diagnosis, layer)
+    panels.tables(tables_of(diagnosis), "reopened")
 
 
-def finding(found: Finding) -> None:
+def show_finding(finding: Finding) -> None:
     """The answer, its figures, its tables."""
-    answer(found)
-    for heading, drawn in pictured(found).items():
+    show_answer(finding)
+    for heading, drawn in pictured(finding).items():
         panels.chart(drawn, f"reopened-{heading.lower().replace(' ', '-')}", heading)
-    panels.tables(found.tables, "reopened")
+    panels.tables(finding.tables, "reopened")
 
 
 shell.frame(__file__)
@@ -47,11 +47,11 @@ file = st.file_uploader("Report (HTML)", ["html"], help="Only its numbers are re
 if file is None:
     st.info(EMPTY, icon=":material/article:")
     st.stop()
-with sentence():
-    found = reopened(file.read(LARGEST).decode(errors="replace"), file.name)
-if isinstance(found, Diagnosis):
-    diagnosis(found)
+with errors_shown():
+    result = reopened(file.read(LARGEST).decode(errors="replace"), file.name)
+if isinstance(result, Diagnosis):
+    show_diagnosis(result)
 else:
-    finding(found)
+    show_finding(result)
 if st.button("Set the controls to this spec", icon=":material/open_in_new:"):
-    open_on_collapse(found.spec)
+    open_on_collapse(result.spec)

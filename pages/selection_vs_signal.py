@@ -1,4 +1,4 @@
-"""Selection or signal: every way to choose weights with every way to repair, on one board."""
+"""Selection or signal: every way to choose weights with every way to repair, in one matrix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import streamlit as st
 from pages.ui import shell, take_away
 from pages.ui.controls import controls
 from pages.ui.panels import chart, table
-from pages.ui.stage import need
+from pages.ui.stage import require_local
 from pages.ui.study import OFFERED, choose_configurations, follow
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import configurations, outcomes, selection, split
@@ -21,31 +21,31 @@ REPAIRS = ["none", "reflow", "statcorr", "least-squares"]
 
 shell.frame(__file__)
 base = controls(without=("criterion", "update", "repair"), own=OFFERED)
-need(base)
-st.subheader("Which weights, or what becomes of the signal?", anchor=False)
+require_local(base)
+st.subheader("What matters more: which weights are kept, or how the signal is repaired?", anchor=False)
 chosen = configurations(base, *choose_configurations(CRITERIA, ["none"], REPAIRS))
 
 
 def draw(study: Sweep[Point]) -> None:
     """The matrix and its split; then why: ratio beside accuracy, overlap of the masks, price."""
-    found = outcomes(study.points.values())
-    listed = found[found.repair.isin([spec.repair for spec in chosen])]
+    rows = outcomes(study.points.values())
+    listed = rows[rows.repair.isin([spec.repair for spec in chosen])]
     chart(matrix(listed), "matrix", "Accuracy by selection and repair", heading=False)
-    _shares(listed)
+    _show_shares(listed)
     left, right = st.columns(2, gap="medium")
     with left:
-        chart(signal(found), "signal", "What is left of the signal")
+        chart(signal(rows), "signal", "What is left of the signal")
     with right:
         chart(price(listed), "price", "What it costs")
-    kept = overlap({selection(spec.to_dict()): each for spec, each in study.by_spec.items()})
+    kept = overlap({selection(spec.to_dict()): point for spec, point in study.by_spec.items()})
     chart(kept, "overlap", "Do they keep the same weights?")
-    table("Show data: configurations", found, "matrix-data")
+    table("Show data: configurations", rows, "matrix-data")
     take_away.of_study("selection-vs-signal", base, {"Python": comparing(chosen)})
 
 
-def _shares(found: pd.DataFrame) -> None:
+def _show_shares(rows: pd.DataFrame) -> None:
     try:
-        shares = split(found.pivot(index="selection", columns="repair", values="accuracy"))
+        shares = split(rows.pivot(index="selection", columns="repair", values="accuracy"))
     except ValueError as problem:
         st.caption(f"No split yet: {problem}.")
         return

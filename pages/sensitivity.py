@@ -6,10 +6,10 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import answer, take_away
+from pages.ui.findings import show_answer, take_away
 from pages.ui.lab import lab
 from pages.ui.panels import chart
-from pages.ui.stage import need, sentence
+from pages.ui.stage import errors_shown, require_local
 from pages.ui.study import follow, open_on_collapse
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.sweep import Sweep
@@ -24,7 +24,7 @@ VARIANTS = ("pruned", "repaired")
 
 shell.frame(__file__)
 base = controls(without=OWN, own={"prune": tuple(PRUNED), "variant": VARIANTS})
-need(base)
+require_local(base)
 left, middle, right = st.columns([3, 3, 2])
 with left:
     what = st.segmented_control(
@@ -53,32 +53,32 @@ with right:
         sensitivity.CURVE,
         index=sensitivity.CURVE.index(sensitivity.SHARE),
         format_func=lambda value: f"{100 * value:g} %",
-        help="The share of each layer at which layers are ranked. The whole curve is computed after it.",
+        help="The share of each layer at which layers are ranked. The rest of the curve is computed afterwards.",
         key="share",
     )
 base = base.replace(pattern=PRUNED[what])
-with sentence():
+with errors_shown():
     layers = lab().layers(base)
-first = (share, *(each for each in sensitivity.CURVE if each != share))
+shares = (share, *(other for other in sensitivity.CURVE if other != share))
 
 
 def draw(study: Sweep[Point]) -> None:
     """The answer, layer × sparsity, and depth."""
-    found = sensitivity.profile(study.by_spec, layers)
-    told = sensitivity.finding(base, found, share)
-    answer(told)
-    shown = variant if found.loss_repaired.notna().any() else "pruned"
-    chart(pictures.heatmap(found, shown), "sensitivity-heat", "Layer by layer", heading=False)
-    chart(pictures.depths(found, share), "sensitivity-depth", "Early layers against late ones")
-    take_away(told, "sensitivity", {"curve": True, "share": share}, ranking(base, share))
+    rows = sensitivity.profile(study.by_spec, layers)
+    finding = sensitivity.finding(base, rows, share)
+    show_answer(finding)
+    shown = variant if rows.loss_repaired.notna().any() else "pruned"
+    chart(pictures.heatmap(rows, shown), "sensitivity-heat", "Layer by layer", heading=False)
+    chart(pictures.depths(rows, share), "sensitivity-depth", "Early layers against late ones")
+    take_away(finding, "sensitivity", {"curve": True, "share": share}, ranking(base, share))
 
 
-profiled = follow(sensitivity.alone(base, layers, first), draw, "profile")
+profiled = follow(sensitivity.alone(base, layers, shares), draw, "profile")
 st.subheader("A budget", anchor=False)
 if profiled.share < 1:
-    st.caption("When the whole curve is there, it becomes a budget: how much each layer should lose.")
+    st.caption("Once the whole curve is computed, it becomes a budget: how much each layer should lose.")
     st.stop()
-found = sensitivity.profile(profiled.by_spec, layers)
+profile = sensitivity.profile(profiled.by_spec, layers)
 target = st.slider(
     "Sparsity to reach (%)",
     5,
@@ -90,10 +90,10 @@ target = st.slider(
     key="target",
     bind="query-params",
 )
-with sentence():
-    budget = sensitivity.budget(found, target / 100)
+with errors_shown():
+    budget = sensitivity.budget(profile, target / 100)
 edited = st.data_editor(
-    pictures.shares(found, budget),
+    pictures.shares(profile, budget),
     disabled=["layer", "weights", "multiply_adds"],
     hide_index=True,
     column_config={
@@ -106,8 +106,8 @@ edited = st.data_editor(
 chosen = {str(row.layer): round(float(row.sparsity) / 100, 4) for row in edited.itertuples()}
 reached = sum(chosen[layer.name] * layer.weights for layer in layers) / sum(layer.weights for layer in layers)
 st.caption(
-    f"Edit the last column by hand. As it stands it removes {100 * reached:.1f} % of the weights, at an expected loss "
-    f"of {100 * sensitivity.expected_loss(found, chosen):.1f} points of fidelity."
+    f"You can edit the last column. As it stands it removes {100 * reached:.1f} % of the weights, at an expected loss "
+    f"of {100 * sensitivity.expected_loss(profile, chosen):.1f} points of fidelity."
 )
 rivals = sensitivity.rivals(base, round(reached, 4), chosen)
 if st.button("Open on the Collapse page", icon=":material/open_in_new:"):
@@ -116,34 +116,34 @@ if st.button("Open on the Collapse page", icon=":material/open_in_new:"):
 
 def draw_rivals(study: Sweep[Point]) -> None:
     """The budget beside the usual allocations."""
-    told = sensitivity.compared(base, round(reached, 4), rivals, study.by_spec)
-    answer(told)
-    if told.tables:
+    finding = sensitivity.compared(base, round(reached, 4), rivals, study.by_spec)
+    show_answer(finding)
+    if finding.tables:
         chart(
-            pictures.scored(told.tables["Allocations"], "allocation", told.answer),
+            pictures.scored(finding.tables["Allocations"], "allocation", finding.answer),
             "rivals",
             "Allocations",
             heading=False,
         )
-    take_away(told, "sensitivity", {"budget": round(reached, 4)})
+    take_away(finding, "sensitivity", {"budget": round(reached, 4)})
 
 
 follow(list(dict.fromkeys(rivals.values())), draw_rivals, "rivals")
 st.subheader("What fine-tuning brings back", anchor=False)
 st.caption(
-    "Half of the channels of the first third of the convolutions are cut, and for comparison of the last third; then "
-    "nothing, REFLOW, or a short training on the calibration images."
+    "Half of the channels are cut in the first third of the convolutions and, for comparison, in the last third; the "
+    "repair is then none, REFLOW, or a short training on the calibration images."
 )
 cuts = sensitivity.cuts(base, layers)
 
 
 def draw_cuts(study: Sweep[Point]) -> None:
-    """What each repair leaves lost."""
-    told = sensitivity.recovered(base, cuts, study.by_spec)
-    answer(told)
-    if not told.tables["Cuts"].empty:
-        chart(pictures.cuts(told.tables["Cuts"], told.answer), "cuts", "Cut and repaired", heading=False)
-    take_away(told, "sensitivity", {"fine-tune": True})
+    """What is still lost after each repair."""
+    finding = sensitivity.recovered(base, cuts, study.by_spec)
+    show_answer(finding)
+    if not finding.tables["Cuts"].empty:
+        chart(pictures.cuts(finding.tables["Cuts"], finding.answer), "cuts", "Cut and repaired", heading=False)
+    take_away(finding, "sensitivity", {"fine-tune": True})
 
 
 if st.toggle("Cut and train", help="About half a minute on digits.", key="cut", bind="query-params"):

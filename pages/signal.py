@@ -1,4 +1,4 @@
-"""Signal: see it die and come back, layer by layer, in real feature maps and in the features before the answer."""
+"""Signal: how it dies and comes back, layer by layer, in real feature maps and in the penultimate features."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pages.ui.stage import diagnosed, stage
 
 shell.frame(__file__)
 spec = controls()
-found = diagnosed(spec)
-seen = portraits(spec)
-layer = stage(found, seen.view(), seen.around)
+diagnosis = diagnosed(spec)
+shown = portraits(spec)
+layer = stage(diagnosis, shown.view(), shown.around)
 left, right = st.columns([1, 3], vertical_alignment="bottom")
 with left:
-    st.number_input("Image", 1, seen.pictured, help="Whose feature maps are shown.", key="image", bind="query-params")
+    st.number_input("Image", 1, shown.pictured, help="Whose feature maps are shown.", key="image", bind="query-params")
 with right:
-    choose_layer(found, layer)
-table("Show data: map of features", seen.here.tables["Map of features"], "features-data")
-take_away.diagnosis(found)
+    choose_layer(diagnosis, layer)
+table("Show data: map of features", shown.here.tables["Map of features"], "features-data")
+take_away.of_diagnosis(diagnosis)

@@ -1,4 +1,4 @@
-"""Slices: what one number for the whole hides, what a corruption does, and whether this may be released."""
+"""Slices: what the overall accuracy hides, what a corruption does, and whether this may be released."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import answer, take_away
+from pages.ui.findings import show_answer, take_away
 from pages.ui.lab import lab
 from pages.ui.panels import chart, table
-from pages.ui.stage import diagnosed, sentence
+from pages.ui.stage import diagnosed, errors_shown
 from pages.ui.study import follow
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.sweep import Sweep
@@ -19,13 +19,13 @@ from reflow_core.production import slices
 
 shell.frame(__file__)
 spec = controls()
-found = diagnosed(spec)
+diagnosis = diagnosed(spec)
 with st.expander("Limits of a release, and columns of your own", icon=":material/rule:"):
-    one, two, three = st.columns(3)
-    drop = one.number_input(
+    left, middle, right = st.columns(3)
+    drop = left.number_input(
         "Lost overall, at most (points)", 0.0, 100.0, 1.0, 0.5, help="Against dense.", key="drop", bind="query-params"
     )
-    slice_drop = two.number_input(
+    slice_drop = middle.number_input(
         "Lost by any slice, at most (points)",
         0.0,
         100.0,
@@ -35,8 +35,8 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
         key="slice_drop",
         bind="query-params",
     )
-    least = three.number_input(
-        "Judged from (images)", 1, 10_000, slices.LEAST, help="Smaller slices are shown only.", key="least",
+    least = right.number_input(
+        "Smallest slice judged (images)", 1, 10_000, slices.LEAST, help="Smaller slices are only shown.", key="least",
         bind="query-params",
     )  # fmt: skip
     floors = st.text_input(
@@ -53,12 +53,12 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
         "numbers by quartile, words as they are. It is read in your session only.",
         key="columns",
     )
-with sentence():
+with errors_shown():
     also = slices.columns(spec, lab().context(spec).library.images(spec), file)
     limits = slices.Limits(drop / 100, slice_drop / 100, int(least), slices.floors(floors))
-    told = slices.finding(found, also, limits)
-answer(told)
-parts = told.tables["Slices"]
+    finding = slices.finding(diagnosis, also, limits)
+show_answer(finding)
+parts = finding.tables["Slices"]
 kinds = [by for by in dict.fromkeys(parts.by) if by != "all"]
 by = st.segmented_control(
     "Slice by",
@@ -69,25 +69,25 @@ by = st.segmented_control(
     "dense network. brightness, contrast: of the pixels.",
     key="by",
 )
-chart(pictures.beside(parts, by, told.answer), "slices", f"By {by}", heading=False)
+chart(pictures.beside(parts, by, finding.answer), "slices", f"By {by}", heading=False)
 matrices = pictures.confused(
-    {variant: slices.confusion(found, variant) for variant in found.predictions}, found.classes
+    {variant: slices.confusion(diagnosis, variant) for variant in diagnosis.predictions}, diagnosis.classes
 )
-chart(matrices, "confusion", "What is taken for what")
+chart(matrices, "confusion", "Confusion matrices")
 table("Show data: confusion", matrices.table, "confusion-data")
 gate = drop / 100, slice_drop / 100, int(least), floors
 judged: dict[str, Value] = dict(zip(("max-drop", "slice-drop", "least", "floors"), gate, strict=True))
-take_away(told, "slices", judged, slicing(spec, *gate))
+take_away(finding, "slices", judged, slicing(spec, *gate))
 st.subheader("Under corruption", anchor=False)
 
 
 def draw(study: Sweep[Point]) -> None:
     """Accuracy by severity for every corruption."""
     rows = slices.shifts(study.by_spec)
-    told = slices.shift_finding(spec, rows)
-    answer(told)
-    chart(pictures.under_corruption(rows, told.answer), "corruptions", "Under corruption", heading=False)
-    take_away(told, "slices", {"corruptions": True})
+    finding = slices.shift_finding(spec, rows)
+    show_answer(finding)
+    chart(pictures.under_corruption(rows, finding.answer), "corruptions", "Under corruption", heading=False)
+    take_away(finding, "slices", {"corruptions": True})
 
 
 follow(slices.shifted(spec.replace(corruption="none")), draw, "corruptions")

@@ -6,10 +6,10 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import checks, show_inspection, take_away
-from pages.ui.lab import lab, whole
+from pages.ui.findings import show_checks, show_inspection, take_away
+from pages.ui.lab import lab, unchanged
 from pages.ui.panels import chart, table
-from pages.ui.stage import need
+from pages.ui.stage import require_local
 from pages.ui.study import follow
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
@@ -25,7 +25,7 @@ SPREADS = ("global", "uniform")
 
 shell.frame(__file__)
 base = controls(without=OWN, own={"spread": SPREADS})
-need(base)
+require_local(base)
 left, right = st.columns([3, 2])
 with left:
     percent = st.slider(
@@ -34,7 +34,8 @@ with left:
         90,
         50,
         5,
-        help="Of every group of coupled channels that can be cut. Parameters fall faster: weights lose on both sides.",
+        help="Of every group of coupled channels that can be cut. Parameters fall faster, because weights lose inputs "
+        "and outputs.",
         key="channels",
         bind="query-params",
     )
@@ -51,18 +52,17 @@ with right:
     )
 spec = normalize(base, allocation=spread, sparsity=percent / 100)
 
-
-found = show_inspection("structured", spec)
-checks(found.tables["Checks"])
-chart(pictures.widths(found.tables["Widths"]), "widths", "What is left", heading=False)
-st.subheader("What goes together", anchor=False)
-st.caption("A channel can only go from all layers of its group at once.")
-st.dataframe(found.tables["Groups"], hide_index=True, height=240)
-chart(pictures.latency(found.tables["Latency"]), "latency", "How fast it is")
-take_away(found, "structured", python=inspecting("structured", spec))
+finding = show_inspection("structured", spec)
+show_checks(finding.tables["Checks"])
+chart(pictures.widths(finding.tables["Widths"]), "widths", "What is left", heading=False)
+st.subheader("Coupled channels", anchor=False)
+st.caption("A channel can only be removed from all layers of its group at once.")
+st.dataframe(finding.tables["Groups"], hide_index=True, height=240)
+chart(pictures.latency(finding.tables["Latency"]), "latency", "How fast it is")
+take_away(finding, "structured", python=inspecting("structured", spec))
 st.subheader("At equal size, at equal time", anchor=False)
-fractions = [Request(normalize(spec, sparsity=fraction), inspection="structured") for fraction in FRACTIONS]
-cuts = lab().sweep(fractions, whole)
+requests = [Request(normalize(spec, sparsity=fraction), inspection="structured") for fraction in FRACTIONS]
+cuts = lab().sweep(requests, unchanged)
 loose = [normalize(base, pattern=UNSTRUCTURED, sparsity=round(1 - (1 - fraction) ** 2, 3)) for fraction in FRACTIONS]
 
 

@@ -8,7 +8,7 @@ from pages.ui import shell, take_away
 from pages.ui.controls import controls
 from pages.ui.panels import camera, table
 from pages.ui.session import session
-from pages.ui.stage import need
+from pages.ui.stage import require_local
 from pages.ui.study import CONFIGURATION, OFFERED, choose_configurations, follow, open_on_collapse
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import GRID, configurations, outcomes, selection
@@ -22,11 +22,11 @@ MEASURES = ("variance ratio", "CKA")
 
 shell.frame(__file__)
 base = controls(without=CONFIGURATION, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
-need(base)
+require_local(base)
 st.subheader("Every sparsity, every configuration", anchor=False)
 listed = choose_configurations(["magnitude", "snip"], ["none"], ["none", "reflow"])
 chosen = configurations(base, *listed)
-specs = [each.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for each in chosen]
+specs = [spec.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for spec in chosen]
 
 
 def draw(study: Sweep[Point]) -> None:
@@ -44,7 +44,7 @@ def draw(study: Sweep[Point]) -> None:
             bind="query-params",
         )
     with middle:
-        configuration = st.selectbox("Layers of", list(names), key="cells", help="Whose layers the lower plot shows.")
+        name = st.selectbox("Layers of", list(names), key="cells", help="Whose layers the lower plot shows.")
     with right:
         measure = st.segmented_control(
             "Layers show",
@@ -55,12 +55,12 @@ def draw(study: Sweep[Point]) -> None:
             key="measure",
             bind="query-params",
         )
-    spec = names[configuration]
-    cells = [each for at, each in study.by_spec.items() if at.replace(sparsity=spec.sparsity) == spec]
-    side = "pruned" if spec.repair == "none" else "repaired"
-    found = outcomes(study.points.values())
-    listing = found[found.repair.isin([each.repair for each in chosen])]
-    drawn = curves(listing, cells, side, measure, gain=view == GAIN)
+    spec = names[name]
+    cells = [point for at, point in study.by_spec.items() if at.replace(sparsity=spec.sparsity) == spec]
+    variant = "pruned" if spec.repair == "none" else "repaired"
+    rows = outcomes(study.points.values())
+    wanted = rows[rows.repair.isin([configuration.repair for configuration in chosen])]
+    drawn = curves(wanted, cells, variant, measure, gain=view == GAIN)
     session().shown.charts["Accuracy against sparsity"] = drawn
     event = st.plotly_chart(
         drawn.figure,

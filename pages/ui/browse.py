@@ -44,7 +44,7 @@ def _open(whether: bool) -> None:
 @st.dialog("Networks", width="large", on_dismiss=lambda: _open(False))
 def _list() -> None:
     """A table with one row a network; a click on a row shows that network."""
-    st.caption("Click a row to take its network; the magnifier above the table searches it, a header sorts it.")
+    st.caption("Click a row to choose its network; the magnifier above the table searches, a click on a header sorts.")
     table = listed()
     event = st.dataframe(
         table,
@@ -82,18 +82,18 @@ def listed() -> pd.DataFrame:
     """Every network with a name of its own and what it is made of."""
     rows = []
     for name, info in known().items():
-        found = facts(name, with_cost=True)
-        if found is None:
+        measured = facts(name, with_cost=True)
+        if measured is None:
             continue
         rows.append(
             {
                 "network": name,
                 "data": info.data,
-                "parameters": found.parameters / 1e6,
-                "layers": found.layers,
-                "norms": ", ".join(f"{count} {kind}" for kind, count in found.norms.items()) or "none",
-                "reflow": found.reflow_applies,
-                "cost": None if found.multiply_adds is None else found.multiply_adds / 1e9,
+                "parameters": measured.parameters / 1e6,
+                "layers": measured.layers,
+                "norms": ", ".join(f"{count} {kind}" for kind, count in measured.norms.items()) or "none",
+                "reflow": measured.reflow_applies,
+                "cost": None if measured.multiply_adds is None else measured.multiply_adds / 1e9,
                 "size": size_of(name) / 1e6,
                 "here": not missing(name),
             }

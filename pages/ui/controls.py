@@ -39,7 +39,7 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     """
     st.session_state.update(session().handed_over)
     session().handed_over = {}
-    said = st.container()
+    messages = st.container()
     if (opened := session().opened) is None:
         opened = session().opened = Opened(link_problems(own or {}))
     st.sidebar.divider()
@@ -65,7 +65,7 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     with side:
         pin_button(spec)
     for problem in opened.still_true(spec):
-        said.warning(problem, icon=":material/link_off:")
+        messages.warning(problem, icon=":material/link_off:")
     return spec
 
 
@@ -105,7 +105,7 @@ def _network() -> dict[str, object]:
     data = st.selectbox(
         ABOUT["data"].label,
         data_offered(model),
-        help=f"{ABOUT['data'].help} auto is here {own or 'what nobody said'}.",
+        help=f"{ABOUT['data'].help} Here, auto is {own or 'unknown'}.",
         key="data",
         bind="query-params",
     )
@@ -129,10 +129,10 @@ def models_offered() -> list[str]:
 
 def made_of(model: str) -> str:
     """What a network is made of, where that is known before it is loaded."""
-    if (found := facts(model)) is None:
+    if (known_facts := facts(model)) is None:
         return ""
-    applies = "REFLOW applies" if found.reflow_applies else "no BatchNorm, so REFLOW does not apply"
-    return f": {found.parameters / 1e6:.1f} M parameters in {found.layers} layers, {applies}"
+    applies = "REFLOW applies" if known_facts.reflow_applies else "no BatchNorm, so REFLOW does not apply"
+    return f": {known_facts.parameters / 1e6:.1f} M parameters in {known_facts.layers} layers, {applies}"
 
 
 def _brought(model: str) -> dict[str, object]:
@@ -143,16 +143,16 @@ def _brought(model: str) -> dict[str, object]:
         weights = st.file_uploader(
             f"Weights for {architecture}",
             [suffix.removeprefix(".") for suffix in CHECKPOINTS],
-            help="A state dict (tensors only). The number of classes is read from the classifier. Yours alone: it is "
-            "deleted when you leave.",
+            help="A state dict (tensors only). The number of classes is read from the classifier. Only you can see it, "
+            "and it is deleted when you leave.",
             key="weights",
         )
         images = st.file_uploader(
             "Images",
             [suffix.removeprefix(".") for suffix in PICTURES],
             help="A zip of train/CLASS/*.png and test/CLASS/*.png, or of CLASS/*.png, which is split; or an .npz file "
-            "with test_images (N, H, W, 3), test_labels, train_images, train_labels. Yours alone, deleted when you "
-            "leave.",
+            "with test_images (N, H, W, 3), test_labels, train_images, train_labels. Only you can see "
+            "them, and they are deleted when you leave.",
             key="images",
         )
     try:
@@ -188,14 +188,14 @@ def _on_the_server() -> dict[str, str]:
 
 
 def _pruning(without: Collection[str]) -> dict[str, object]:
-    how_much = st.container()  # stands first, though the pattern below decides whether it is asked at all
+    amount = st.container()  # stands first, though the pattern below decides whether it is asked at all
     chosen: dict[str, object] = {}
     if "criterion" not in without:
         chosen["criterion"] = _registered("criterion", criteria)
     if not set(MORE) <= set(without):
         with st.expander("Update, pattern, exceptions" if "update" not in without else "Exceptions"):
             chosen |= _more(without)
-    with how_much:
+    with amount:
         fixed = chosen.get("pattern", UNSTRUCTURED) != UNSTRUCTURED
         if "sparsity" not in without:
             sparsity = _fraction("sparsity", 0.01, disabled=fixed)
@@ -251,7 +251,7 @@ def _calibration(without: Collection[str], reads: Collection[str]) -> dict[str, 
 
 
 def views_offered() -> list[str]:
-    """Views to calibrate with; "custom" is a view of a network's own code, which has to be allowed."""
+    """Views to calibrate with; "custom" is a view of a network's own code, which the server's owner has to allow."""
     code = lab().public.library.access.code
     return [name for name in offered("calibration_view") if code or name != "custom"]
 
@@ -307,13 +307,13 @@ def _fraction(name: str, step: float, disabled: bool = False) -> float:
     return round(_number(name, step, disabled, "%g"), 6)
 
 
-def _number(name: str, step: float | None = None, disabled: bool = False, written: str | None = None) -> float:
+def _number(name: str, step: float | None = None, disabled: bool = False, shown_as: str | None = None) -> float:
     about = ABOUT[name]
     assert about.low is not None and about.high is not None
     label = f"{about.label} ({about.unit})" if about.unit else about.label
     low, high, default = float(about.low), float(about.high), float(DEFAULTS[name])
     return st.number_input(
-        label, low, high, default, step, format=written, help=about.help, disabled=disabled, key=name,
+        label, low, high, default, step, format=shown_as, help=about.help, disabled=disabled, key=name,
         bind="query-params",
     )  # fmt: skip
 

@@ -20,14 +20,14 @@ def show(spec: Spec) -> None:
     presets = presets_of(spec.model)
     asked = st.query_params.get("preset", "")
     number = int(asked) if asked in {str(place + 1) for place in range(len(presets))} else 0
-    found = diagnosed(spec)
-    seen = portraits(spec)
-    stage(found, seen.view(presets, number), seen.around)
+    diagnosis = diagnosed(spec)
+    shown = portraits(spec)
+    stage(diagnosis, shown.view(presets, number), shown.around)
     st.caption("Keys 1 to 4: presets. Arrow keys: sparsity. Esc: back to the whole page.")
 
 
 def presets_of(model: str) -> list[dict[str, object]]:
-    """Healthy, onset, collapse and rescued; the last two at the sparsity where this network is down."""
+    """Healthy, onset, collapse and rescued; the last two at the sparsity at which this network has collapsed."""
     down = find(model).collapse_at
     return [
         {"name": "Healthy", "sparsity": 0.3},

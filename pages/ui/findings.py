@@ -10,7 +10,7 @@ import streamlit as st
 from pages.ui import take_away as take
 from pages.ui.lab import lab
 from pages.ui.panels import tables
-from pages.ui.stage import agree, sentence
+from pages.ui.stage import confirm_cost, errors_shown
 from reflow_core.present.snippets import Value, command
 from reflow_core.production.finding import Finding
 from reflow_core.spec import Spec
@@ -18,37 +18,37 @@ from reflow_core.spec import Spec
 
 def show_inspection(name: str, spec: Spec) -> Finding:
     """An inspection's finding, its answer on the page; stops the page with a sentence where there is none."""
-    with sentence():
-        agree([spec])
-        found = lab().inspect(name, spec)
-    answer(found)
-    return found
+    with errors_shown():
+        confirm_cost([spec])
+        finding = lab().inspect(name, spec)
+    show_answer(finding)
+    return finding
 
 
-def answer(found: Finding) -> None:
-    """The answer as the page's first sentence, a verdict where there is one, and what the person should know."""
+def show_answer(finding: Finding) -> None:
+    """The answer as the page's first sentence, whether it passed where that is asked, notes, and the machine."""
     mark = {True: ":material/check_circle: **Passed.** ", False: ":material/cancel: **Failed.** ", None: ""}[
-        found.passed
+        finding.passed
     ]
-    st.markdown(f"#### {mark}{found.answer}")
-    for note in found.notes:
+    st.markdown(f"#### {mark}{finding.answer}")
+    for note in finding.notes:
         st.caption(note)
-    if found.machine:
-        st.caption(f"Measured on: {found.machine}.")
+    if finding.machine:
+        st.caption(f"Measured on: {finding.machine}.")
 
 
-def checks(table: pd.DataFrame) -> None:
-    """What was checked, each with its outcome and what was found."""
+def show_checks(table: pd.DataFrame) -> None:
+    """What was checked, each with its outcome and what was measured."""
     for row in table.itertuples():
         mark = ":green[:material/check:]" if row.passed else ":red[:material/close:]"
         st.markdown(f"{mark} **{row.what}**: {row.told}")
 
 
-def take_away(found: Finding, name: str, also: Mapping[str, Value] | None = None, python: str = "") -> None:
+def take_away(finding: Finding, name: str, also: Mapping[str, Value] | None = None, python: str = "") -> None:
     """Its tables; then what there is to take away.
 
     `name`: the command's; `also`: the command's own options by name; `python`: code that gives the same answer.
     """
-    tables(found.tables, name)
-    code = {"Command line": command(name, found.spec, also)} | ({"Python": python} if python else {})
-    take.of_finding(found, "-".join([name, *(also or {})]) if not python else name, code)
+    tables(finding.tables, name)
+    code = {"Command line": command(name, finding.spec, also)} | ({"Python": python} if python else {})
+    take.of_finding(finding, "-".join([name, *(also or {})]) if not python else name, code)

@@ -35,8 +35,8 @@ from reflow_core.spec import Spec
 
 T = TypeVar("T")
 POLL_S = 0.1
-SOON_S = 1.0  # what is done so soon needs no progress bar
-SOON_OVER_S = 2.0  # what is left of a computation and not worth saying
+SOON_S = 1.0  # work that takes no longer needs no progress bar
+SOON_OVER_S = 2.0  # a remaining time too short to mention
 STAGES = {
     "load": "Loading",
     "dense": "Dense network",
@@ -46,7 +46,7 @@ STAGES = {
     "target": "Dense network on calibration images",
     "calibrate": "Repairing",
     "repaired": "Repaired network",
-    "groups": "Proving the coupled channels",
+    "groups": "Verifying the coupled channels",
     "timing": "Timing",
     "quantize": "Quantizing",
 }
@@ -183,7 +183,7 @@ class Lab:
         """The answer to a request, likewise. Raises ReflowError."""
         context = self.context(request.spec)
         slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
-        again = session().asked == request  # the sweep drew the page anew, nobody asked: it goes on
+        again = session().asked == request  # the sweep redrew the page, the visitor asked for nothing new: it goes on
         session().asked = request
         if not again:
             self.pool.attend()
@@ -191,7 +191,7 @@ class Lab:
         if answer is None:
             answer = self._wait(request.answer, request.spec, context, slot)
             self.pool.attend()
-        skeleton.drawn()
+        skeleton.result_shown()
         return cast(Answer, answer)
 
     def network_file(self, spec: Spec, kind: str) -> bytes:
@@ -226,7 +226,7 @@ class Lab:
         return done / max(total, 1), f"{STAGES.get(stage, stage)}{count}{rest}"
 
 
-def whole(answer: Any) -> Any:
+def unchanged(answer: Any) -> Any:
     """The digest of a sweep that keeps its answers as they are."""
     return answer
 
@@ -244,5 +244,5 @@ def lab() -> Lab:
     library = Library(access)
     libraries = {name: library if name == "cpu" else Library(access, shared=library, device=name) for name in devices()}
     keep_for_good()
-    contexts = {name: Context(each, store) for name, each in libraries.items()}
+    contexts = {name: Context(own, store) for name, own in libraries.items()}
     return Lab(contexts, Pool(Context(library, store)), Memo(size=32), started.on_demand)

@@ -50,9 +50,9 @@ def table(label: str, frame: pd.DataFrame, key: str) -> None:
             row.download_button(name, content, f"{key}.{kind}", mime, on_click="ignore", key=f"{key}-{kind}")
 
 
-def tables(found: Mapping[str, pd.DataFrame], name: str) -> None:
-    """Every table by its title; `name`: of what they belong to, once on a page."""
-    for title, frame in found.items():
+def tables(frames: Mapping[str, pd.DataFrame], name: str) -> None:
+    """Every table by its title. `name`: what they belong to, unique on the page."""
+    for title, frame in frames.items():
         table(f"{SHOW}{title.lower()}", frame, f"{name}-{title.lower().replace(' ', '-')}")
 
 
@@ -66,18 +66,18 @@ def tabular(frame: pd.DataFrame, kind: str) -> bytes:
     return file.getvalue()
 
 
-def repaired(found: Diagnosis) -> None:
+def repair_caption(diagnosis: Diagnosis) -> None:
     """What the repair changed, and what selection and repair cost."""
-    seconds = found.seconds
-    told = [f"Selection: {seconds['prune']:.2g} s."] if "prune" in seconds else []
-    if found.repair_report is not None:
-        title = repairs[found.spec.repair].info.title
-        told.insert(0, f"**What {title} changed.** {found.repair_report} {seconds.get('calibrate', 0):.2g} s.")
-    st.caption(" ".join(told))
+    seconds = diagnosis.seconds
+    sentences = [f"Selection: {seconds['prune']:.2g} s."] if "prune" in seconds else []
+    if diagnosis.repair_report is not None:
+        title = repairs[diagnosis.spec.repair].info.title
+        sentences.insert(0, f"**What {title} changed.** {diagnosis.repair_report} {seconds.get('calibrate', 0):.2g} s.")
+    st.caption(" ".join(sentences))
 
 
-def layers(found: Diagnosis, layer: str | None) -> None:
-    """What the layers still know, and one of them in detail."""
+def layers(diagnosis: Diagnosis, layer: str | None) -> None:
+    """How similar every layer still is to the dense network, and one layer in detail."""
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("What each layer still knows", anchor=False)
@@ -96,24 +96,27 @@ def layers(found: Diagnosis, layer: str | None) -> None:
             bind="query-params",
             label_visibility="collapsed",
         )
-        known = knowledge(found, layer, similarity)
+        known = knowledge(diagnosis, layer, similarity)
         chart(known, "knowledge", "What each layer still knows", heading=False)
         table("Show data: layers", known.table, "layers-data")
     with right:
         st.subheader("One layer, channel by channel", anchor=False)
-        st.caption("The layer chosen here or by a click on the scope is marked in every panel. auto: where it breaks.")
-        choose_layer(found, layer)
+        st.caption(
+            "The layer chosen here or by a click on the scope is marked in every panel. auto: where the signal first "
+            "fails."
+        )
+        choose_layer(diagnosis, layer)
         if layer is not None:
-            detail = channels(found, next(row for row in found.layers if row.name == layer))
+            detail = channels(diagnosis, next(row for row in diagnosis.layers if row.name == layer))
             chart(detail, "channels", "One layer, channel by channel", heading=False)
             table("Show data: channels", detail.table, "channels-data")
 
 
-def choose_layer(found: Diagnosis, layer: str | None) -> None:
+def choose_layer(diagnosis: Diagnosis, layer: str | None) -> None:
     """The native twin of a click on a layer; `layer`: the one that "auto" means."""
     st.selectbox(
         "Layer",
-        ["auto", *(row.name for row in found.layers)],
+        ["auto", *(row.name for row in diagnosis.layers)],
         help=f"auto: where the signal first fails, here {layer}.",
         key="layer",
         bind="query-params",
@@ -121,28 +124,28 @@ def choose_layer(found: Diagnosis, layer: str | None) -> None:
     )
 
 
-def strip(found: Diagnosis) -> None:
+def strip(diagnosis: Diagnosis) -> None:
     """The first evaluation images with the predictions of all variants; wrong ones marked."""
     st.subheader("The same images, three predictions", anchor=False)
-    spec = found.spec
+    spec = diagnosis.spec
     images = evaluation(spec, lab().context(spec).library.images(spec))
-    cells = [_cell(found, number, images.png(number)) for number in range(min(STRIP, len(images)))]
+    cells = [_cell(diagnosis, number, images.png(number)) for number in range(min(STRIP, len(images)))]
     st.html(style("strip") + f'<div class="strip">{"".join(cells)}</div>')
-    variants = ", ".join(f"{variant[0].upper()}: {variant}" for variant in found.predictions)
-    truth = "✗: wrong" if found.labels is not None else "No labels, so right and wrong cannot be told"
+    variants = ", ".join(f"{variant[0].upper()}: {variant}" for variant in diagnosis.predictions)
+    truth = "✗: wrong" if diagnosis.labels is not None else "Without labels nothing is marked wrong"
     st.caption(f"{variants}; the share is its confidence. {truth}.")
 
 
-def _cell(found: Diagnosis, number: int, png: bytes) -> str:
-    truth = None if found.labels is None else int(found.labels[number])
+def _cell(diagnosis: Diagnosis, number: int, png: bytes) -> str:
+    truth = None if diagnosis.labels is None else int(diagnosis.labels[number])
     lines = []
-    for variant, own in found.predictions.items():
+    for variant, own in diagnosis.predictions.items():
         predicted = int(own.predicted[number])
         wrong = ' class="wrong"' if truth is not None and predicted != truth else ""
-        name = html.escape(found.classes[predicted])
+        name = html.escape(diagnosis.classes[predicted])
         mark = " ✗" if wrong else ""
         share = f"{100 * own.confidence[number]:.0f} %"
         lines.append(f"<div><b>{variant[0].upper()}</b> <span{wrong}>{name}{mark}</span> {share}</div>")
-    alt = "image without label" if truth is None else f"a picture of class {html.escape(found.classes[truth])}"
+    alt = "image without label" if truth is None else f"a picture of class {html.escape(diagnosis.classes[truth])}"
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return f'<figure><img alt="{alt}" src="{source}">{"".join(lines)}</figure>'

@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
-from pages.ui.lab import lab, whole
+from pages.ui.lab import lab, unchanged
 from pages.ui.scope import View
-from pages.ui.stage import sentence
+from pages.ui.stage import errors_shown
 from reflow_core.diagnosis.calibration import evaluation
 from reflow_core.diagnosis.fields import unused_fields
 from reflow_core.lab.request import Request
@@ -46,10 +46,10 @@ class Portraits:
     def view(self, presets: Sequence[dict[str, Any]] = (), preset: int = 0) -> View:
         """All that the scope draws."""
         done = self.around.points.values() if self.around else ()
-        portraits = {each.spec: each for each in (*done, self.here)}
+        portraits = {finding.spec: finding for finding in (*done, self.here)}
         facts = self.here.facts
         more = {
-            "portraits": [packed(each, self.image - 1) for each in portraits.values()],
+            "portraits": [packed(finding, self.image - 1) for finding in portraits.values()],
             "sides": facts["sides"],
             "groups": facts["groups"],
             "looks": [look(group) for group in range(len(facts["classes"]))],
@@ -63,22 +63,22 @@ class Portraits:
 
 def portraits(spec: Spec) -> Portraits:
     """The portrait of a spec, and those around it begun in the background; stops the page with a sentence."""
-    with sentence():
+    with errors_shown():
         here = lab().inspect("portrait", spec)
         images = evaluation(spec, lab().context(spec).library.images(spec))
     pictured = int(here.facts["pictured"])
     around = None
     if "sparsity" not in unused_fields(spec):
         near = [Request(spec.replace(sparsity=at), inspection="portrait") for at in coarse_first(GRID)]
-        around = lab().sweep(near, whole)
+        around = lab().sweep(near, unchanged)
     return Portraits(here, around, tuple(images.png(number) for number in range(pictured)))
 
 
-def packed(found: Finding, image: int) -> dict[str, Any]:
+def packed(finding: Finding, image: int) -> dict[str, Any]:
     """One portrait as the scope draws it: the maps of one image, all points."""
     return {
-        "sparsity": found.spec.sparsity,
-        "maps": {variant: base64.b64encode(maps).decode() for variant, maps in image_maps(found, image).items()},
-        "points": found.facts["points"],
-        "answer": found.answer,
+        "sparsity": finding.spec.sparsity,
+        "maps": {variant: base64.b64encode(maps).decode() for variant, maps in image_maps(finding, image).items()},
+        "points": finding.facts["points"],
+        "answer": finding.answer,
     }

@@ -19,13 +19,13 @@ def enter(page: str) -> None:
     session().page = page
 
 
-def drawn() -> None:
+def result_shown() -> None:
     """The page has its first result: from now on what stands there stays until newer values replace it."""
     session().drawn = session().page
 
 
 def outline(slot: DeltaGenerator) -> DeltaGenerator:
-    """Where progress is told: `slot`, or a place above the outline of a page on which nothing stands yet."""
+    """Where progress is shown: `slot`, or a place above the outline of a page on which nothing stands yet."""
     if session().drawn == session().page:
         return slot
     with slot.container():

@@ -25,26 +25,26 @@ from reflow_core.networks.catalog import find
 from reflow_core.sources.library import download, missing, size_of
 from reflow_core.spec import Spec
 
-LONG_S = 30.0  # a computation that is asked for first
-SHORT_S = 5.0  # a diagnosis of which a hundred are computed unasked
+LONG_S = 30.0  # a computation that the person has to agree to
+SHORT_S = 5.0  # a diagnosis so short that a hundred of them are computed unasked
 REDRAW_EVERY = 12  # new sweep points that are worth a redraw
 
 
 def diagnosed(spec: Spec) -> Diagnosis:
     """The diagnosis of a spec; stops the page with a sentence where there is none."""
-    need(spec)
-    with sentence():
-        agree([spec])
-        found = lab().diagnose(spec)
+    require_local(spec)
+    with errors_shown():
+        confirm_cost([spec])
+        diagnosis = lab().diagnose(spec)
     if problem := lab().context(spec).store.problem:
         st.warning(problem, icon=":material/save:")
-    for note in found.notes:
+    for note in diagnosis.notes:
         st.info(note)
-    return found
+    return diagnosis
 
 
 @contextmanager
-def sentence() -> Iterator[None]:
+def errors_shown() -> Iterator[None]:
     """Stops the page with the sentence of a ReflowError that its body raises."""
     try:
         yield
@@ -53,45 +53,45 @@ def sentence() -> Iterator[None]:
         st.stop()
 
 
-def need(spec: Spec) -> None:
+def require_local(spec: Spec) -> None:
     """Stops the page with the offer of a download where the model or its images are not on this machine."""
     if absent := missing(spec.model, spec.data):
         offer_download(spec.model, absent)
         st.stop()
 
 
-def agree(specs: Sequence[Spec], most: float = LONG_S) -> None:
-    """Stops the page with the price of a computation that is long or large, until the person agrees to it.
+def confirm_cost(specs: Sequence[Spec], most: float = LONG_S) -> None:
+    """Stops the page with the cost of a computation that is long or large, until the person agrees to it.
 
-    Once for all sparsities. `most`: seconds that nobody is asked about. Raises ReflowError.
+    Asks once for all sparsities. `most`: up to so many seconds nobody is asked. Raises ReflowError.
     """
     with st.spinner("Loading and measuring …"):
         left = [spec for spec in specs if not lab().known(spec)]
         plan = lab().preflight(left[0]) if left else None
-    if plan is None or (len(left) * plan.seconds < most and not tight(plan)):
+    if plan is None or (len(left) * plan.seconds < most and not exceeds_memory(plan)):
         return
     asked = frozenset(spec.replace(sparsity=0.0) for spec in specs)
     if asked in session().agreed:
         return
     st.subheader("This takes a while", anchor=False)
-    st.write(told(plan, len(left), lab().cost(left[0])))
-    if tight(plan):
-        st.warning("That is more memory than is free now: with fewer images it fits.", icon=":material/memory:")
+    st.write(cost_sentence(plan, len(left), lab().cost(left[0])))
+    if exceeds_memory(plan):
+        st.warning("That is more memory than is free now; fewer images need less.", icon=":material/memory:")
     st.caption("Fewer evaluation and calibration images make it shorter. What is computed is kept.")
-    wanted = f"Compute, about {minutes(len(left) * plan.seconds)}"
-    if not st.button(wanted, type="primary", icon=":material/play_arrow:"):
+    label = f"Compute, about {minutes(len(left) * plan.seconds)}"
+    if not st.button(label, type="primary", icon=":material/play_arrow:"):
         st.stop()
     session().agreed.add(asked)
 
 
-def tight(plan: Preflight) -> bool:
+def exceeds_memory(plan: Preflight) -> bool:
     """Whether a computation wants more memory than there is."""
     free = free_memory()
     return free is not None and plan.bytes > free
 
 
-def told(plan: Preflight, diagnoses: int, cost: int) -> str:
-    """The price in words."""
+def cost_sentence(plan: Preflight, diagnoses: int, cost: int) -> str:
+    """The cost in words."""
     norms = ", ".join(f"{count} {kind}" for kind, count in plan.facts.norms.items()) or "no norms"
     several = f" in each of {diagnoses} diagnoses" if diagnoses > 1 else ""
     return (
@@ -106,32 +106,32 @@ def minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def stage(found: Diagnosis, view: View = PLAIN, also: Sweep[Any] | None = None) -> str | None:
+def stage(diagnosis: Diagnosis, view: View = PLAIN, also: Sweep[Any] | None = None) -> str | None:
     """Draw the scope with the sweep around it; returns the layer that every panel shows.
 
     `also`: another sweep whose points the view draws.
     """
-    layer = chosen_layer(found)
-    if "sparsity" in unused_fields(found.spec):
-        scope(found, [], layer, view)
+    layer = chosen_layer(diagnosis)
+    if "sparsity" in unused_fields(diagnosis.spec):
+        scope(diagnosis, [], layer, view)
         return layer
-    sweep = lab().scrub(found.spec, at_once=sum(found.seconds.values()) < SHORT_S)
+    sweep = lab().scrub(diagnosis.spec, at_once=sum(diagnosis.seconds.values()) < SHORT_S)
     gather(sweep, also)
-    scope(found, list(sweep.points.values()), layer, view)
-    session().drawn_points = drawn(sweep, also)
+    scope(diagnosis, list(sweep.points.values()), layer, view)
+    session().drawn_points = points_to_draw(sweep, also)
     polling = running(sweep, also)
     st.fragment(progress, run_every=1.0 if polling else None)(sweep, also, polling)
     return layer
 
 
-def chosen_layer(found: Diagnosis) -> str | None:
+def chosen_layer(diagnosis: Diagnosis) -> str | None:
     """The layer of the link or the last click; else where the signal first fails."""
-    names = [layer.name for layer in found.layers]
+    names = [layer.name for layer in diagnosis.layers]
     if "layer" not in st.session_state:
         for problem in unknown_in_link("layer", ["auto", *names]):
             st.warning(problem, icon=":material/link_off:")
     wanted = st.session_state.get("layer", st.query_params.get("layer"))
-    return wanted if wanted in names else verdict(found).layer
+    return wanted if wanted in names else verdict(diagnosis).layer
 
 
 def gather(sweep: Sweep[Any], also: Sweep[Any] | None) -> None:
@@ -143,7 +143,7 @@ def gather(sweep: Sweep[Any], also: Sweep[Any] | None) -> None:
     sweep.look()
 
 
-def drawn(sweep: Sweep[Any], also: Sweep[Any] | None) -> int:
+def points_to_draw(sweep: Sweep[Any], also: Sweep[Any] | None) -> int:
     """How many points there are to draw."""
     return len(sweep.points) + (0 if also is None else len(also.points))
 
@@ -156,7 +156,7 @@ def running(sweep: Sweep[Any], also: Sweep[Any] | None) -> bool:
 def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None, polling: bool) -> None:
     """The sweep's progress, and what one can do about it; `polling`: whether this is drawn again and again."""
     gather(sweep, also)
-    fresh = drawn(sweep, also) - session().drawn_points
+    fresh = points_to_draw(sweep, also) - session().drawn_points
     if not browsing() and (fresh >= REDRAW_EVERY or polling != running(sweep, also)):
         st.rerun()
     complete = "All 100 sparsities are computed: drag the slider, every panel follows without the server."

@@ -12,9 +12,9 @@ from pages.ui.lab import lab
 from pages.ui.panels import table
 from pages.ui.portraits import portraits
 from pages.ui.session import session
-from pages.ui.stage import agree, need, sentence, stage
+from pages.ui.stage import confirm_cost, errors_shown, require_local, stage
 from pages.ui.take_away import link
-from pages.ui.terms import explained
+from pages.ui.terms import show_explained
 from reflow_core.present.lesson import STEPS, Question, Seen, Step, down_at, see, spec_of
 from reflow_core.present.lesson.handout import handout
 from reflow_core.spec import DEFAULTS, Spec
@@ -52,12 +52,12 @@ def lesson(number: int, spec: Spec) -> None:
     step = STEPS[number - 1]
     _progress(number)
     st.header(f"{number}. {step.title}", anchor=False)
-    need(spec)
+    require_local(spec)
     guess = _guess(step)
-    with sentence():
-        agree([spec, *step.others(spec).values()])
+    with errors_shown():
+        confirm_cost([spec, *step.others(spec).values()])
         seen = see(step, spec, lab().diagnose, lab().inspect, revealed=guess is not None)
-    explained(step.opening(seen))
+    show_explained(step.opening(seen))
     if guess is None:
         _ask(number, step.question)
     else:
@@ -95,33 +95,34 @@ def _guess(step: Step) -> float | None:
     return min(max(guess, step.question.low), step.question.high)
 
 
-def _ask(number: int, asked: Question) -> None:
+def _ask(number: int, question: Question) -> None:
     """The prediction, before anything is shown."""
     with st.form(f"predict-{number}"):
-        low, high, start, each_step = (float(each) for each in (asked.low, asked.high, asked.start, asked.step))
-        written = f"%g {asked.unit.replace('%', '%%')}"
-        value = st.slider(f"**Predict.** {asked.asks}", low, high, start, each_step, format=written)
+        low, high, start = float(question.low), float(question.high), float(question.start)
+        unit = question.unit.replace("%", "%%")
+        label = f"**Predict.** {question.asks}"
+        value = st.slider(label, low, high, start, float(question.step), format=f"%g {unit}")
         if st.form_submit_button("Show what happens", type="primary", icon=":material/visibility:"):
             st.query_params[GUESS] = f"{value:g}"
             st.rerun()
 
 
 def _reveal(number: int, step: Step, seen: Seen, guess: float) -> None:
-    """The prediction beside the truth, what it means, and the network itself."""
+    """The visitor's prediction beside the truth, what it means, and the network itself."""
     st.info(step.question.judged(guess, seen), icon=":material/psychology:")
-    explained(step.reveal(seen))
+    show_explained(step.reveal(seen))
     if seen.finding is not None and step.table:
         _tables(step, seen)
     _others(seen)
     if step.view == "Signal":
-        shown = portraits(seen.found.spec)
-        stage(seen.found, shown.view(), shown.around)
+        shown = portraits(seen.diagnosis.spec)
+        stage(seen.diagnosis, shown.view(), shown.around)
     else:
-        stage(seen.found)
+        stage(seen.diagnosis)
     with st.expander("An exercise", icon=":material/edit:", key=f"exercise-{number}"):
         st.write(step.exercise)
         if st.toggle("Show the answer", key=f"answer-{number}"):
-            explained(step.answer(seen))
+            show_explained(step.answer(seen))
     st.button("Predict again", on_click=_forget, icon=":material/replay:", type="tertiary")
 
 
@@ -137,17 +138,17 @@ def _others(seen: Seen) -> None:
     """The further networks of a step, beside the one that the scope shows."""
     if not seen.others:
         return
-    rows = {"this view": seen.found, **seen.others}
+    rows = {"this view": seen.diagnosis, **seen.others}
     st.dataframe(
         pd.DataFrame(
             [
                 {
                     "network": name,
-                    "pruned (%)": 100 * one.pruned.score,
-                    "repaired (%)": None if one.repaired is None else 100 * one.repaired.score,
-                    "last variance ratio": one.last_ratio(one.last),
+                    "pruned (%)": 100 * diagnosis.pruned.score,
+                    "repaired (%)": None if diagnosis.repaired is None else 100 * diagnosis.repaired.score,
+                    "last variance ratio": diagnosis.last_ratio(diagnosis.last),
                 }
-                for name, one in rows.items()
+                for name, diagnosis in rows.items()
             ]
         ).round(3),
         hide_index=True,
@@ -170,7 +171,7 @@ def _teacher(step: Step, spec: Spec, seen: Seen | None) -> None:
         st.write(step.notes)
         if seen is not None:
             st.caption(f"The exercise: {step.exercise}")
-            explained(step.answer(seen))
+            show_explained(step.answer(seen))
         st.toggle(
             "Hide the controls",
             help="The sidebar keeps only the pages. The link below then opens the lesson so.",
@@ -187,8 +188,8 @@ def _handouts(spec: Spec) -> None:
     left, right = st.columns(2)
     for place, teacher, label in ((left, False, "Handout"), (right, True, "Handout with answers and notes")):
         if place.button(f"Make the {label.lower()}", icon=":material/print:", width="stretch", key=f"make-{teacher}"):
-            with sentence():
-                seen = [see(each, spec_of(each, spec), lab().diagnose, lab().inspect) for each in STEPS]
+            with errors_shown():
+                seen = [see(step, spec_of(step, spec), lab().diagnose, lab().inspect) for step in STEPS]
             session().handout = teacher, handout(seen, teacher)
         made = session().handout
         if made is not None and made[0] == teacher:

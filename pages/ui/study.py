@@ -11,7 +11,7 @@ from pages.ui.browse import browsing
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.session import session
-from pages.ui.stage import agree, sentence
+from pages.ui.stage import confirm_cost, errors_shown
 from reflow_core.diagnosis.point import Point, point
 from reflow_core.lab.request import Request
 from reflow_core.lab.sweep import Sweep
@@ -21,17 +21,12 @@ from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.spec import Spec
 
-CONFIGURATION = (
-    "criterion",
-    "update",
-    "pattern",
-    "sparsity",
-    "repair",
-)  # what a page of configurations asks for in its own way
+# The fields that a page of configurations asks for in its own way.
+CONFIGURATION = ("criterion", "update", "pattern", "sparsity", "repair")
 SEVERAL: dict[str, Registry[Any, Any]] = {"criteria": criteria, "updates": updates, "repairs": repairs}
 OFFERED = {name: registry.names() for name, registry in SEVERAL.items()}
 POLL_S = 2.0
-LONG_STUDY_S = 600.0  # a study that is asked for first; a shorter one draws as it comes and can be paused
+LONG_STUDY_S = 600.0  # a study that the person has to agree to; a shorter one is drawn as it comes and can be paused
 Draw = Callable[[Sweep[Point]], None]
 T = TypeVar("T")
 
@@ -42,15 +37,15 @@ def choose_configurations(
     """Criteria, updates and repairs to compare, each kept in the URL; the arguments are the defaults."""
     left, middle, right = st.columns([5, 3, 5])
     with left:
-        selections = _several("criteria", chosen_criteria)
+        picked_criteria = _several("criteria", chosen_criteria)
     with middle:
-        refits = _several("updates", chosen_updates)
+        picked_updates = _several("updates", chosen_updates)
     with right:
-        mends = _several("repairs", chosen_repairs)
-    if not (selections and refits and mends):
+        picked_repairs = _several("repairs", chosen_repairs)
+    if not (picked_criteria and picked_updates and picked_repairs):
         st.info("Choose at least one criterion, one update and one repair.")
         st.stop()
-    return selections, refits, mends
+    return picked_criteria, picked_updates, picked_repairs
 
 
 def _several(key: str, default: Sequence[str]) -> list[str]:
@@ -73,8 +68,8 @@ def follow(specs: Sequence[Spec], draw: Draw, key: str = "sweep", also: Sweep[An
 
     `key`: one a study on the page. `also`: another sweep that `draw` reads and waits for.
     """
-    with sentence():
-        agree(specs, most=LONG_STUDY_S)
+    with errors_shown():
+        confirm_cost(specs, most=LONG_STUDY_S)
     study = lab().sweep([Request(spec) for spec in specs], point)
     watch(study, "diagnoses", draw, key, also)
     return study
@@ -90,10 +85,10 @@ def watch(
 
 def _running(*sweeps: Sweep[Any] | None) -> bool:
     """Whether any of the sweeps runs; gathers what is done."""
-    there = [sweep for sweep in sweeps if sweep is not None]
-    for sweep in there:
+    given = [sweep for sweep in sweeps if sweep is not None]
+    for sweep in given:
         sweep.look()
-    return any(sweep.running for sweep in there)
+    return any(sweep.running for sweep in given)
 
 
 def _view(
@@ -107,21 +102,21 @@ def _view(
     if polling != _running(study, also) and not browsing():
         st.rerun()
     study.look()
-    kept = f"All {study.total} {what} are computed; they are kept, so this view opens at once next time."
-    progress_row(study, what, kept, f"{key}-toggle")
+    complete = f"All {study.total} {what} are computed; they are kept, so this view opens at once next time."
+    progress_row(study, what, complete, f"{key}-toggle")
     if study.points:
         draw(study)
     else:
         st.caption("The first points are being computed." if study.running else "No point could be measured.")
-    for problem, count in _counted(study).items():
+    for problem, count in _problem_counts(study).items():
         st.warning(f"{count} of {study.total} not measured: {problem}", icon=":material/info:")
 
 
-def _counted(study: Sweep[Any]) -> dict[str, int]:
-    told = [*study.problems.values()]
-    points = [each for each in study.points.values() if isinstance(each, Point)]
-    told += [each.reason for each in points if each.reason and each.spec.repair != "none"]
-    return {problem: told.count(problem) for problem in dict.fromkeys(told)}
+def _problem_counts(study: Sweep[Any]) -> dict[str, int]:
+    problems = [*study.problems.values()]
+    points = [point for point in study.points.values() if isinstance(point, Point)]
+    problems += [point.reason for point in points if point.reason and point.spec.repair != "none"]
+    return {problem: problems.count(problem) for problem in dict.fromkeys(problems)}
 
 
 def open_on_collapse(spec: Spec, layer: str | None = None) -> None:
@@ -129,8 +124,8 @@ def open_on_collapse(spec: Spec, layer: str | None = None) -> None:
 
     What widgets of this page are bound to may not be set in the URL, so that part is handed over in the session.
     """
-    wanted = {name: str(value) for name, value in spec.differences().items()} | ({"layer": layer} if layer else {})
+    link = {name: str(value) for name, value in spec.differences().items()} | ({"layer": layer} if layer else {})
     session().handed_over = {**spec.to_dict(), "layer": layer or "auto"}
     st.switch_page(
-        "pages/collapse.py", query_params={name: wanted[name] for name in (*CONFIGURATION, "layer") if name in wanted}
+        "pages/collapse.py", query_params={name: link[name] for name in (*CONFIGURATION, "layer") if name in link}
     )

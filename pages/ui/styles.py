@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from reflow_core.machine import ASSETS
+from reflow_core.places import ASSETS
 
 
 @functools.cache

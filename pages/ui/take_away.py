@@ -1,4 +1,4 @@
-"""Take away: the same result elsewhere, as a report, tables, a network's file, code and link, in one box."""
+"""Take away: the result as a report, tables, the network's file, code and a link, in one box."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from reflow_core.errors import ReflowError
 from reflow_core.present import report
 from reflow_core.present.report import Report
 from reflow_core.present.snippets import command, diagnosing
-from reflow_core.production import finding
 from reflow_core.production.export import FORMATS
-from reflow_core.production.finding import Finding
+from reflow_core.production.finding import Finding, rows, to_json
 from reflow_core.spec import Spec
 
 NETWORK_HELP = (
     "Pruned and repaired as shown. safetensors: with its card inside. onnx: BatchNorm folded, checked against torch. "
-    "state-dict: for torch.load. card: what it is, how good, from what."
+    "state-dict: for torch.load. card: what it is, how good, made from what."
 )
 
 
@@ -44,44 +43,44 @@ class Goods:
     tables: Callable[[], Mapping[str, pd.DataFrame]]
 
 
-def diagnosis(found: Diagnosis) -> None:
+def of_diagnosis(diagnosis: Diagnosis) -> None:
     """Of a diagnosis; the network itself too."""
-    taken()  # its report draws its own figures
+    pop_shown()  # its report draws its own figures
     goods = Goods(
         "diagnosis",
-        lambda: report.of_diagnosis(found, content),
-        lambda: result.to_json(found),
-        {"Command line": command("diagnose", found.spec), "Python": diagnosing(found.spec)},
-        lambda: report.tables_of(found),
+        lambda: report.of_diagnosis(diagnosis, content),
+        lambda: result.to_json(diagnosis),
+        {"Command line": command("diagnose", diagnosis.spec), "Python": diagnosing(diagnosis.spec)},
+        lambda: report.tables_of(diagnosis),
     )
-    content = _content(found.spec)
+    content = _content(diagnosis.spec)
     if box := _box(goods):
-        _network(box, found.spec)
+        _network(box, diagnosis.spec)
 
 
-def of_finding(found: Finding, name: str, code: Mapping[str, str]) -> None:
+def of_finding(finding: Finding, name: str, code: Mapping[str, str]) -> None:
     """Of a finding, with the figures that the page has shown for it."""
-    shown, content, title = taken(), _content(found.spec), name.replace("-", " ").capitalize()
+    shown, content, title = pop_shown(), _content(finding.spec), name.replace("-", " ").capitalize()
     _box(
         Goods(
             name,
-            lambda: report.of_finding(found, title, content, code, shown.charts),
-            lambda: finding.to_json(found),
+            lambda: report.of_finding(finding, title, content, code, shown.charts),
+            lambda: to_json(finding),
             code,
-            lambda: found.tables,
+            lambda: finding.tables,
         )
     )
 
 
 def of_study(name: str, spec: Spec, code: Mapping[str, str]) -> None:
     """Of a page that compares: what it has shown."""
-    shown, content, title = taken(), _content(spec), name.replace("-", " ").capitalize()
+    shown, content, title = pop_shown(), _content(spec), name.replace("-", " ").capitalize()
     answer = next((chart.message for chart in shown.charts.values()), "Nothing is measured yet.")
     _box(
         Goods(
             name,
             lambda: Report(title, answer, spec, content, shown.charts, shown.tables, code=code),
-            lambda: {"spec": spec.to_dict(), "tables": {key: finding.rows(one) for key, one in shown.tables.items()}},
+            lambda: {"spec": spec.to_dict(), "tables": {title: rows(table) for title, table in shown.tables.items()}},
             code,
             lambda: shown.tables,
         )
@@ -132,7 +131,7 @@ def _box(goods: Goods) -> DeltaGenerator | None:
     for language, text in goods.code.items():
         box.caption(f"The same numbers: {language}")
         box.code(text, language="python" if language == "Python" else "bash", wrap_lines=True)
-    box.caption("This very view")
+    box.caption("Link to this view")
     box.code(link(), language=None, wrap_lines=True)
     box.segmented_control(
         "The camera on a figure saves",
@@ -170,8 +169,8 @@ def _network(box: DeltaGenerator, spec: Spec) -> None:
         row.download_button(f"Save {name} ({shown})", made.content, name, on_click="ignore", type="primary")
 
 
-def taken() -> Shown:
-    """What the page has shown since the last time; what follows is shown afresh."""
+def pop_shown() -> Shown:
+    """What the page has shown since the last call; the collection starts afresh."""
     shown, session().shown = session().shown, Shown()
     return shown
 

@@ -11,7 +11,7 @@ from reflow_core.present.lesson.glossary import GLOSSARY
 from reflow_core.present.lesson.handout import lettered
 
 
-def explained(text: str) -> None:
+def show_explained(text: str) -> None:
     """A lesson's text, its terms explained and its bold words bold."""
     st.html(f'{style("terms")}<p class="told">{lettered(text, _term)}</p>')
 

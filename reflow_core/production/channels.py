@@ -1,8 +1,8 @@
 """Channels that can only go together, and cutting them out: the one place that knows torch-pruning.
 
 Its dependency graph (Fang et al., arXiv 2301.12900) finds which channels of which layers are coupled: by a shortcut, by
-a norm, by what reads them. It can be wrong where channels are shifted on their way, so each group is put to the proof:
-the network without the channels must answer as the network in which they are zero.
+a norm, by what reads them. It can be wrong where channels are shifted on their way, so each group is verified: the
+network without the channels must give the same logits as the network in which they are zero.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reflow_core.signal.copies import clone_module
 from reflow_core.signal.layers import PRUNABLE, is_norm
 from reflow_core.watch import Watch, ignore
 
-TOLERANCE = 1e-3  # of the largest answer
+TOLERANCE = 1e-3  # of the largest logit
 Gone = Mapping[str, Sequence[int]]
 
 
@@ -52,13 +52,15 @@ class Group:
     def role(self) -> str:
         """What couples them: a shortcut where several layers make the same channels."""
         makers = {
-            each.layer for each in self.members if each.side == "out" and each.kind.startswith(("Conv", "Linear"))
+            member.layer
+            for member in self.members
+            if member.side == "out" and member.kind.startswith(("Conv", "Linear"))
         }
         return "main path, coupled by shortcuts" if len(makers) > 1 else "inside a block"
 
 
 class Cutter:
-    """The dependency graph of one private network, which it cuts in place.
+    """The dependency graph of a cloned network, which it cuts in place.
 
     Raises ReflowError where a network cannot be traced.
     """
@@ -76,7 +78,7 @@ class Cutter:
 
     def groups(self) -> list[Group]:
         """All groups, in the order in which the graph finds them."""
-        return [self._told(group) for group in self.graph.get_all_groups(ignored_layers=self.kept)]
+        return [self._described(group) for group in self.graph.get_all_groups(ignored_layers=self.kept)]
 
     def cut(self, gone: Gone) -> None:
         """Take channels out, by group name."""
@@ -87,7 +89,7 @@ class Cutter:
 
     def makers(self, gone: Gone) -> list[Member]:
         """Every layer that makes some of these channels, with what is gone of it."""
-        groups = [self._told(self._group(name, channels)) for name, channels in gone.items() if channels]
+        groups = [self._described(self._group(name, channels)) for name, channels in gone.items() if channels]
         return [member for group in groups for member in group.members if member.side == "out"]
 
     def _group(self, name: str, channels: Sequence[int]) -> torch_pruning.Group:
@@ -95,14 +97,14 @@ class Cutter:
         prune = self.graph.get_pruner_of_module(root).prune_out_channels
         return self.graph.get_pruning_group(root, prune, idxs=list(channels))
 
-    def _told(self, group: torch_pruning.Group) -> Group:
+    def _described(self, group: torch_pruning.Group) -> Group:
         root = group[0].dep.target.module
         members = [
             Member(self.names[module], _kind(module), _side(dependency.handler.__name__), tuple(channels))
             for dependency, channels in group
             if (module := dependency.target.module) in self.names
         ]
-        grouped = [self.network.get_submodule(each.layer) for each in members if each.kind.startswith("Conv")]
+        grouped = [self.network.get_submodule(member.layer) for member in members if member.kind.startswith("Conv")]
         blocks = max((int(getattr(module, "groups", 1)) for module in grouped), default=1)
         return Group(self.names[root], len(group[0].idxs), tuple(dict.fromkeys(members)), blocks=blocks)
 
@@ -136,19 +138,19 @@ def _zero(module: nn.Module, channels: Sequence[int]) -> None:
 def coupled(network: nn.Module, images: Tensor, classifier: str | None, watch: Watch = ignore) -> list[Group]:
     """The groups of a shared network, each with the reason if its channels cannot be cut out.
 
-    `images` (N, 3, H, W): a few, on which a cut network must answer as the one whose channels are silent. All groups
-    are tried together first, and one by one only where that fails.
+    `images` (N, 3, H, W): a few, on which a cut network must give the logits of the one whose channels are silent. All
+    groups are tried together first, and one by one only where that fails.
     """
     listed = Cutter(clone_module(network), images[:1], classifier).groups()
     free = {group.name: every_other(group) for group in listed}
     if not difference(network, images, classifier, free):
         return listed
-    found = []
+    checked = []
     for place, group in enumerate(listed):
         watch("groups", place, len(listed))
         held = difference(network, images, classifier, {group.name: every_other(group)})
-        found.append(dataclasses.replace(group, held=held))
-    return found
+        checked.append(dataclasses.replace(group, held=held))
+    return checked
 
 
 def every_other(group: Group) -> list[int]:
@@ -163,24 +165,24 @@ def difference(network: nn.Module, images: Tensor, classifier: str | None, gone:
         silence(silent, cut.makers(gone))
         cut.cut(gone)
         with torch.inference_mode():
-            theirs, ours = silent(images), cut.network(images)
+            expected, logits = silent(images), cut.network(images)
     except (RuntimeError, ValueError, IndexError) as error:
         return f"without them the network does not run ({str(error).splitlines()[0][:120]})"
-    apart = float((theirs - ours).abs().max())
-    if apart <= TOLERANCE * max(1.0, float(theirs.abs().max())):
+    largest = float((expected - logits).abs().max())
+    if largest <= TOLERANCE * max(1.0, float(expected.abs().max())):
         return ""
-    return f"without them it answers otherwise than with them at zero (logits differ by {apart:.2g})"
+    return f"without them it answers otherwise than with them at zero (logits differ by {largest:.2g})"
 
 
 def widths(network: nn.Module) -> dict[str, int]:
     """Output channels of every layer that has weights of its own and of every norm, by name."""
-    found = {}
+    channels = {}
     for name, module in network.named_modules():
         if isinstance(module, PRUNABLE):
-            found[name] = int(getattr(module, "out_channels", getattr(module, "out_features", 0)))
+            channels[name] = int(getattr(module, "out_channels", getattr(module, "out_features", 0)))
         elif is_norm(module) and isinstance(getattr(module, "weight", None), Tensor):
-            found[name] = len(module.get_parameter("weight"))
-    return found
+            channels[name] = len(module.get_parameter("weight"))
+    return channels
 
 
 def mismatches(network: nn.Module, dense: nn.Module, groups: Sequence[Group], kept: Mapping[str, int]) -> Iterator[str]:
@@ -195,10 +197,10 @@ def mismatches(network: nn.Module, dense: nn.Module, groups: Sequence[Group], ke
                 lost = (group.channels - kept[group.name]) * len(member.channels) // group.channels
                 at = member.layer, member.side
                 expected[at] = expected.get(at, before) - lost
-    for (layer, side), wanted in expected.items():
-        there = _width(network.get_submodule(layer), side)
-        if there != wanted:
-            yield f"{layer} {'puts out' if side == 'out' else 'reads'} {there} channels where {wanted} are left"
+    for (layer, side), left in expected.items():
+        width = _width(network.get_submodule(layer), side)
+        if width != left:
+            yield f"{layer} {'puts out' if side == 'out' else 'reads'} {width} channels where {left} are left"
 
 
 def _width(module: nn.Module, side: str) -> int | None:

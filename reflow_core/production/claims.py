@@ -1,7 +1,7 @@
-"""Claims about pruning in production, each put to the test on one's own model and machine.
+"""Claims about pruning in production, each tested on one's own model and machine.
 
 The claims are those of a practitioner's article on pruned models in production and of the libraries' own notes. Each is
-one function here, registered under its name; what several need is measured once.
+a function here, registered under its name; what several of them need is measured once.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Trial:
         return shared
 
     def finding(self, inspection: str, **changes: Any) -> Finding:
-        """What an inspection finds on the spec with changes, likewise."""
+        """The finding of an inspection of the spec with changes, likewise."""
         spec = self.spec.replace(**changes)
         self.timed = True
         shared: Finding = self.source.recall(
@@ -68,7 +68,7 @@ class Trial:
         return shared
 
     def timing(self) -> Finding:
-        """What the hardware makes of 85 % sparsity."""
+        """The hardware inspection at 85 % sparsity."""
         return self.finding("hardware", sparsity=0.85)
 
     def cut(self, share: float, **changes: Any) -> Diagnosis:
@@ -96,8 +96,8 @@ def try_claim(name: str, spec: Spec, source: Library, watch: Watch = ignore) -> 
     trial = Trial(plain(spec), source, watch)
     try:
         holds, measured = test(trial)
-    except ReflowError as why:
-        holds, measured = None, str(why)
+    except ReflowError as error:
+        holds, measured = None, str(error)
     verdict = {True: HOLDS, False: FAILS, None: ELSEWHERE}[holds]
     facts = {"claim": info.title, "source": info.paper, "verdict": verdict, "measured": measured}
     machine = fingerprint() if trial.timed else ""
@@ -112,42 +112,45 @@ def plain(spec: Spec) -> Spec:
 
 def counted(spec: Spec, tested: Sequence[Finding]) -> Finding:
     """Every tested claim as a row, and how many hold."""
-    table = pd.DataFrame([dict(each.facts) for each in tested], columns=["claim", "verdict", "measured", "source"])
+    table = pd.DataFrame(
+        [dict(finding.facts) for finding in tested], columns=["claim", "verdict", "measured", "source"]
+    )
     counts = table.verdict.value_counts()
     held, failed = int(counts.get(HOLDS, 0)), int(counts.get(FAILS, 0))
     answer = (
         f"Of {len(table)} claims about pruning in production {held} hold on this model and machine, {failed} do not, "
         f"and {len(table) - held - failed} cannot be measured here."
     )
-    machine = next((each.machine for each in tested if each.machine), "")
+    machine = next((finding.machine for finding in tested if finding.machine), "")
     facts = {"counts": {str(verdict): int(count) for verdict, count in counts.items()}}
     return Finding(spec, answer, {"Claims": table}, facts, machine=machine)
 
 
-@claim("rare", "45 % of the early channels cost 1 point overall but 12 on rare classes, with 25 % it was well")
+@claim("rare", "Cutting 45 % of the early channels costs 1 point overall but 12 on rare classes; cutting 25 % is fine")
 def rare(trial: Trial) -> tuple[bool | None, str]:
     """Classes under a long tail, after the repair."""
     much, little = (trial.cut(share, evaluation_tail=TAIL) for share in (0.45, 0.25))
-    (whole, worst, name), (_, mild, _) = (_rarest(found) for found in (much, little))
-    told = (
+    (whole, worst, name), (_, mild, _) = (_rarest(diagnosis) for diagnosis in (much, little))
+    measured = (
         f"45 %: {points_of(whole)} overall, {points_of(worst)} on the worst of the rarer half, class {name}; "
         f"25 %: at worst {points_of(mild)} (tail 1:{TAIL:g}, {much.last})."
     )
-    return whole <= 0.02 and worst >= 0.05 and mild < worst, told
+    return whole <= 0.02 and worst >= 0.05 and mild < worst, measured
 
 
-def _rarest(found: Diagnosis) -> tuple[float, float, str]:
+def _rarest(diagnosis: Diagnosis) -> tuple[float, float, str]:
     """Loss overall, loss of the worst class of the rarer half (of those with LEAST images), and its name."""
-    if found.labels is None:
+    labels = diagnosis.labels
+    if labels is None:
         raise ReflowError("The images have no labels.")
-    dense, now = (found.predictions[variant].predicted == found.labels for variant in ("dense", found.last))
-    counts = pd.Series(found.labels).value_counts()
+    dense, last = (diagnosis.predictions[variant].predicted == labels for variant in ("dense", diagnosis.last))
+    counts = pd.Series(labels).value_counts()
     rarer = [label for label in counts.index[len(counts) // 2 :] if counts[label] >= LEAST]
     if not rarer:
         raise ReflowError(f"No rare class has {LEAST} images.")
-    losses = {label: float(dense[found.labels == label].mean() - now[found.labels == label].mean()) for label in rarer}
+    losses = {label: float(dense[labels == label].mean() - last[labels == label].mean()) for label in rarer}
     worst = max(losses, key=lambda label: losses[label])
-    return float(dense.mean() - now.mean()), losses[worst], found.classes[int(worst)]
+    return float(dense.mean() - last.mean()), losses[worst], diagnosis.classes[int(worst)]
 
 
 @claim("early-channels", "50 % of the early channels lose 5 to 10 points that fine-tuning cannot recover")
@@ -156,8 +159,8 @@ def early_channels(trial: Trial) -> tuple[bool | None, str]:
     tuned, bare = (trial.cut(0.5, repair=repair) for repair in ("fine-tune", "none"))
     before, after = tuned.dense.score - bare.pruned.score, tuned.dense.score - tuned.final.score
     how = tuned.reason or f"a short fine-tune ({tuned.repair_report})"
-    told = f"{points_of(before)} lost by the cut, {points_of(after)} still lost after {how}"
-    return after >= 0.05, told
+    measured = f"{points_of(before)} lost by the cut, {points_of(after)} still lost after {how}"
+    return after >= 0.05, measured
 
 
 @claim("early-tolerance", "Early convolutions tolerate 10 to 20 %, late classifier layers 50 to 70 %", "rule of thumb")
@@ -166,63 +169,62 @@ def early_tolerance(trial: Trial) -> tuple[bool | None, str]:
     layers = trace_of(trial.spec, trial.source).layers
     first, classifier = (_tolerated(trial, name) for name in (layers[0].name, layers[-1].name))
     both = f"{layers[0].name} tolerates {100 * first:.0f} %, {layers[-1].name} {100 * classifier:.0f} %"
-    told = f"At a loss of a point at most, {both}."
-    return first <= 0.3 and 0.4 <= classifier <= 0.8, told
+    return first <= 0.3 and 0.4 <= classifier <= 0.8, f"At a loss of a point at most, {both}."
 
 
 def _tolerated(trial: Trial, layer: str) -> float:
-    held = 0.0
+    tolerated = 0.0
     for share in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9):
-        found = trial.diagnosis(allocation="custom", sparsity=0.0, layer_sparsity=f"{layer}:{share:g}", repair="none")
-        if found.dense.score - found.pruned.score > 0.01:
+        alone = f"{layer}:{share:g}"
+        diagnosis = trial.diagnosis(allocation="custom", sparsity=0.0, layer_sparsity=alone, repair="none")
+        if diagnosis.dense.score - diagnosis.pruned.score > 0.01:
             break
-        held = share
-    return held
+        tolerated = share
+    return tolerated
 
 
 @claim("zeros", "Unstructured zeros bring no speed in dense kernels", "PyTorch's notes on sparsity")
 def zeros(trial: Trial) -> tuple[bool | None, str]:
     """Zeros beside dense at 85 %, at batch 1, 8 and 64."""
     speed = trial.timing().facts["speed"]["zeros"]
-    told = ", ".join(f"{speed[batch]:.2f}× at batch {batch}" for batch in speed)
-    return not faster(speed), f"With 85 % zeros: {told}."
+    times = ", ".join(f"{speed[batch]:.2f}× at batch {batch}" for batch in speed)
+    return not faster(speed), f"With 85 % zeros: {times}."
 
 
 @claim("cpu-crossover", "Sparse kernels on a CPU pay only above 90 to 95 % sparsity")
 def cpu_crossover(trial: Trial) -> tuple[bool | None, str]:
     """Where CSR begins to be as fast as dense."""
-    cross = trial.timing().facts["crossover"]
-    told = ", ".join(
-        f"batch {batch}: " + ("never" if at is None else f"{100 * at:.0f} %") for batch, at in cross.items()
+    crossover = trial.timing().facts["crossover"]
+    by_batch = ", ".join(
+        f"batch {batch}: " + ("never" if at is None else f"{100 * at:.0f} %") for batch, at in crossover.items()
     )
-    found = [at for at in cross.values() if at is not None]
-    return not found or min(found) >= 0.9, f"The costliest layer as CSR is as fast as dense from: {told}."
+    reached = [at for at in crossover.values() if at is not None]
+    return not reached or min(reached) >= 0.9, f"The costliest layer as CSR is as fast as dense from: {by_batch}."
 
 
 @claim("generic", "Generic sparse formats pay only above 95 to 98 % sparsity", "torchao's notes on sparsity")
 def generic(trial: Trial) -> tuple[bool | None, str]:
-    """CSR is such a format: the lowest sparsity at any batch from which it is as fast as dense."""
-    cross = trial.timing().facts["crossover"]
-    found = [at for at in cross.values() if at is not None]
-    if not found:
-        return True, "The costliest layer as CSR is at no sparsity as fast as dense."
-    told = f"At the batch that suits it best, CSR is as fast as dense from {100 * min(found):.0f} %."
-    return min(found) >= 0.95, told
+    """CSR is such a format: the lowest sparsity, at any batch size, from which it is as fast as dense."""
+    reached = [at for at in trial.timing().facts["crossover"].values() if at is not None]
+    if not reached:
+        return True, "The costliest layer as CSR is never as fast as dense."
+    lowest = min(reached)
+    return lowest >= 0.95, f"At the batch that suits it best, CSR is as fast as dense from {100 * lowest:.0f} %."
 
 
-@claim("batch", "85 % unstructured is 2.5 times as fast at batch 64 offline, but slower at batch 1 in service")
+@claim("batch", "85 % unstructured sparsity is 2.5 times as fast at batch 64 offline, but slower at batch 1 in service")
 def batch(trial: Trial) -> tuple[bool | None, str]:
     """CSR end to end at both batch sizes."""
     speed = trial.timing().facts["speed"]["CSR"]
-    told = f"CSR end to end at 85 %: {speed['64']:.2f}× at batch 64, {speed['1']:.2f}× at batch 1."
-    return speed["64"] >= 2 and speed["1"] < 1, told
+    measured = f"CSR end to end at 85 %: {speed['64']:.2f}× at batch 64, {speed['1']:.2f}× at batch 1."
+    return speed["64"] >= 2 and speed["1"] < 1, measured
 
 
 @claim("two-four", "2:4 on sparse tensor cores gives 1.3 to 1.9 times the speed of the matrix product")
 def two_four(trial: Trial) -> tuple[bool | None, str]:
-    """Needs a GPU with sparse tensor cores and eligible layers."""
-    if why := sparse_tensor_cores():
-        return None, f"2:4 needs sparse tensor cores: {why}."
+    """This needs a GPU with sparse tensor cores, and eligible layers."""
+    if reason := sparse_tensor_cores():
+        return None, f"2:4 needs sparse tensor cores: {reason}."
     table = trial.timing().tables["2:4"]
     timed = table[table.eligible]
     if timed.empty:
@@ -239,25 +241,25 @@ def two_four_end(trial: Trial) -> tuple[bool | None, str]:
     return None, f"PyTorch runs 2:4 in linear layers only: {linear} of the {len(table)} layers of this network."
 
 
-@claim("prune-quantize", "Pruned and then quantized without recalibration a network loses 3 to 7 points")
+@claim("prune-quantize", "A network that is pruned, then quantized without recalibration, loses 3 to 7 points")
 def prune_quantize(trial: Trial) -> tuple[bool | None, str]:
     """int8 at the largest sparsity at which pruning alone loses 5 points at most."""
-    at, found = _edge(trial)
-    loss = found.facts["loss"]
-    mended = loss.get("repaired_int8")
-    also = "" if mended is None else f", with REFLOW between {points_of(mended)}"
-    told = (
+    at, finding = _edge(trial)
+    loss = finding.facts["loss"]
+    repaired = loss.get("repaired_int8")
+    also = "" if repaired is None else f", with REFLOW between {points_of(repaired)}"
+    measured = (
         f"At {100 * at:.0f} % pruning alone loses {points_of(loss['pruned_float32'])}, int8 alone "
         f"{points_of(loss['dense_int8'])}, both {points_of(loss['pruned_int8'])}{also}."
     )
-    return 0.03 <= loss["pruned_int8"] - loss["pruned_float32"] <= 0.07, told
+    return 0.03 <= loss["pruned_int8"] - loss["pruned_float32"] <= 0.07, measured
 
 
 def _edge(trial: Trial) -> tuple[float, Finding]:
     at = SPARSITIES[0]
     for sparsity in SPARSITIES:
-        found = trial.diagnosis(sparsity=sparsity, repair="none")
-        if found.dense.score - found.pruned.score > 0.05:
+        diagnosis = trial.diagnosis(sparsity=sparsity, repair="none")
+        if diagnosis.dense.score - diagnosis.pruned.score > 0.05:
             break
         at = sparsity
     return at, trial.finding("quantize", sparsity=at)
@@ -266,19 +268,20 @@ def _edge(trial: Trial) -> tuple[float, Finding]:
 @claim("order", "Prune, recalibrate, fold, quantize is the right order")
 def order(trial: Trial) -> tuple[bool | None, str]:
     """The three orders at 80 %."""
-    found = {name: trial.finding("quantize", sparsity=0.8, quantize_order=name) for name in QUANTIZE_ORDERS}
-    lost = {name: each.facts["loss"][f"{each.facts['variant']}_int8"] for name, each in found.items()}
-    told = ", ".join(f"{name.replace('-', ' → ')} {points_of(value)}" for name, value in lost.items())
-    return lost[QUANTIZE_ORDERS[0]] <= min(lost.values()) + 0.005, f"Points lost at 80 %: {told}."
+    facts = {name: trial.finding("quantize", sparsity=0.8, quantize_order=name).facts for name in QUANTIZE_ORDERS}
+    lost = {name: fact["loss"][f"{fact['variant']}_int8"] for name, fact in facts.items()}
+    by_order = ", ".join(f"{name.replace('-', ' → ')} {points_of(value)}" for name, value in lost.items())
+    return lost[QUANTIZE_ORDERS[0]] <= min(lost.values()) + 0.005, f"Points lost at 80 %: {by_order}."
 
 
-@claim("projection", "A shortcut's projection that pruning forgot passes by silent broadcast")
+@claim("projection", "A shortcut projection that pruning missed goes unnoticed, because the addition broadcasts it")
 def projection(trial: Trial) -> tuple[bool | None, str]:
-    """Plant one: a layer of a main path that puts out one channel; does it run, and is it caught by name?"""
+    """Plant the fault, a main-path layer with one output channel: does the network run, and is it caught by name?"""
     network = trial.source.network(trial.spec.model)
     images = evaluation_inputs(trial.source.images(trial.spec).test, network.info)(slice(0, 2))
     classifier = trace_of(trial.spec, trial.source).classifier
     groups = [group for group in coupled(network.module, images, classifier, trial.watch) if "shortcut" in group.role]
+    channels = {group.name: group.channels for group in groups}
     for group in groups:
         for member in group.members:
             planted = clone_module(network.module)
@@ -289,8 +292,8 @@ def projection(trial: Trial) -> tuple[bool | None, str]:
                     planted(images)
             except (RuntimeError, ValueError):
                 continue
-            told = list(mismatches(planted, network.module, groups, {each.name: each.channels for each in groups}))
-            caught = f"Caught by name: {told[0]}." if told else "It is not caught."
+            wrong = list(mismatches(planted, network.module, groups, channels))
+            caught = f"Caught by name: {wrong[0]}." if wrong else "It is not caught."
             return True, f"{member.layer} with one channel runs without an error. {caught}"
     return None, "No layer of this network can be narrowed to one channel so that it still runs."
 
@@ -308,7 +311,7 @@ def narrowed(network: nn.Module, name: str) -> bool:
         module.out_channels = 1
         for _, norm in siblings[place + 1 : place + 2]:
             if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
-                norm.weight, norm.bias = (nn.Parameter(each[:1].clone(), False) for each in (norm.weight, norm.bias))
+                norm.weight, norm.bias = (nn.Parameter(value[:1].clone(), False) for value in (norm.weight, norm.bias))
                 norm.running_mean, norm.running_var = norm.running_mean[:1].clone(), norm.running_var[:1].clone()
                 norm.num_features = 1
     return True
@@ -322,14 +325,15 @@ def long_inputs(trial: Trial) -> tuple[bool | None, str]:
 
 @claim("heads", "Attention heads that look superfluous matter on some inputs")
 def heads(trial: Trial) -> tuple[bool | None, str]:
-    """Out of scope, and said so."""
-    return None, "Attention heads are no convolution or linear channel that this lab cuts: out of its scope."
+    """Out of scope: attention heads are not cut here."""
+    return None, "Out of scope: this lab cuts channels of convolutions and linear layers, not attention heads."
 
 
-@claim("layernorm", "Networks without BatchNorm collapse too, and there is no stored statistic to re-estimate")
+@claim("layernorm", "Networks without BatchNorm collapse too, and they store no statistics to re-estimate")
 def layernorm(trial: Trial) -> tuple[bool | None, str]:
-    """The shipped LayerNorm network at 90 %: collapse, and what REFLOW says."""
+    """The shipped LayerNorm network at 90 %: its collapse, and why REFLOW does not apply."""
     spec = Spec(model="convnext-digits", sparsity=0.9, evaluation_images=trial.spec.evaluation_images)
-    found: Diagnosis = trial.source.recall(("claim", spec), lambda: diagnose(spec, trial.source, trial.watch))
-    told = f"convnext-digits at 90 %: {percent(found.pruned.score)} (dense {percent(found.dense.score)}). "
-    return found.repaired is None and found.pruned.score < 0.5, told + str(found.reason)
+    diagnosis: Diagnosis = trial.source.recall(("claim", spec), lambda: diagnose(spec, trial.source, trial.watch))
+    dense, pruned = diagnosis.dense.score, diagnosis.pruned.score
+    measured = f"convnext-digits at 90 %: {percent(pruned)} (dense {percent(dense)}). {diagnosis.reason}"
+    return diagnosis.repaired is None and pruned < 0.5, measured

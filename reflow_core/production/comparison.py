@@ -13,7 +13,7 @@ from reflow_core.diagnosis.verdict import percent
 from reflow_core.production.finding import Finding
 from reflow_core.signal.stats import mcnemar
 
-SURE = 0.05  # a p value below which a difference is more than the choice of images
+SIGNIFICANT = 0.05  # a p value below which a difference is more than the choice of images
 SAME_IMAGES = ("evaluation_images", "evaluation_tail", "seed")
 
 
@@ -31,7 +31,7 @@ def compared(a: Diagnosis, b: Diagnosis) -> Finding:
 
 
 def paired(a: Diagnosis, b: Diagnosis) -> bool:
-    """Whether both were asked about the same labeled images, one by one (a corruption may differ)."""
+    """Whether both were evaluated on the same labeled images, one by one (a corruption may differ)."""
     same = a.data == b.data and all(getattr(a.spec, name) == getattr(b.spec, name) for name in SAME_IMAGES)
     return same and a.labels is not None and b.labels is not None and np.array_equal(a.labels, b.labels)
 
@@ -40,24 +40,24 @@ def chance(a: Diagnosis, b: Diagnosis) -> float | None:
     """McNemar's p value of the last variants; None for different images."""
     if not paired(a, b):
         return None
-    right = [each.predictions[each.last].predicted == each.labels for each in (a, b)]
-    return mcnemar(right[0], right[1])
+    correct = [view.predictions[view.last].predicted == view.labels for view in (a, b)]
+    return mcnemar(correct[0], correct[1])
 
 
 def _fields(a: Diagnosis, b: Diagnosis) -> Iterator[tuple[str, str, str]]:
-    one, other = a.spec.to_dict(), b.spec.to_dict()
-    return ((name, str(one[name]), str(other[name])) for name in one if one[name] != other[name])
+    fields_a, fields_b = a.spec.to_dict(), b.spec.to_dict()
+    return ((name, str(value), str(fields_b[name])) for name, value in fields_a.items() if value != fields_b[name])
 
 
 def _numbers(a: Diagnosis, b: Diagnosis) -> Iterator[tuple[str, float | None, float | None, float | None]]:
     for variant in VARIANTS:
         if variant in a.predictions or variant in b.predictions:
-            yield _row(f"{variant}: {_measure(a, b)} (%)", *(_percent(each, variant, "score") for each in (a, b)))
+            yield _row(f"{variant}: {_measure(a, b)} (%)", *(_percent(view, variant, "score") for view in (a, b)))
             yield _row(
-                f"{variant}: most frequent answer (%)", *(_percent(each, variant, "top_share") for each in (a, b))
+                f"{variant}: most frequent prediction (%)", *(_percent(view, variant, "top_share") for view in (a, b))
             )
     for variant in VARIANTS[1:]:
-        ratios = [each.last_ratio(variant) for each in (a, b)]
+        ratios = [view.last_ratio(variant) for view in (a, b)]
         if any(ratio is not None for ratio in ratios):
             yield _row(f"{variant}: variance ratio of the last layer", *ratios)
 
@@ -66,8 +66,8 @@ def _measure(a: Diagnosis, b: Diagnosis) -> str:
     return "agreement with dense" if a.labels is None or b.labels is None else "accuracy"
 
 
-def _percent(found: Diagnosis, variant: str, what: str) -> float | None:
-    return 100 * float(getattr(found.outcome(variant), what)) if variant in found.predictions else None
+def _percent(diagnosis: Diagnosis, variant: str, field: str) -> float | None:
+    return 100 * float(getattr(diagnosis.outcome(variant), field)) if variant in diagnosis.predictions else None
 
 
 def _row(what: str, a: float | None, b: float | None) -> tuple[str, Any, Any, Any]:
@@ -79,11 +79,10 @@ def _answer(a: Diagnosis, b: Diagnosis, gain: float, p: float | None, fields: pd
         return "A and B are the same view: change any control, and B follows."
     scores = f"{percent(b.final.score)} ({b.last}) against {percent(a.final.score)} ({a.last})"
     side = "better" if gain > 0 else "worse"
-    moved = "as good as" if abs(gain) < 0.0005 else f"{100 * abs(gain):.1f} points {side} than"
-    sure = (
-        "their images differ, so chance is not ruled out"
-        if p is None
-        else f"on the same {b.dense.n} images, {'more' if p < SURE else 'no more'} than chance would give (p = {p:.2g})"
-    )
+    relation = "as good as" if abs(gain) < 0.0005 else f"{100 * abs(gain):.1f} points {side} than"
+    certainty = "their images differ, so chance is not ruled out"
+    if p is not None:
+        amount = "more" if p < SIGNIFICANT else "no more"
+        certainty = f"on the same {b.dense.n} images, {amount} than chance would give (p = {p:.2g})"
     changed = ", ".join(f"{row.field} {row.A or 'none'} → {row.B or 'none'}" for row in fields.itertuples())
-    return f"B is {moved} A: {scores}; {sure}. Changed: {changed}."
+    return f"B is {relation} A: {scores}; {certainty}. Changed: {changed}."

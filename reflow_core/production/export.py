@@ -25,7 +25,7 @@ from reflow_core.sources.library import Library, Network
 from reflow_core.spec import Spec, parted
 from reflow_core.watch import Watch, ignore
 
-ONNX_WITHIN = 1e-4  # largest difference of a logit between torch and the file, as a share of the largest logit
+ONNX_WITHIN = 1e-4  # largest difference of a logit between torch and the file, as a fraction of the largest logit
 CHECKED = 32  # images on which the file is compared
 PACKAGES = ("torch", "torchvision", "numpy")
 
@@ -52,22 +52,22 @@ def rebuild(spec: Spec, source: Library, watch: Watch = ignore) -> Made:
     return Made(experiment.spec, experiment.network, network.to("cpu").eval(), images)
 
 
-def card(made: Made, found: Diagnosis) -> dict[str, Any]:
-    """What somebody needs to know who is given the file: what it is, how good, from what, and how to load it."""
-    info, architecture = made.origin.info, parted(made.spec.model)[0]
+def card(made: Made, diagnosis: Diagnosis) -> dict[str, Any]:
+    """What whoever gets the file needs to know: what it is, how good, made from what, and how to load it."""
+    info, architecture, outcomes = made.origin.info, parted(made.spec.model)[0], diagnosis.outcomes()
     return {
-        "name": f"{architecture}, {100 * found.sparsity:.1f} % of its weights removed, repair {made.spec.repair}",
+        "name": f"{architecture}, {100 * diagnosis.sparsity:.1f} % of its weights removed, repair {made.spec.repair}",
         "architecture": architecture,
         "from": made.origin.origin,
         "spec": made.spec.to_dict(),
-        "variant": found.last,
-        "sparsity": found.sparsity,
-        "accuracy": {variant: finite(summary.accuracy) for variant, summary in found.outcomes().items()},
-        "accuracy_95_percent_interval": {variant: summary.ci95 for variant, summary in found.outcomes().items()},
-        "agreement_with_dense": {variant: summary.agreement for variant, summary in found.outcomes().items()},
-        "evaluated_on": f"{found.dense.n} test images of {found.data}",
-        "repair": found.repair_report or found.reason,
-        "notes": list(found.notes),
+        "variant": diagnosis.last,
+        "sparsity": diagnosis.sparsity,
+        "accuracy": {variant: finite(outcome.accuracy) for variant, outcome in outcomes.items()},
+        "accuracy_95_percent_interval": {variant: outcome.ci95 for variant, outcome in outcomes.items()},
+        "agreement_with_dense": {variant: outcome.agreement for variant, outcome in outcomes.items()},
+        "evaluated_on": f"{diagnosis.dense.n} test images of {diagnosis.data}",
+        "repair": diagnosis.repair_report or diagnosis.reason,
+        "notes": list(diagnosis.notes),
         "classes": list(info.classes),
         "input": {"size": list(info.size), "resize": info.resize, "mean": list(info.mean), "std": list(info.std)},
         "fingerprint": {"dense": made.origin.digest, "this": fingerprint(made.module)},
@@ -104,9 +104,13 @@ def as_onnx(made: Made, about: Mapping[str, Any]) -> bytes:
     Raises ReflowError where a logit differs by more than `ONNX_WITHIN` of the largest, or where it cannot be exported.
     """
     content = onnx_file.export(made.module, made.images[:1])
-    if not (apart := onnx_file.apart(content, made.module, made.images)) <= ONNX_WITHIN:
-        raise ReflowError(f"The ONNX file predicts differently from torch, by {apart:.2g}; take the safetensors file.")
-    return onnx_file.noted(content, {"card": json.dumps(about), "largest_difference_from_torch": f"{apart:.3g}"})
+    difference = onnx_file.largest_difference(content, made.module, made.images)
+    if not difference <= ONNX_WITHIN:  # NaN fails too
+        raise ReflowError(
+            f"The ONNX file predicts differently from torch, by {difference:.2g}; take the safetensors file."
+        )
+    notes = {"card": json.dumps(about), "largest_difference_from_torch": f"{difference:.3g}"}
+    return onnx_file.with_metadata(content, notes)
 
 
 def as_card(made: Made, about: Mapping[str, Any]) -> bytes:

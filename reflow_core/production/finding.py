@@ -14,11 +14,11 @@ from reflow_core.spec import Spec
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Finding:
-    """What was found about one spec.
+    """The answer to one question about one spec.
 
     `answer`: one sentence with numbers. `tables`: by title, plain values only. `facts`: single numbers and words that
-    figures and tests read. `notes`: what the person should know about it. `passed`: whether all
-    that was asked for holds, None where nothing was. `machine`: where it was timed, "" where it is the same everywhere.
+    figures and tests read. `notes`: what the reader should know about it. `passed`: whether all limits and checks hold,
+    None where there are none. `machine`: where it was timed, "" where it is the same everywhere.
     """
 
     spec: Spec
@@ -30,16 +30,16 @@ class Finding:
     machine: str = ""
 
 
-def to_json(found: Finding) -> dict[str, Any]:
+def to_json(finding: Finding) -> dict[str, Any]:
     """The command line's contract: plain values, NaN never, tables as lists of rows."""
     return {
-        "spec": found.spec.to_dict(),
-        "answer": found.answer,
-        "passed": found.passed,
-        "facts": dict(found.facts),
-        "tables": {title: rows(table) for title, table in found.tables.items()},
-        "notes": list(found.notes),
-        "machine": found.machine,
+        "spec": finding.spec.to_dict(),
+        "answer": finding.answer,
+        "passed": finding.passed,
+        "facts": dict(finding.facts),
+        "tables": {title: rows(table) for title, table in finding.tables.items()},
+        "notes": list(finding.notes),
+        "machine": finding.machine,
     }
 
 

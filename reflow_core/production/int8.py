@@ -23,7 +23,7 @@ from reflow_core.signal.layers import PRUNABLE
 LEVELS = 127  # of a symmetric grid to each side of zero
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 BATCH = 32
-QUANTIZING = threading.Lock()  # the log level that is lowered meanwhile is everybody's
+QUANTIZING = threading.Lock()  # the log level that is raised meanwhile belongs to all threads
 
 
 def rounded(weight: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def rounded(weight: Tensor) -> Tensor:
 
 
 def round_weights(network: nn.Module) -> None:
-    """Round the weights of all convolutions and linear layers of a private copy, in place."""
+    """Round the weights of all convolutions and linear layers of a cloned network, in place."""
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, PRUNABLE):
@@ -72,7 +72,7 @@ def quantized(content: bytes, images: Tensor) -> bytes:
     logger, level = logging.getLogger(), logging.getLogger().level
     with QUANTIZING, tempfile.TemporaryDirectory(prefix="reflow-") as folder:
         place = Path(folder) / "int8.onnx"
-        logger.setLevel(logging.ERROR)  # it advises to optimize first, which the export has done
+        logger.setLevel(logging.ERROR)  # it advises optimizing first, which the export has done
         try:
             quantize_static(
                 onnx.load_model_from_string(content),
@@ -95,29 +95,29 @@ def sqnr(content: bytes, int8: bytes, images: Tensor, layers: Sequence[str]) -> 
     10·log10(Σ x² / Σ (x − x̂)²) over images (N, 3, H, W), where x̂ is what the int8 network puts out there.
     """
     rectified = _outputs(content, int8)
-    wanted, found = (_values(file, list(rectified), images) for file in (content, int8))
+    before, after = (_values(file, list(rectified), images) for file in (content, int8))
     titles = layers if len(layers) == len(rectified) else list(rectified)
     rows = []
     for title, (name, clipped) in zip(titles, rectified.items(), strict=True):
-        signal, heard = ((np.maximum(side[name], 0) if clipped else side[name]) for side in (wanted, found))
-        rows.append({"layer": title, "sqnr_db": decibels(signal, heard)})
+        signal, noisy = ((np.maximum(side[name], 0) if clipped else side[name]) for side in (before, after))
+        rows.append({"layer": title, "sqnr_db": decibels(signal, noisy)})
     return rows
 
 
-def decibels(signal: NDArray[np.float32], heard: NDArray[np.float32]) -> float:
-    """Signal over noise in dB; None would be no noise, which is said as 200."""
-    noise = float(np.square(signal.astype(np.float64) - heard).sum())
+def decibels(signal: NDArray[np.float32], noisy: NDArray[np.float32]) -> float:
+    """Signal over noise in dB; 200 stands for no noise at all."""
+    noise = float(np.square(signal.astype(np.float64) - noisy).sum())
     power = float(np.square(signal.astype(np.float64)).sum())
     return 200.0 if noise == 0 else float(10 * np.log10(max(power, 1e-300) / noise))
 
 
 def _outputs(content: bytes, int8: bytes) -> dict[str, bool]:
-    """What every node with weights puts out, by a name that both files have, and whether a ReLU follows.
+    """The output of every node with weights, by a name that both files have, and whether a ReLU follows.
 
     The int8 file has no ReLU: rounding to unsigned numbers clips as it does, so both sides are to be clipped there.
     """
-    graph, there = onnx.load_model_from_string(content).graph, onnx.load_model_from_string(int8).graph
-    kept = {name for node in there.node for name in node.output}
+    graph, small = onnx.load_model_from_string(content).graph, onnx.load_model_from_string(int8).graph
+    kept = {name for node in small.node for name in node.output}
     constant = {tensor.name for tensor in graph.initializer}
     after = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Relu"}
     own = [node.output[0] for node in graph.node if node.op_type in WEIGHTED and set(node.input) & constant]
@@ -127,10 +127,10 @@ def _outputs(content: bytes, int8: bytes) -> dict[str, bool]:
 def _values(content: bytes, outputs: Sequence[str], images: Tensor) -> Mapping[str, NDArray[np.float32]]:
     """What a network puts out at these places."""
     model = onnx.load_model_from_string(content)
-    there = {output.name for output in model.graph.output}
+    present = {output.name for output in model.graph.output}
     kinds = onnx.TensorProto.FLOAT
     for name in outputs:
-        if name not in there:
+        if name not in present:
             model.graph.output.append(onnx.helper.make_tensor_value_info(name, kinds, None))
     file = io.BytesIO()
     onnx.save_model(model, file)

@@ -42,21 +42,21 @@ def export(network: nn.Module, example: Tensor) -> bytes:
                 opset_version=OPSET,
                 dynamo=False,
             )
-        except Exception as error:  # the exporter and the network's own code raise any kind; either has no ONNX form
-            why = str(error).splitlines()[0][:200]
-            raise ReflowError(f"This network cannot be exported to ONNX ({why}).") from error
+        except Exception as error:  # the exporter and the network's own code raise any kind; none has an ONNX form
+            reason = str(error).splitlines()[0][:200]
+            raise ReflowError(f"This network cannot be exported to ONNX ({reason}).") from error
     return file.getvalue()
 
 
-def apart(content: bytes, network: nn.Module, images: Tensor) -> float:
+def largest_difference(content: bytes, network: nn.Module, images: Tensor) -> float:
     """The largest difference of a logit between file and network, as a fraction of the largest logit (at least 1)."""
     with torch.inference_mode():
-        wanted = network(images).numpy()
-    difference = float(np.abs(run(session(content), images) - wanted).max())
-    return difference / max(1.0, float(np.abs(wanted).max()))
+        expected = network(images).numpy()
+    difference = float(np.abs(run(session(content), images) - expected).max())
+    return difference / max(1.0, float(np.abs(expected).max()))
 
 
-def noted(content: bytes, notes: Mapping[str, str]) -> bytes:
+def with_metadata(content: bytes, notes: Mapping[str, str]) -> bytes:
     """The file with notes in its metadata."""
     model = onnx.load_model_from_string(content)
     onnx.helper.set_model_props(model, dict(notes))
@@ -64,11 +64,11 @@ def noted(content: bytes, notes: Mapping[str, str]) -> bytes:
 
 
 def session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """A session on the CPU with as many threads as torch has, unless told otherwise."""
+    """A session on the CPU with as many threads as torch has, unless `threads` says otherwise."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 3
-    # Its unused_fields threads would else spin on the cores that whatever runs next needs.
+    # Its idle threads would otherwise spin on the cores that whatever runs next needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 

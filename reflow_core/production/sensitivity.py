@@ -46,64 +46,64 @@ def profile(points: Mapping[Spec, Point], layers: Sequence[WeightLayer]) -> pd.D
     """
     places = {layer.name: (place, layer) for place, layer in enumerate(layers, 1)}
     total = sum(layer.weights for layer in layers)
-    table = []
+    rows = []
     for spec, point in points.items():
         name, _, share = spec.layer_sparsity.rpartition(":")
         place, layer = places[name]
-        table.append(
+        rows.append(
             {"layer": name, "depth": place, "kind": layer.kind, "sparsity": float(share)}
             | {"weights": layer.weights, "multiply_adds": layer.multiply_adds}
             | {"removed": round(point.sparsity * total)}
             | _losses(point)
         )
-    found = pd.DataFrame(table)
-    if found.empty:
-        return found
-    found["ranked"] = found.removed > 0
-    return found.sort_values(["sparsity", "depth"], ignore_index=True)
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    table["ranked"] = table.removed > 0
+    return table.sort_values(["sparsity", "depth"], ignore_index=True)
 
 
 def _losses(point: Point) -> dict[str, float | None]:
     dense = point.score("dense")
-    found: dict[str, float | None] = {"dense": dense}
+    row: dict[str, float | None] = {"dense": dense}
     for variant in ("pruned", "repaired"):
-        there = variant in point.outcomes
-        low, high = point.interval(variant) if there else (None, None)
-        found |= {
-            variant: point.score(variant) if there else None,
-            f"loss_{variant}": dense - point.score(variant) if there else None,
+        exists = variant in point.outcomes
+        low, high = point.interval(variant) if exists else (None, None)
+        row |= {
+            variant: point.score(variant) if exists else None,
+            f"loss_{variant}": dense - point.score(variant) if exists else None,
         }
-        found |= {f"{variant}_low": low, f"{variant}_high": high}
+        row |= {f"{variant}_low": low, f"{variant}_high": high}
     dense_fidelity, fidelity = (finite(point.outcomes[name].fidelity) or 0 for name in ("dense", point.last))
-    return found | {"fidelity_loss": dense_fidelity - fidelity}
+    return row | {"fidelity_loss": dense_fidelity - fidelity}
 
 
-def finding(base: Spec, found: pd.DataFrame, share: float = SHARE) -> Finding:
+def finding(base: Spec, table: pd.DataFrame, share: float = SHARE) -> Finding:
     """The answer: which layers cannot lose `share` of their weights, and whether that depends on depth."""
-    at = found[np.isclose(found.sparsity, share)] if not found.empty else found
+    at = table[np.isclose(table.sparsity, share)] if not table.empty else table
     ranked = at[at.ranked] if not at.empty else at
     if ranked.empty:
-        return Finding(base, f"Nothing could be pruned at {100 * share:.0f} %.", {"Layers": found})
+        return Finding(base, f"Nothing could be pruned at {100 * share:.0f} %.", {"Layers": table})
     what = "channels" if base.pattern == CHANNEL else "weights"
     worst = ranked.loc[ranked.loss_pruned.idxmax()]
     after = "" if pd.isna(worst.loss_repaired) else f", and {points_of(worst.loss_repaired)} after {base.repair}"
     safe = int((ranked.loss_pruned <= 0.01).sum())
     where = f"{worst.layer} (layer {worst.depth})"
     if safe == len(ranked):
-        told = f"no layer costs more than a point: the worst is {where} with {points_of(worst.loss_pruned)}{after}."
+        verdict = f"no layer costs more than a point: the worst is {where} with {points_of(worst.loss_pruned)}{after}."
     else:
-        told = (
+        verdict = (
             f"{where} costs most: {points_of(worst.loss_pruned)}{after}; {safe} of {len(ranked)} layers cost a "
             "point or less."
         )
-    answer = f"When one layer alone loses {100 * share:.0f} % of its {what}, {told}"
+    answer = f"When one layer alone loses {100 * share:.0f} % of its {what}, {verdict}"
     trend = depth_trend(ranked)
     unranked = at[~at.ranked].layer.tolist()
-    notes = [trend_told(trend, ranked)]
+    notes = [trend_sentence(trend, ranked)]
     if unranked:
         notes.append(f"Not ranked, since {UNTOUCHED}: {', '.join(unranked)}.")
     facts = {"share": share, "trend": trend, "unranked": unranked, "worst": worst.layer} | thirds(ranked)
-    return Finding(base, answer, {"Layers": found}, facts, tuple(notes))
+    return Finding(base, answer, {"Layers": table}, facts, tuple(notes))
 
 
 def depth_trend(ranked: pd.DataFrame) -> float | None:
@@ -120,13 +120,13 @@ def thirds(ranked: pd.DataFrame) -> dict[str, float]:
     return {"early": float(ordered.iloc[:count].mean()), "late": float(ordered.iloc[-count:].mean())}
 
 
-def trend_told(trend: float | None, ranked: pd.DataFrame) -> str:
-    """Depth and loss in a sentence."""
-    both = thirds(ranked)
-    told = (
-        f"The first third of the layers loses {points_of(both['early'])} on average, the last {points_of(both['late'])}"
+def trend_sentence(trend: float | None, ranked: pd.DataFrame) -> str:
+    """How the loss depends on depth, in a sentence."""
+    loss = thirds(ranked)
+    means = (
+        f"The first third of the layers loses {points_of(loss['early'])} on average, the last {points_of(loss['late'])}"
     )
-    return f"{told}; no trend over depth." if trend is None else f"{told}; rank correlation with depth {trend:+.2f}."
+    return f"{means}; no trend over depth." if trend is None else f"{means}; rank correlation with depth {trend:+.2f}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +139,20 @@ class Segment:
     end: float
 
 
-def budget(found: pd.DataFrame, sparsity: float) -> dict[str, float]:
+def budget(profiled: pd.DataFrame, sparsity: float) -> dict[str, float]:
     """Sparsity by layer (fractions) that removes `sparsity` of all weights at the least expected loss.
 
     The expected loss is the sum over layers of the lower convex hull of the fidelity each lost alone (repaired, where
     a repair was asked for). A sum of convex, piecewise linear functions under one linear constraint is least where the
-    stretches are taken in the order of their slope. Raises ReflowError where the profile does not reach so far.
+    segments are taken in the order of their slope. Raises ReflowError where the profile does not reach so far.
     """
-    layers = found.drop_duplicates("layer").set_index("layer").weights
-    stretches = sorted(_segments(found, layers), key=lambda each: (each.slope, each.start))
+    layers = profiled.drop_duplicates("layer").set_index("layer").weights
+    segments = sorted(_segments(profiled, layers), key=lambda segment: (segment.slope, segment.start))
     left = sparsity * float(layers.sum())
     shares = dict.fromkeys(layers.index, 0.0)
-    for each in stretches:
-        taken = min(left, (each.end - each.start) * float(layers[each.layer]))
-        shares[each.layer] += taken / float(layers[each.layer])
+    for segment in segments:
+        taken = min(left, (segment.end - segment.start) * float(layers[segment.layer]))
+        shares[segment.layer] += taken / float(layers[segment.layer])
         left -= taken
     if left > 0.5:
         reached = 1 - left / float(layers.sum()) - (1 - sparsity)
@@ -162,27 +162,27 @@ def budget(found: pd.DataFrame, sparsity: float) -> dict[str, float]:
     return {name: min(round(share, 4), MAX_SPARSITY) for name, share in shares.items()}
 
 
-def expected_loss(found: pd.DataFrame, shares: Mapping[str, float]) -> float:
+def expected_loss(profiled: pd.DataFrame, shares: Mapping[str, float]) -> float:
     """The sum over layers of the convex loss curve (fraction of fidelity) at each layer's share."""
     total = 0.0
-    for name, own in found.groupby("layer"):
-        corners = hull(_curve(own))
+    for name, rows in profiled.groupby("layer"):
+        corners = hull(_curve(rows))
         total += float(np.interp(shares.get(str(name), 0.0), [x for x, _ in corners], [y for _, y in corners]))
     return total
 
 
-def _segments(found: pd.DataFrame, weights: pd.Series) -> Iterable[Segment]:
-    for name, own in found.groupby("layer", sort=False):
-        corners = hull(_curve(own))
+def _segments(profiled: pd.DataFrame, weights: pd.Series) -> Iterable[Segment]:
+    for name, rows in profiled.groupby("layer", sort=False):
+        corners = hull(_curve(rows))
         for (start, low), (end, high) in itertools.pairwise(corners):
             yield Segment((high - low) / ((end - start) * weights[name]), str(name), start, end)
 
 
-def _curve(own: pd.DataFrame) -> list[tuple[float, float]]:
+def _curve(rows: pd.DataFrame) -> list[tuple[float, float]]:
     """One layer's loss by sparsity from (0, 0) on, never falling, without points at which nothing was pruned."""
-    own = own[own.ranked].sort_values("sparsity")
-    losses = np.maximum.accumulate(own.fidelity_loss.clip(lower=0).to_numpy(dtype=float))
-    return [(0.0, 0.0), *zip(own.sparsity.tolist(), losses.tolist(), strict=True)]
+    rows = rows[rows.ranked].sort_values("sparsity")
+    losses = np.maximum.accumulate(rows.fidelity_loss.clip(lower=0).to_numpy(dtype=float))
+    return [(0.0, 0.0), *zip(rows.sparsity.tolist(), losses.tolist(), strict=True)]
 
 
 def hull(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -206,40 +206,40 @@ def as_text(shares: Mapping[str, float]) -> str:
 
 def rivals(base: Spec, sparsity: float, shares: Mapping[str, float]) -> dict[str, Spec]:
     """The budget and the usual allocations at the same sparsity, by name."""
-    mine = normalize(base, allocation="custom", sparsity=0.0, layer_sparsity=as_text(shares))
-    return {"budget": mine} | {name: normalize(base, allocation=name, sparsity=sparsity) for name in ALLOCATIONS}
+    own = normalize(base, allocation="custom", sparsity=0.0, layer_sparsity=as_text(shares))
+    return {"budget": own} | {name: normalize(base, allocation=name, sparsity=sparsity) for name in ALLOCATIONS}
 
 
 def compared(base: Spec, sparsity: float, specs: Mapping[str, Spec], points: Mapping[Spec, Point]) -> Finding:
     """The budget beside the usual allocations; each is tested against uniform on the same images (McNemar)."""
-    there = {name: points[spec] for name, spec in specs.items() if spec in points}
-    if not {"budget", "uniform"} <= there.keys():
+    computed = {name: points[spec] for name, spec in specs.items() if spec in points}
+    if not {"budget", "uniform"} <= computed.keys():
         return Finding(base, "The budget and uniform pruning are being computed.", {})
-    variant = there["uniform"].last  # pruned, too, where the repair does not apply
-    against = there["uniform"].correct.get(variant)
-    table = []
-    for name, point in there.items():
-        right = point.correct.get(variant)
+    variant = computed["uniform"].last  # pruned, too, where the repair does not apply
+    uniform = computed["uniform"].correct.get(variant)
+    rows = []
+    for name, point in computed.items():
+        correct = point.correct.get(variant)
         low, high = point.interval(variant)
         row = {"allocation": name, "accuracy": point.score(variant), "low": low, "high": high}
         row |= {"sparsity": point.sparsity}
-        paired = None if right is None or against is None or name == "uniform" else mcnemar(right, against)
-        table.append(row | {"p_against_uniform": paired})
-    found = pd.DataFrame(table).sort_values("accuracy", ascending=False, ignore_index=True)
-    scores = found.set_index("allocation").accuracy
+        p = None if correct is None or uniform is None or name == "uniform" else mcnemar(correct, uniform)
+        rows.append(row | {"p_against_uniform": p})
+    table = pd.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True)
+    scores = table.set_index("allocation").accuracy
     best = [name for name in scores.index if name != "budget"][:1]
     gain = scores["budget"] - scores["uniform"]
-    probability = found.set_index("allocation").p_against_uniform["budget"]
+    p_budget = table.set_index("allocation").p_against_uniform["budget"]
     answer = (
         f"At {100 * sparsity:.0f} % the budget from this profile reaches {percent(float(scores['budget']))}, uniform "
-        f"{percent(float(scores['uniform']))} (McNemar p = {probability:.2g}), the best of the others is "
+        f"{percent(float(scores['uniform']))} (McNemar p = {p_budget:.2g}), the best of the others is "
         f"{best[0]} with {percent(float(scores[best[0]]))}."
     )
-    return Finding(base, answer, {"Allocations": found}, {"gain_over_uniform": float(gain)})
+    return Finding(base, answer, {"Allocations": table}, {"gain_over_uniform": float(gain)})
 
 
-def early(layers: Sequence[WeightLayer], late: bool = False) -> dict[str, float]:
-    """Half of the channels of the first third of the convolutions, or of the last third, by layer name."""
+def cut_shares(layers: Sequence[WeightLayer], late: bool = False) -> dict[str, float]:
+    """By layer name, half of the channels of the first third of the convolutions, or of the last third if `late`."""
     return dict.fromkeys(convolutions(layers, late), EARLY_SHARE)
 
 
@@ -251,7 +251,7 @@ def cuts(base: Spec, layers: Sequence[WeightLayer]) -> dict[tuple[str, str], Spe
             pattern=CHANNEL,
             allocation="custom",
             sparsity=0.0,
-            layer_sparsity=as_text(early(layers, where == "late")),
+            layer_sparsity=as_text(cut_shares(layers, where == "late")),
             repair=repair,
         )
         for where in ("early", "late")
@@ -261,7 +261,7 @@ def cuts(base: Spec, layers: Sequence[WeightLayer]) -> dict[tuple[str, str], Spe
 
 def recovered(base: Spec, specs: Mapping[tuple[str, str], Spec], points: Mapping[Spec, Point]) -> Finding:
     """What REFLOW and a short fine-tune bring back after half of the early, or of the late, channels are gone."""
-    table = []
+    rows = []
     for (where, repair), spec in specs.items():
         if (point := points.get(spec)) is None:
             continue
@@ -270,15 +270,15 @@ def recovered(base: Spec, specs: Mapping[tuple[str, str], Spec], points: Mapping
             continue
         low, high = point.interval(variant)
         row = {"cut": where, "repair": repair, "accuracy": point.score(variant), "dense": point.score("dense")}
-        table.append(row | {"low": low, "high": high})
-    found = pd.DataFrame(table)
-    if found.empty:
-        return Finding(base, "No cut could be measured.", {"Cuts": found})
-    found["lost"] = found.dense - found.accuracy
-    told = [
+        rows.append(row | {"low": low, "high": high})
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return Finding(base, "No cut could be measured.", {"Cuts": table})
+    table["lost"] = table.dense - table.accuracy
+    left = [
         f"{'no repair' if row.repair == 'none' else row.repair} leaves {points_of(row.lost)} lost"
-        for row in found[found.cut == "early"].itertuples()
+        for row in table[table.cut == "early"].itertuples()
     ]
     return Finding(
-        base, f"With half of the channels of the early convolutions cut, {', '.join(told)}.", {"Cuts": found}
+        base, f"With half of the channels of the early convolutions cut, {', '.join(left)}.", {"Cuts": table}
     )

@@ -47,16 +47,16 @@ class Limits:
 
 def floors(text: str) -> dict[str, float]:
     """ "class/8:0.95,brightness/low:0.9" as fractions by slice. Raises ReflowError."""
-    found = {}
+    limits = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, least = part.rpartition(":")
         try:
-            found[name] = float(least)
+            limits[name] = float(least)
         except ValueError:
             name = ""
-        if "/" not in name or not 0 <= found[name] <= 1:
+        if "/" not in name or not 0 <= limits[name] <= 1:
             raise ReflowError(f"floor {part!r} is not BY/SLICE:FRACTION; write for example class/8:0.95.")
-    return found
+    return limits
 
 
 def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | None = None) -> pd.DataFrame:
@@ -65,14 +65,14 @@ def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | None = None) 
     The file has one row a test image in their order, or names them by number in a column "image". Raises ReflowError.
     """
     pixels = evaluation(spec, images).pixels.float().flatten(1) / 255
-    found = pd.DataFrame({"brightness": pixels.mean(1).numpy(), "contrast": pixels.std(1).numpy()})
+    measured = pd.DataFrame({"brightness": pixels.mean(1).numpy(), "contrast": pixels.std(1).numpy()})
     if file is None:
-        return found
+        return measured
     order = evaluation_order(spec, images).numpy()
-    return pd.concat([found, _brought(file, len(images.test)).loc[order].reset_index(drop=True)], axis=1)
+    return pd.concat([measured, _read_columns(file, len(images.test)).loc[order].reset_index(drop=True)], axis=1)
 
 
-def _brought(file: Path | IO[bytes], count: int) -> pd.DataFrame:
+def _read_columns(file: Path | IO[bytes], count: int) -> pd.DataFrame:
     """The columns of a CSV by the number of the test image."""
     try:
         table = pd.read_csv(file)
@@ -90,17 +90,17 @@ def _brought(file: Path | IO[bytes], count: int) -> pd.DataFrame:
     return table
 
 
-def groups(found: Diagnosis, also: pd.DataFrame | None = None) -> dict[str, pd.Series]:
+def groups(diagnosis: Diagnosis, also: pd.DataFrame | None = None) -> dict[str, pd.Series]:
     """The slice of each evaluation image, by what it is sliced by. Raises ReflowError without labels."""
-    if found.labels is None:
+    if diagnosis.labels is None:
         raise ReflowError("Slices need labeled evaluation images; these have no labels.")
-    labels = pd.Series(found.labels)
+    labels = pd.Series(diagnosis.labels)
     counts = labels.map(labels.value_counts())
-    names = np.array(found.classes)
+    names = np.array(diagnosis.classes)
     sliced = {
-        "class": pd.Series(names[found.labels]),
+        "class": pd.Series(names[diagnosis.labels]),
         "rarity": _rarity(counts),
-        "confidence": _confidence(found.predictions["dense"].confidence),
+        "confidence": _confidence(diagnosis.predictions["dense"].confidence),
     }
     if also is not None:
         sliced |= {str(name): binned(also[name]) for name in also.columns}
@@ -123,7 +123,7 @@ def _confidence(confidence: NDArray[np.float32]) -> pd.Series:
 
 
 def binned(values: pd.Series) -> pd.Series:
-    """Slices of a column: quartiles of numbers with more than a few values, words as they are; what is missing is said.
+    """Slices of a column: quartiles of numbers with more than a few values, words as they are, "missing" for no value.
 
     Of words the most frequent are kept, the rest is "other".
     """
@@ -132,34 +132,34 @@ def binned(values: pd.Series) -> pd.Series:
         named = cut.map(lambda part: f"{part.left:g} to {part.right:g}", na_action="ignore").astype(object)
     else:
         named = values.astype(object).map(str, na_action="ignore")
-        often = named.value_counts().index[:MOST_VALUES]
-        named = named.where(named.isin(often) | named.isna(), "other")
+        frequent = named.value_counts().index[:MOST_VALUES]
+        named = named.where(named.isin(frequent) | named.isna(), "other")
     return named.where(named.notna(), "missing")
 
 
-def slices(found: Diagnosis, also: pd.DataFrame | None = None) -> pd.DataFrame:
+def slices(diagnosis: Diagnosis, also: pd.DataFrame | None = None) -> pd.DataFrame:
     """A row a slice: `by`, `slice`, n, and accuracy by variant with its 95 % interval (fractions), and what was lost.
 
     The first row is all images. `lost_*`: dense's accuracy minus the variant's. Raises ReflowError without labels.
     """
-    sliced = {"all": pd.Series(["all"] * len(found.predictions["dense"].predicted))} | groups(found, also)
-    right = {variant: answers.predicted == found.labels for variant, answers in found.predictions.items()}
-    table = [
-        {"by": by, "slice": name, "n": int(inside.sum())} | _scores(right, inside.to_numpy())
+    sliced = {"all": pd.Series(["all"] * len(diagnosis.predictions["dense"].predicted))} | groups(diagnosis, also)
+    correct = {name: predictions.predicted == diagnosis.labels for name, predictions in diagnosis.predictions.items()}
+    rows = [
+        {"by": by, "slice": name, "n": int(inside.sum())} | _scores(correct, inside.to_numpy())
         for by, parts in sliced.items()
-        for name, inside in ((name, parts == name) for name in _ordered(by, parts, found.classes))
+        for name, inside in ((name, parts == name) for name in _ordered(by, parts, diagnosis.classes))
     ]
-    return pd.DataFrame(table)
+    return pd.DataFrame(rows)
 
 
 def _ordered(by: str, parts: pd.Series, classes: tuple[str, ...]) -> list[str]:
     """Slices in the order in which one reads them: classes as they are, numbers ascending, words by frequency."""
-    there = list(parts.unique())
+    names = list(parts.unique())
     if by == "class":
-        return [name for name in dict.fromkeys(classes) if name in there]
-    starts = {name: _start(name) for name in there}
+        return [name for name in dict.fromkeys(classes) if name in names]
+    starts = {name: _start(name) for name in names}
     if all(start is not None or name == "missing" for name, start in starts.items()):
-        return sorted(there, key=lambda name: np.inf if starts[name] is None else float(starts[name] or 0))
+        return sorted(names, key=lambda name: np.inf if starts[name] is None else float(starts[name] or 0))
     return list(parts.value_counts().index)
 
 
@@ -172,66 +172,65 @@ def _start(name: str) -> float | None:
         return None
 
 
-def _scores(right: Mapping[str, NDArray[np.bool_]], inside: NDArray[np.bool_]) -> dict[str, float]:
+def _scores(correct: Mapping[str, NDArray[np.bool_]], inside: NDArray[np.bool_]) -> dict[str, float]:
     row: dict[str, float] = {}
     count = int(inside.sum())
-    for variant, correct in right.items():
-        hits = int(correct[inside].sum())
+    for variant, right in correct.items():
+        hits = int(right[inside].sum())
         low, high = wilson(hits, count)
         row |= {variant: hits / count, f"{variant}_low": low, f"{variant}_high": high}
-    return row | {f"lost_{variant}": row["dense"] - row[variant] for variant in right if variant != "dense"}
+    return row | {f"lost_{variant}": row["dense"] - row[variant] for variant in correct if variant != "dense"}
 
 
-def by_class(found: Diagnosis) -> pd.DataFrame:
-    """A row a class and variant: n, recall and precision (fractions; None where nothing was answered so)."""
-    assert found.labels is not None
-    table = []
-    for variant in found.predictions:
-        counts = confusion(found, variant)
-        for place, name in enumerate(found.classes):
-            n, told, hits = int(counts[place].sum()), int(counts[:, place].sum()), int(counts[place, place])
-            recall, precision = (hits / n if n else None), (hits / told if told else None)
-            table.append(
-                {"variant": variant, "class": name, "n": n, "answered": told, "recall": recall, "precision": precision}
-            )
-    return pd.DataFrame(table)
+def by_class(diagnosis: Diagnosis) -> pd.DataFrame:
+    """A row a class and variant: n, predictions of the class, recall and precision (fractions; None for 0 of 0)."""
+    assert diagnosis.labels is not None
+    rows = []
+    for variant in diagnosis.predictions:
+        counts = confusion(diagnosis, variant)
+        for place, name in enumerate(diagnosis.classes):
+            n, predicted, hits = int(counts[place].sum()), int(counts[:, place].sum()), int(counts[place, place])
+            row = {"variant": variant, "class": name, "n": n, "answered": predicted}
+            rates = {"recall": hits / n if n else None, "precision": hits / predicted if predicted else None}
+            rows.append(row | rates)
+    return pd.DataFrame(rows)
 
 
-def confusion(found: Diagnosis, variant: str) -> NDArray[np.int64]:
-    """Images by true class (rows) and answer (columns), (K, K)."""
-    assert found.labels is not None
-    many = len(found.classes)
-    counts = np.bincount(many * found.labels + found.predictions[variant].predicted, minlength=many * many)
-    return counts.reshape(many, many)
+def confusion(diagnosis: Diagnosis, variant: str) -> NDArray[np.int64]:
+    """Images by true class (rows) and predicted class (columns), (K, K)."""
+    assert diagnosis.labels is not None
+    classes, predicted = len(diagnosis.classes), diagnosis.predictions[variant].predicted
+    counts = np.bincount(classes * diagnosis.labels + predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes)
 
 
 def gate(table: pd.DataFrame, variant: str, limits: Limits) -> list[str]:
-    """What of the limits a variant breaks, a sentence each; none where it passes. Raises ReflowError for no slice."""
+    """A sentence for each limit that a variant breaks, none where it passes. Raises ReflowError."""
     whole = table[table.by == "all"].iloc[0]
     broken = []
     if whole[f"lost_{variant}"] > limits.drop + 1e-9:
         broken.append(f"overall it loses {points_of(whole[f'lost_{variant}'])}, allowed are {points_of(limits.drop)}")
     parts = table[(table.by != "all") & (table.n >= limits.least)]
     for _, row in parts[parts[f"lost_{variant}"] > limits.slice_drop + 1e-9].iterrows():
-        told = f"{row.by} {row.slice} (n = {row.n}) loses {points_of(row[f'lost_{variant}'])}"
-        broken.append(f"{told}, allowed are {points_of(limits.slice_drop)}")
+        loss = f"{row.by} {row.slice} (n = {row.n}) loses {points_of(row[f'lost_{variant}'])}"
+        broken.append(f"{loss}, allowed are {points_of(limits.slice_drop)}")
     for name, least in (limits.floors or {}).items():
         by, _, part = name.partition("/")
         at = table[(table.by == by) & (table.slice == part)]
         if at.empty:
-            there = ", ".join(
+            existing = ", ".join(
                 f"{row.by}/{row.slice}" for row in table.itertuples() if row.by == by or by not in set(table.by)
             )
-            raise ReflowError(f"There is no slice {name!r}; there are {there}.")
+            raise ReflowError(f"There is no slice {name!r}; there are {existing}.")
         if at.iloc[0][variant] < least:
             broken.append(f"{by} {part} has {100 * at.iloc[0][variant]:.1f} %, asked are {100 * least:.1f} %")
     return broken
 
 
-def finding(found: Diagnosis, also: pd.DataFrame | None, limits: Limits, variant: str = "") -> Finding:
+def finding(diagnosis: Diagnosis, also: pd.DataFrame | None, limits: Limits, variant: str = "") -> Finding:
     """The aggregate beside the worst slice, and whether the network may be released. Raises ReflowError."""
-    table = slices(found, also)
-    variant = variant or found.last
+    table = slices(diagnosis, also)
+    variant = variant or diagnosis.last
     broken = gate(table, variant, limits)
     whole, parts = table.iloc[0], table[(table.by != "all") & (table.n >= limits.least)]
     answer = f"The {variant} network loses {points_of(whole[f'lost_{variant}'])} overall"
@@ -249,8 +248,8 @@ def finding(found: Diagnosis, also: pd.DataFrame | None, limits: Limits, variant
         *reasons,
         *([f"{small} slices have fewer than {limits.least} images and are not judged."] if small else []),
     )
-    tables = {"Slices": table, "Classes": by_class(found)}
-    return Finding(found.spec, f"{answer}.", tables, facts, notes, not broken)
+    tables = {"Slices": table, "Classes": by_class(diagnosis)}
+    return Finding(diagnosis.spec, f"{answer}.", tables, facts, notes, not broken)
 
 
 def shifted(base: Spec, names: Iterable[str] = (), severities: Iterable[int] = SEVERITIES) -> list[Spec]:
@@ -262,37 +261,36 @@ def shifted(base: Spec, names: Iterable[str] = (), severities: Iterable[int] = S
 
 def shifts(points: Mapping[Spec, Point]) -> pd.DataFrame:
     """A row a corruption and severity: accuracy by variant with its 95 % interval (fractions), severity 0 for clean."""
-    table = list(_shift_rows(points))
-    found = pd.DataFrame(table)
-    return found if found.empty else found.sort_values(["corruption", "severity"], ignore_index=True)
+    table = pd.DataFrame(list(_shift_rows(points)))
+    return table if table.empty else table.sort_values(["corruption", "severity"], ignore_index=True)
 
 
 def _shift_rows(points: Mapping[Spec, Point]) -> Iterator[dict[str, object]]:
-    for spec, each in points.items():
+    for spec, point in points.items():
         name, severity = (CLEAN, 0) if spec.corruption == CLEAN else parsed(spec.corruption)
-        scores = {variant: outcome.accuracy for variant, outcome in each.outcomes.items()}
+        scores = {variant: outcome.accuracy for variant, outcome in point.outcomes.items()}
         edges = {
             f"{variant}_{end}": value
             for variant in scores
-            for end, value in zip(("low", "high"), each.interval(variant), strict=True)
+            for end, value in zip(("low", "high"), point.interval(variant), strict=True)
         }
         yield {"corruption": name, "severity": severity, **scores, **edges}
 
 
-def shift_finding(base: Spec, found: pd.DataFrame) -> Finding:
+def shift_finding(base: Spec, table: pd.DataFrame) -> Finding:
     """Whether pruning and repair make the network more brittle than the dense one is."""
-    harmed = found[found.severity > 0] if not found.empty else found
-    clean = found[found.severity == 0] if not found.empty else found
-    if harmed.empty or clean.empty or clean.iloc[0].get("dense") is None:
-        return Finding(base, "No corruption is measured yet.", {"Corruptions": found})
-    variant = "repaired" if "repaired" in found else "pruned"
-    extra = (harmed.dense - harmed[variant]) - (clean.iloc[0].dense - clean.iloc[0][variant])
-    worst = harmed.loc[extra.idxmax()]
+    corrupted = table[table.severity > 0] if not table.empty else table
+    clean = table[table.severity == 0] if not table.empty else table
+    if corrupted.empty or clean.empty or clean.iloc[0].get("dense") is None:
+        return Finding(base, "No corruption is measured yet.", {"Corruptions": table})
+    variant = "repaired" if "repaired" in table else "pruned"
+    extra = (corrupted.dense - corrupted[variant]) - (clean.iloc[0].dense - clean.iloc[0][variant])
+    worst = corrupted.loc[extra.idxmax()]
     answer = (
         f"Clean, the {variant} network is {points_of(clean.iloc[0].dense - clean.iloc[0][variant])} under dense; over "
-        f"the corruptions {points_of((harmed.dense - harmed[variant]).mean())} on average, at worst "
+        f"the corruptions {points_of((corrupted.dense - corrupted[variant]).mean())} on average, at worst "
         f"{points_of(worst.dense - worst[variant])} ({worst.corruption}, severity {worst.severity}: dense "
         f"{100 * worst.dense:.1f} %, {variant} {100 * worst[variant]:.1f} %)."
     )
     facts = {"variant": variant, "worst": f"{worst.corruption}:{worst.severity}"}
-    return Finding(base, answer, {"Corruptions": found}, facts)
+    return Finding(base, answer, {"Corruptions": table}, facts)

@@ -27,8 +27,8 @@ class SparseLinear(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(…, in) -> (…, out)."""
         rows = images.flatten(0, -2)
-        found: Tensor = (self.weight @ rows.T).T.unflatten(0, images.shape[:-1])
-        return found if self.bias is None else found + self.bias
+        product: Tensor = (self.weight @ rows.T).T.unflatten(0, images.shape[:-1])
+        return product if self.bias is None else product + self.bias
 
 
 class SparseConv2d(nn.Module):
@@ -42,8 +42,8 @@ class SparseConv2d(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H', W')."""
         flat, sides = unfolded(self.layer[0], images)
-        found: Tensor = (self.weight @ flat).view(-1, len(images), *sides).transpose(0, 1)
-        return found if self.bias is None else found + self.bias[:, None, None]
+        product: Tensor = (self.weight @ flat).view(-1, len(images), *sides).transpose(0, 1)
+        return product if self.bias is None else product + self.bias[:, None, None]
 
 
 def is_product(layer: nn.Module) -> bool:
@@ -62,8 +62,8 @@ def columns(layer: nn.Module, images: Tensor) -> Tensor:
 
 def unfolded(layer: nn.Conv2d, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
     """Every window of (N, C_in, H, W) that a convolution reads as a column, (C_in·k·k, N·L), and the output's sides."""
-    read = windows(layer, images)
-    return read.transpose(0, 1).reshape(read.shape[1], -1), output_sides(layer, padded(layer, images))
+    patches = windows(layer, images)
+    return patches.transpose(0, 1).reshape(patches.shape[1], -1), output_sides(layer, padded(layer, images))
 
 
 def csr(matrix: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def csr(matrix: Tensor) -> Tensor:
 
 
 def sparsified(network: nn.Module) -> list[str]:
-    """Put CSR kernels into a private network, in place; returns the weight layers that stayed dense and why."""
+    """Put CSR kernels into a cloned network, in place; returns the weight layers that stayed dense and why."""
     left = []
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.Linear):
@@ -92,7 +92,7 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def eligible(layer: nn.Module) -> str:
-    """Why a layer cannot run as 2:4 in PyTorch, "" if it can (torch.sparse.to_sparse_semi_structured)."""
+    """Why a layer cannot run as 2:4 in PyTorch; "" if it can (torch.sparse.to_sparse_semi_structured)."""
     weight = getattr(layer, "weight", None)
     if not isinstance(layer, nn.Linear) or not isinstance(weight, Tensor):
         return "a convolution: PyTorch has 2:4 kernels for linear layers only"
@@ -103,7 +103,7 @@ def eligible(layer: nn.Module) -> str:
 
 
 def sparse_tensor_cores() -> str:
-    """Why 2:4 cannot run on this machine, "" if it can."""
+    """Why 2:4 cannot run on this machine; "" if it can."""
     if not torch.cuda.is_available():
         return "this machine has no CUDA GPU"
     if torch.cuda.get_device_capability() < AMPERE:
@@ -144,18 +144,18 @@ def _bytes(tensors: Iterable[Tensor]) -> bytes:
 
 
 def csr_bytes(tensor: Tensor) -> int:
-    """Values, a 16- or 32-bit column a value, a 32-bit pointer a row; vectors, and what that makes larger, dense."""
-    whole = tensor.numel() * tensor.element_size()
+    """Bytes as CSR: values, a 16- or 32-bit column each, a 32-bit pointer a row; dense where that is less."""
+    dense = tensor.numel() * tensor.element_size()
     if tensor.ndim < 2:
-        return whole
+        return dense
     rows = tensor.flatten(1)
     column = 2 if rows.shape[1] < 1 << 16 else 4
-    return min(whole, int(rows.count_nonzero()) * (tensor.element_size() + column) + 4 * (len(rows) + 1))
+    return min(dense, int(rows.count_nonzero()) * (tensor.element_size() + column) + 4 * (len(rows) + 1))
 
 
 def mask_bytes(tensor: Tensor) -> int:
-    """Values and one bit a weight; vectors, and what that makes larger, dense."""
-    whole = tensor.numel() * tensor.element_size()
+    """Bytes with a bit mask: values and one bit a weight; dense where that is less."""
+    dense = tensor.numel() * tensor.element_size()
     if tensor.ndim < 2:
-        return whole
-    return min(whole, int(tensor.count_nonzero()) * tensor.element_size() + -(-tensor.numel() // 8))
+        return dense
+    return min(dense, int(tensor.count_nonzero()) * tensor.element_size() + -(-tensor.numel() // 8))

@@ -43,7 +43,7 @@ def race(
     order, rounds, began = random.Random(0), 0, time.monotonic()  # whoever follows whom, each as often
 
     def turn(warm: bool) -> None:
-        for name, run in sorted(contenders.items(), key=lambda one: order.random()):
+        for name, run in sorted(contenders.items(), key=lambda contender: order.random()):
             watch("timing", min(rounds, LEAST), LEAST)
             begun = time.perf_counter()
             run()
@@ -76,11 +76,11 @@ def passes(runs: Mapping[str, Callable[[Tensor], object]], images: Tensor, watch
     """
     rows = []
     for batch in BATCHES:
-        some = repeated(images, batch)
-        timed = race({name: functools.partial(run, some) for name, run in runs.items()}, watch)
+        inputs = repeated(images, batch)
+        timed = race({name: functools.partial(run, inputs) for name, run in runs.items()}, watch)
         rows += [
-            {"batch": batch, "network": name, "median_ms": 1e3 * each.median, "p95_ms": 1e3 * each.p95}
-            | {"rounds": each.rounds}
-            for name, each in timed.items()
+            {"batch": batch, "network": name, "median_ms": 1e3 * timing.median, "p95_ms": 1e3 * timing.p95}
+            | {"rounds": timing.rounds}
+            for name, timing in timed.items()
         ]
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""The signal scope as a Streamlit component: one slider, and every panel that follows it without the server."""
+"""The signal scope as a Streamlit component: one slider, and the panels that follow it without the server."""
 
 from __future__ import annotations
 
@@ -48,29 +48,29 @@ def _component(view: str) -> Callable[..., Any]:
     return st.components.v2.component(f"reflow_{view.lower()}", html=html, css=(HERE / "scope.css").read_text(), js=js)
 
 
-def scope(found: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str | None, view: View = PLAIN) -> None:
+def scope(diagnosis: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str | None, view: View = PLAIN) -> None:
     """Draw a diagnosis and the sweep around it. A released slider and a clicked layer go into the page's controls.
 
     Where a pattern fixes the sparsity, the slider stands still at the one reached.
     """
-    idles = "sparsity" in unused_fields(found.spec)
-    value = round(found.sparsity, 4) if idles else found.spec.sparsity
+    fixed = "sparsity" in unused_fields(diagnosis.spec)
+    value = round(diagnosis.sparsity, 4) if fixed else diagnosis.spec.sparsity
     _component(view.name)(
         key=KEY,
         data={
             "value": value,
-            "fixed": idles or view.still,
-            "exact": pack(found) | {"sparsity": value},
+            "fixed": fixed or view.still,
+            "exact": pack(diagnosis) | {"sparsity": value},
             "points": list(points),
-            "layers": [row.name for row in found.layers],
+            "layers": [row.name for row in diagnosis.layers],
             "layer": layer,
-            "classes": list(found.classes),
-            "measure": "accuracy" if found.labels is not None else "agreement with dense",
-            "n": len(found.predictions["dense"].predicted),
-            "probed": found.probed,
-            "repair": repairs[found.spec.repair].info.title if found.repaired else "Repaired",
-            "repaired": found.repaired is not None,
-            "reason": found.reason or "",
+            "classes": list(diagnosis.classes),
+            "measure": "accuracy" if diagnosis.labels is not None else "agreement with dense",
+            "n": len(diagnosis.predictions["dense"].predicted),
+            "probed": diagnosis.probed,
+            "repair": repairs[diagnosis.spec.repair].info.title if diagnosis.repaired else "Repaired",
+            "repaired": diagnosis.repaired is not None,
+            "reason": diagnosis.reason or "",
             "demo": bool(view.presets),
             "presets": list(view.presets),
             "preset": view.preset,

@@ -62,7 +62,7 @@ class Paper {
   }
 }
 
-// An SVG of the page with the colors and letters that its style sheet gives it: [markup, width, height].
+// An SVG of the page with the colors and fonts that its style sheet gives it: [markup, width, height].
 function copied(svg) {
   const copy = svg.cloneNode(true), originals = svg.querySelectorAll("*");
   copy.querySelectorAll("*").forEach((element, place) => {
@@ -90,7 +90,7 @@ function sheet(title, subtitle, [markup, width, height], figure) {
     <g transform="translate(${MARGIN} ${MARGIN + HEADING})">${markup}</g></svg>`;
 }
 
-async function rasterised(svg) {
+async function rasterized(svg) {
   const image = new Image();
   image.src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
   await image.decode();
@@ -100,7 +100,7 @@ async function rasterised(svg) {
 }
 
 async function save(name, kind, svg) {
-  const file = kind === "svg" ? new Blob([svg], { type: "image/svg+xml" }) : await rasterised(svg);
+  const file = kind === "svg" ? new Blob([svg], { type: "image/svg+xml" }) : await rasterized(svg);
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: `${name}.${kind}` });
   link.click();
   URL.revokeObjectURL(link.href);

@@ -1,6 +1,6 @@
 // The signal scope: one slider and every panel that follows it. Draws from the packed sweep while the slider is
 // dragged, without a server round trip, and reports the value on release.
-const ARMS = ["dense", "pruned", "repaired"];
+const VARIANTS = ["dense", "pruned", "repaired"];
 const COLOR = { dense: "var(--dense)", pruned: "var(--pruned)", repaired: "var(--repaired)" };
 const DASH = { dense: "2 3", pruned: "6 4", repaired: "none" };
 const LOW = 1e-4, HIGH = 3; // fixed range of the variance ratio
@@ -12,8 +12,8 @@ const percent = (share) => (share == null ? "–" : `${(100 * share).toFixed(1)}
 const number = (value) => (value == null ? "–" : value >= 0.01 ? value.toPrecision(2) : value.toExponential(1));
 const same = (a, b) => Math.abs(a - b) < 1e-6;
 
-// The component's entry: one view an element, kept while the page runs again. Which view is said by who puts the files
-// together (see __init__.py).
+// The component's entry: one view an element, kept while the page runs again. Which view it is
+// is decided where the files are joined (see __init__.py).
 const mount = (View) => (component) => {
   const { data, parentElement, setStateValue, setTriggerValue } = component;
   let view = views.get(parentElement);
@@ -39,7 +39,7 @@ class Scope {
     this.keys = (event) => this.key(event);
     document.addEventListener("keydown", this.keys);
     this.watcher = new ResizeObserver(() => { this.widths = new WeakMap(); if (this.data) this.draw(); });
-    this.written = new WeakMap(); // what is drawn again though it is the same costs as much as what is new
+    this.written = new WeakMap(); // to write the same markup again costs as much as to write another
     this.widths = new WeakMap(); // asking for a width between two writes makes the browser lay the page out each time
     this.watcher.observe(root);
   }
@@ -107,12 +107,12 @@ class Scope {
     this.draw();
   }
 
-  // The point to draw, and how it was come by.
+  // The point to draw, and where it comes from.
   point() {
     const { value, data } = this;
     if (data.exact && same(value, data.exact.sparsity)) return [data.exact, "exact"];
-    const there = data.points.find((point) => same(point.sparsity, value));
-    if (there) return [there, "sweep"];
+    const computed = data.points.find((point) => same(point.sparsity, value));
+    if (computed) return [computed, "sweep"];
     const near = this.points.reduce((best, p) => (best && Math.abs(best.sparsity - value) <= Math.abs(p.sparsity - value) ? best : p), null);
     return [near, near ? "near" : "wait"];
   }
@@ -133,7 +133,7 @@ class Scope {
 
   panels(point) {
     this.ratios(point);
-    this.answers(point);
+    this.predictions(point);
   }
 
   badge(point, kind) {
@@ -145,11 +145,11 @@ class Scope {
   }
 
   verdict(point) {
-    const told = this.preset === 3 ? point.before : point; // before the repair, until preset 4 reveals it
+    const verdict = this.preset === 3 ? point.before : point; // before the repair, until preset 4 reveals it
     const status = this.find(".status");
-    status.dataset.status = told.status;
-    this.write(status, clean(told.status));
-    this.write(this.find(".headline"), clean(told.headline));
+    status.dataset.status = verdict.status;
+    this.write(status, clean(verdict.status));
+    this.write(this.find(".headline"), clean(verdict.headline));
     this.write(this.find(".evidence"), point.evidence.map((line) => `<li>${clean(line)}</li>`).join(""));
   }
 
@@ -159,9 +159,9 @@ class Scope {
     const here = x(this.value), mark = box.querySelector(".here");
     if (mark && this.curved === width) { mark.setAttribute("x1", here); mark.setAttribute("x2", here); return; }
     this.curved = width; // the width at which the present points are drawn
-    const lines = ARMS.map((arm) => {
-      const path = this.points.filter((p) => p.score[arm] != null).map((p) => `${x(p.sparsity).toFixed(1)},${y(p.score[arm]).toFixed(1)}`);
-      return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOR[arm]}" stroke-width="2" stroke-dasharray="${DASH[arm]}" stroke-linejoin="round"/>`;
+    const lines = VARIANTS.map((variant) => {
+      const path = this.points.filter((p) => p.score[variant] != null).map((p) => `${x(p.sparsity).toFixed(1)},${y(p.score[variant]).toFixed(1)}`);
+      return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOR[variant]}" stroke-width="2" stroke-dasharray="${DASH[variant]}" stroke-linejoin="round"/>`;
     });
     box.setAttribute("aria-label", `${this.data.measure} against sparsity, ${this.points.length} sparsities computed`);
     box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">
@@ -173,15 +173,15 @@ class Scope {
 
   cards(point) {
     const classes = this.data.classes.length;
-    ARMS.forEach((arm) => {
-      const covered = arm === "repaired" && this.preset === 3;
-      const score = covered ? undefined : point.score[arm];
-      const title = { dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[arm];
-      const card = this.find(`.card.${arm}`), open = `<h3>${clean(title)}</h3>`;
+    VARIANTS.forEach((variant) => {
+      const covered = variant === "repaired" && this.preset === 3;
+      const score = covered ? undefined : point.score[variant];
+      const title = { dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[variant];
+      const card = this.find(`.card.${variant}`), open = `<h3>${clean(title)}</h3>`;
       if (score === undefined) return this.write(card, `${open}<div class="big">${covered ? "?" : "–"}</div><p>${covered ? "press 4" : clean(this.data.reason)}</p>`);
-      const change = arm === "dense" ? "" : ` <span class="delta">${(100 * (score - point.score.dense) >= 0 ? "+" : "−")}${Math.abs(100 * (score - point.score.dense)).toFixed(1)} points</span>`;
-      const ci = point.ci[arm] ? `95 % interval ${percent(point.ci[arm][0])} to ${percent(point.ci[arm][1])}, n = ${this.data.n}` : `n = ${this.data.n}`;
-      this.write(card, `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>uses ${point.effective[arm].toFixed(1)} of ${classes} classes</p>`);
+      const change = variant === "dense" ? "" : ` <span class="delta">${(100 * (score - point.score.dense) >= 0 ? "+" : "−")}${Math.abs(100 * (score - point.score.dense)).toFixed(1)} points</span>`;
+      const ci = point.ci[variant] ? `95 % interval ${percent(point.ci[variant][0])} to ${percent(point.ci[variant][1])}, n = ${this.data.n}` : `n = ${this.data.n}`;
+      this.write(card, `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>uses ${point.effective[variant].toFixed(1)} of ${classes} classes</p>`);
     });
   }
 
@@ -193,45 +193,45 @@ class Scope {
     const ticks = [1, 0.1, 0.01, 0.001, 0.0001].map((v) => `<line class="${v === 1 ? "one" : "grid"}" x1="${left}" x2="${width}" y1="${y(v)}" y2="${y(v)}"/><text x="${left - 5}" y="${y(v) + 4}" text-anchor="end">${v}</text>`);
     const chosen = this.data.layers.indexOf(this.data.layer);
     const band = chosen < 0 ? "" : `<rect class="chosen" x="${x(chosen) - (width - left) / count / 2}" width="${(width - left) / count}" y="${top}" height="${height - top - bottom}"/>`;
-    const arms = this.preset === 3 ? ["pruned"] : ["pruned", "repaired"];
-    const series = arms.map((arm) => {
-      const values = point.ratio[arm], dots = values.map((v, i) => (v == null ? "" : this.mark(arm, x(i), y(v), v)));
+    const variants = this.preset === 3 ? ["pruned"] : ["pruned", "repaired"];
+    const series = variants.map((variant) => {
+      const values = point.ratio[variant], dots = values.map((v, i) => (v == null ? "" : this.mark(variant, x(i), y(v), v)));
       const path = values.map((v, i) => (v == null ? null : `${x(i).toFixed(1)},${y(v).toFixed(1)}`)).filter(Boolean);
-      return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOR[arm]}" stroke-width="2" stroke-dasharray="${DASH[arm]}"/>${dots.join("")}`;
+      return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOR[variant]}" stroke-width="2" stroke-dasharray="${DASH[variant]}"/>${dots.join("")}`;
     });
     const marks = { pruned: "● pruned", repaired: `■ ${clean(this.data.repair)}` };
-    const key = arms.map((arm) => `<tspan style="fill:var(--${arm}-ink)">${marks[arm]}</tspan>`).join("  ");
-    const worst = point.ratio.pruned.filter((v) => v != null);
+    const key = variants.map((variant) => `<tspan style="fill:var(--${variant}-ink)">${marks[variant]}</tspan>`).join("  ");
+    const measured = point.ratio.pruned.filter((v) => v != null);
     box.setAttribute("aria-valuenow", chosen + 1);
-    box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${number(worst[0])} in the first layer to ${number(worst.at(-1))} in the last`);
+    box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${number(measured[0])} in the first layer to ${number(measured.at(-1))} in the last`);
     this.write(box, `<svg height="${height}" viewBox="0 0 ${width} ${height}">${band}${ticks.join("")}${series.join("")}
       <text x="${left}" y="${height - 6}">first layer</text><text x="${width}" y="${height - 6}" text-anchor="end">last layer</text><text x="${(left + width) / 2}" y="${height - 6}" text-anchor="middle">${key}</text></svg>`);
     this.hover(this.hovered ?? null);
   }
 
-  mark(arm, x, y, value) {
-    const fill = COLOR[arm];
+  mark(variant, x, y, value) {
+    const fill = COLOR[variant];
     if (value < LOW) return `<path d="M${x - 5} ${y - 7}h10l-5 8z" fill="${fill}"/>`;
     if (value > HIGH) return `<path d="M${x - 5} ${y + 7}h10l-5 -8z" fill="${fill}"/>`;
-    return arm === "pruned" ? `<circle cx="${x}" cy="${y}" r="3.6" fill="${fill}"/>` : `<rect x="${x - 3.2}" y="${y - 3.2}" width="6.4" height="6.4" fill="${fill}"/>`;
+    return variant === "pruned" ? `<circle cx="${x}" cy="${y}" r="3.6" fill="${fill}"/>` : `<rect x="${x - 3.2}" y="${y - 3.2}" width="6.4" height="6.4" fill="${fill}"/>`;
   }
 
-  answers(point) {
+  predictions(point) {
     const box = this.find(".answers .plot"), width = this.widthOf(box, 500), height = 250, left = 34, bottom = 26, top = 22;
-    const arms = ARMS.filter((arm) => point.histogram[arm] && !(arm === "repaired" && this.preset === 3));
+    const variants = VARIANTS.filter((variant) => point.histogram[variant] && !(variant === "repaired" && this.preset === 3));
     const classes = this.data.classes, total = this.data.n, gap = 10;
-    const each = (width - left - 2 * gap) / 3, y = (v) => top + (1 - v) * (height - top - bottom);
+    const wide = (width - left - 2 * gap) / 3, y = (v) => top + (1 - v) * (height - top - bottom);
     const ticks = [0, 0.5, 1].map((v) => `<line class="grid" x1="${left}" x2="${width}" y1="${y(v)}" y2="${y(v)}"/><text x="${left - 5}" y="${y(v) + 4}" text-anchor="end">${100 * v} %</text>`);
-    const parts = arms.map((arm, index) => {
-      const from = left + index * (each + gap), step = each / classes.length;
-      const bars = point.histogram[arm].map((n, k) => `<rect x="${(from + k * step + step * 0.1).toFixed(2)}" width="${(step * 0.8).toFixed(2)}" y="${y(n / total).toFixed(2)}" height="${(y(0) - y(n / total)).toFixed(2)}" fill="${COLOR[arm]}"/>`);
+    const parts = variants.map((variant, index) => {
+      const from = left + index * (wide + gap), step = wide / classes.length;
+      const bars = point.histogram[variant].map((n, k) => `<rect x="${(from + k * step + step * 0.1).toFixed(2)}" width="${(step * 0.8).toFixed(2)}" y="${y(n / total).toFixed(2)}" height="${(y(0) - y(n / total)).toFixed(2)}" fill="${COLOR[variant]}"/>`);
       const short = classes.every((name) => name.length <= 2) && step > 8;
-      const labels = short ? classes.map((name, k) => `<text x="${from + (k + 0.5) * step}" y="${height - 10}" text-anchor="middle">${clean(name)}</text>`) : [`<text x="${from + each / 2}" y="${height - 10}" text-anchor="middle">${classes.length} classes</text>`];
-      const title = arm === "repaired" ? this.data.repair : arm;
-      return `${bars.join("")}${labels.join("")}<text x="${from + each / 2}" y="12" text-anchor="middle" style="font-weight:600;fill:var(--${arm}-ink)">${clean(title)}</text>`;
+      const labels = short ? classes.map((name, k) => `<text x="${from + (k + 0.5) * step}" y="${height - 10}" text-anchor="middle">${clean(name)}</text>`) : [`<text x="${from + wide / 2}" y="${height - 10}" text-anchor="middle">${classes.length} classes</text>`];
+      const title = variant === "repaired" ? this.data.repair : variant;
+      return `${bars.join("")}${labels.join("")}<text x="${from + wide / 2}" y="12" text-anchor="middle" style="font-weight:600;fill:var(--${variant}-ink)">${clean(title)}</text>`;
     });
     const even = y(1 / classes.length);
-    const words = arms.map((arm) => `${arm === "repaired" ? this.data.repair : arm}: ${point.effective[arm].toFixed(1)} effective classes, ${point.entropy[arm].toFixed(2)} bits, ${point.never[arm]} never predicted`);
+    const words = variants.map((variant) => `${variant === "repaired" ? this.data.repair : variant}: ${point.effective[variant].toFixed(1)} effective classes, ${point.entropy[variant].toFixed(2)} bits, ${point.never[variant]} never predicted`);
     box.setAttribute("aria-label", `Predicted classes. ${words.join("; ")}.`);
     this.write(box, `<svg height="${height}" viewBox="0 0 ${width} ${height}">${ticks.join("")}${parts.join("")}<line class="one" stroke-dasharray="3 3" x1="${left}" x2="${width}" y1="${even}" y2="${even}"/></svg>`);
     this.find(".answers .note").textContent = `${words.join(" · ")}. Dotted: an even spread.`;

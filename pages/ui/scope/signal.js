@@ -1,8 +1,8 @@
 // The signal, drawn: the layers as a stream that narrows and darkens as the variance falls, with real feature maps in
 // it, and the penultimate features as points. What is shown eases towards what is computed, frame by frame.
 const EASE = 0.25; // share of the way that is left, covered in one frame
-const NEAR = 0.004; // so close is there
-const ROW = 112, TOP = 18, LANE = 84; // pixels of an arm's row in the stream, of its first line, of the widest stream
+const NEAR = 0.004; // a distance under which a value has arrived
+const ROW = 112, TOP = 18, LANE = 84; // pixels of a variant's row in the stream, of its first line, of the widest stream
 const FEW = 22; // most layers that show their feature map
 const PLAIN = { dense: "#8a8a8a", pruned: "#d55e00", repaired: "#0072b2" };
 const LEGEND = 12; // most classes that are named below the map
@@ -34,7 +34,7 @@ class Signal extends Scope {
   close() { super.close(); cancelAnimationFrame(this.frame); }
 
   update(data, send, fire) {
-    this.portraits = (data.portraits ?? []).map((one) => ({ ...one, maps: Object.fromEntries(Object.entries(one.maps).map(([arm, text]) => [arm, bytes(text)])) }));
+    this.portraits = (data.portraits ?? []).map((portrait) => ({ ...portrait, maps: Object.fromEntries(Object.entries(portrait.maps).map(([variant, text]) => [variant, bytes(text)])) }));
     this.members = new Map([...new Set(data.groups)].map((group) => [group, [...data.groups.keys()].filter((k) => data.groups[k] === group)]));
     this.root.dataset.portraits = this.portraits.length;
     super.update(data, send, fire);
@@ -44,20 +44,20 @@ class Signal extends Scope {
     this.write(this.find(".legend"), named.join(""));
   }
 
-  get arms() { return this.preset === 3 ? ARMS.slice(0, 2) : ARMS; }
+  get variants() { return this.preset === 3 ? VARIANTS.slice(0, 2) : VARIANTS; }
 
   // The portrait computed nearest to the slider.
   portrait() {
-    return this.portraits.reduce((best, one) => (best && Math.abs(best.sparsity - this.value) <= Math.abs(one.sparsity - this.value) ? best : one), null);
+    return this.portraits.reduce((best, next) => (best && Math.abs(best.sparsity - this.value) <= Math.abs(next.sparsity - this.value) ? best : next), null);
   }
 
   panels(point) {
-    const seen = this.portrait();
-    for (const arm of this.arms)
-      this.data.layers.forEach((_, k) => this.aim(`${arm}${k}`, [arm === "dense" ? 1 : point.ratio[arm]?.[k] ?? 0]));
-    for (const arm of Object.keys(seen?.points ?? {})) this.aim(`points ${arm}`, seen.points[arm].flat());
-    for (const arm of Object.keys(seen?.maps ?? {})) this.aim(`maps ${arm}`, seen.maps[arm]);
-    this.words(point, seen);
+    const portrait = this.portrait();
+    for (const variant of this.variants)
+      this.data.layers.forEach((_, k) => this.aim(`${variant}${k}`, [variant === "dense" ? 1 : point.ratio[variant]?.[k] ?? 0]));
+    for (const variant of Object.keys(portrait?.points ?? {})) this.aim(`points ${variant}`, portrait.points[variant].flat());
+    for (const variant of Object.keys(portrait?.maps ?? {})) this.aim(`maps ${variant}`, portrait.maps[variant]);
+    this.words(point, portrait);
     this.frame ||= requestAnimationFrame(() => this.paint()); // once a frame, however often the slider reports
   }
 
@@ -114,28 +114,28 @@ class Signal extends Scope {
   ink() { return getComputedStyle(this.root).color; }
 
   stream() {
-    const arms = this.arms.filter((arm) => arm !== "repaired" || this.data.repaired);
-    const [context, width] = this.open(this.find(".stream canvas"), arms.length * ROW + 4);
+    const variants = this.variants.filter((variant) => variant !== "repaired" || this.data.repaired);
+    const [context, width] = this.open(this.find(".stream canvas"), variants.length * ROW + 4);
     const count = this.data.layers.length, ink = this.ink(), x = (k) => ((k + 0.5) / count) * width;
     const chosen = this.data.layers.indexOf(this.data.layer);
-    if (chosen >= 0) { context.globalAlpha = 0.1; context.fillStyle = ink; context.fillRect(x(chosen) - width / count / 2, 0, width / count, arms.length * ROW); context.globalAlpha = 1; }
-    arms.forEach((arm, row) => {
+    if (chosen >= 0) { context.globalAlpha = 0.1; context.fillStyle = ink; context.fillRect(x(chosen) - width / count / 2, 0, width / count, variants.length * ROW); context.globalAlpha = 1; }
+    variants.forEach((variant, row) => {
       const middle = row * ROW + TOP + LANE / 2;
-      const values = this.data.layers.map((_, k) => Math.max(0, this.now.get(`${arm}${k}`)?.[0] ?? 0));
+      const values = this.data.layers.map((_, k) => Math.max(0, this.now.get(`${variant}${k}`)?.[0] ?? 0));
       context.fillStyle = ink;
       context.font = `600 12px ${getComputedStyle(this.root).fontFamily}`;
-      context.fillText({ dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[arm], 0, row * ROW + 12);
-      this.ribbon(context, arm, values, x, width, middle);
-      this.maps(context, arm, x, width, middle);
+      context.fillText({ dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[variant], 0, row * ROW + 12);
+      this.ribbon(context, variant, values, x, width, middle);
+      this.maps(context, variant, x, width, middle);
     });
   }
 
-  ribbon(context, arm, values, x, width, middle) {
+  ribbon(context, variant, values, x, width, middle) {
     const half = (v) => Math.max(0.75, Math.min(1.25, Math.sqrt(v)) * (LANE / 2.5));
     const gradient = context.createLinearGradient(0, 0, width, 0);
     values.forEach((v, k) => {
       const bright = Math.max(0.08, Math.min(1, 1 + Math.log10(Math.max(v, 1e-4)) / 3));
-      gradient.addColorStop((k + 0.5) / values.length, PLAIN[arm] + Math.round(225 * bright).toString(16).padStart(2, "0"));
+      gradient.addColorStop((k + 0.5) / values.length, PLAIN[variant] + Math.round(225 * bright).toString(16).padStart(2, "0"));
     });
     const at = [[0, values[0]], ...values.map((v, k) => [x(k), v]), [width, values.at(-1)]].map(([px, v]) => [px, half(v)]);
     context.beginPath();
@@ -152,8 +152,8 @@ class Signal extends Scope {
     context.fill();
   }
 
-  maps(context, arm, x, room, middle) {
-    const levels = this.now.get(`maps ${arm}`), sides = this.data.sides;
+  maps(context, variant, x, room, middle) {
+    const levels = this.now.get(`maps ${variant}`), sides = this.data.sides;
     if (!levels || !sides) return;
     const step = room / sides.length;
     const every = Math.max(Math.ceil(sides.length / FEW), Math.ceil(20 / step));
@@ -168,7 +168,7 @@ class Signal extends Scope {
       tile.putImageData(this.grays(levels, start, width, height), 0, 0);
       const left = Math.max(0, Math.min(room - size, x(k) - size / 2));
       context.drawImage(this.tile, 0, 0, width, height, left, middle - size / 2, size, size);
-      context.strokeStyle = PLAIN[arm];
+      context.strokeStyle = PLAIN[variant];
       context.strokeRect(left, middle - size / 2, size, size);
     });
   }
@@ -185,17 +185,17 @@ class Signal extends Scope {
   }
 
   features() {
-    const arms = this.arms.filter((arm) => this.now.get(`points ${arm}`)?.length);
+    const variants = this.variants.filter((variant) => this.now.get(`points ${variant}`)?.length);
     const narrow = this.root.clientWidth < 620, height = narrow ? 24 + this.root.clientWidth / 3.4 : 300;
     const [context, width] = this.open(this.find(".features canvas"), height);
-    const each = width / Math.max(arms.length, 1), size = Math.min(each, height - 20), { reach, looks } = this.data, ink = this.ink();
-    arms.forEach((arm, place) => {
-      const points = this.now.get(`points ${arm}`), left = place * each + (each - size) / 2, unit = size / 2 / reach;
+    const wide = width / Math.max(variants.length, 1), size = Math.min(wide, height - 20), { reach, looks } = this.data, ink = this.ink();
+    variants.forEach((variant, place) => {
+      const points = this.now.get(`points ${variant}`), left = place * wide + (wide - size) / 2, unit = size / 2 / reach;
       const radius = narrow ? 1.8 : 3;
       context.fillStyle = ink;
       context.font = `600 12px ${getComputedStyle(this.root).fontFamily}`;
       context.textAlign = "center";
-      context.fillText({ dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[arm], left + size / 2, 12);
+      context.fillText({ dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[variant], left + size / 2, 12);
       context.textAlign = "start";
       context.globalAlpha = 0.25;
       context.strokeStyle = ink;
@@ -213,14 +213,14 @@ class Signal extends Scope {
     });
   }
 
-  // The same in words, for who cannot see it, and which layer is looked at.
-  words(point, seen) {
-    const told = seen ? `${seen.answer} At ${Math.round(100 * seen.sparsity)} % sparsity.` : "Being computed.";
-    this.find(".features canvas").setAttribute("aria-label", told);
-    this.find(".features .note").textContent = told;
-    const worst = point.ratio.pruned.filter((v) => v != null), box = this.find(".layers");
+  // The same in words, for those who cannot see it, and which layer is chosen.
+  words(point, portrait) {
+    const sentences = portrait ? `${portrait.answer} At ${Math.round(100 * portrait.sparsity)} % sparsity.` : "Being computed.";
+    this.find(".features canvas").setAttribute("aria-label", sentences);
+    this.find(".features .note").textContent = sentences;
+    const measured = point.ratio.pruned.filter((v) => v != null), box = this.find(".layers");
     box.setAttribute("aria-valuenow", this.data.layers.indexOf(this.data.layer) + 1);
-    box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${number(worst[0])} in the first layer to ${number(worst.at(-1))} in the last`);
+    box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${number(measured[0])} in the first layer to ${number(measured.at(-1))} in the last`);
     this.hover(this.hovered ?? null);
   }
 
@@ -228,8 +228,8 @@ class Signal extends Scope {
     this.hovered = index;
     const [point] = this.point();
     if (!point) return;
-    const shown = index ?? this.data.layers.indexOf(this.data.layer), name = this.data.layers[shown], seen = this.portrait();
-    const maps = seen ? `Feature maps: the dense network's strongest channel, at ${Math.round(100 * seen.sparsity)} % sparsity; gray is its mean, black and white are 3 dense deviations away.` : "Feature maps are being computed.";
+    const shown = index ?? this.data.layers.indexOf(this.data.layer), name = this.data.layers[shown], portrait = this.portrait();
+    const maps = portrait ? `Feature maps: the dense network's strongest channel, at ${Math.round(100 * portrait.sparsity)} % sparsity; gray is its mean, black and white are 3 of dense's standard deviations away.` : "Feature maps are being computed.";
     this.find(".stream .note").textContent = name === undefined ? maps : `${name} (${shown + 1} of ${this.data.layers.length}): pruned ${number(point.ratio.pruned[shown])}, ${this.data.repair} ${number(point.ratio.repaired[shown])} of dense's variance. ${maps}`;
   }
 

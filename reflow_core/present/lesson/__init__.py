@@ -35,7 +35,7 @@ TERM = re.compile(r"\[\[([^\]|]+)(?:\|([^\]]+))?\]\]")
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What was computed for a step. `found`: its diagnosis. `others`: more, by name. `finding`: of its inspection."""
+    """What was computed for a step. `diagnosis`: its result. `others`: more, by name. `finding`: of its inspection."""
 
     diagnosis: Diagnosis
     others: Mapping[str, Diagnosis] = field(default_factory=dict)

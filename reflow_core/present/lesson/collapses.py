@@ -9,9 +9,9 @@ from reflow_core.present.lesson import Formula, Question, Seen, Step
 def opening(seen: Seen) -> str:
     """A few more weights."""
     return (
-        f"A few more weights: {100 * seen.diagnosis.spec.sparsity:.0f} % are zero now. What reaches the last layer hardly "
-        "differs from image to image any more. The network must still predict something, for it always picks the class "
-        "with the largest output. What does a network predict that cannot see its input?"
+        f"A few more weights: {100 * seen.diagnosis.spec.sparsity:.0f} % are zero now. What reaches the last layer "
+        "hardly differs from image to image any more. The network must still predict something, for it always picks "
+        "the class with the largest output. What does a network predict that cannot see its input?"
     )
 
 

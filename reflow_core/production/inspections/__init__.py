@@ -29,7 +29,7 @@ class InspectionInfo(Info):
     timed: bool = False
 
 
-# (spec, source, watch) -> what was found; as `diagnose` does, it resolves names with `source`, calls `watch` at every
+# (spec, source, watch) -> the finding. As `diagnose` does, it resolves names with `source`, calls `watch` at every
 # batch and layer, and raises ReflowError for what cannot be inspected.
 Inspection = Callable[[Spec, Library, Watch], Finding]
 inspections: Registry[InspectionInfo, Inspection] = Registry("inspection")

@@ -82,9 +82,9 @@ def contenders(experiment: Experiment, pruned: nn.Module) -> tuple[dict[str, Cal
         "CSR": compressed,
     }
     try:
-        runs["structured"] = smaller(experiment)
-    except ReflowError as why:
-        notes.append(f"Structured is left out: {why}")
+        runs["structured"] = cut_network(experiment)
+    except ReflowError as error:
+        notes.append(f"Structured is left out: {error}")
     try:
         if len(experiment.images.train) == 0:
             raise no_training_images(experiment.images)
@@ -92,26 +92,26 @@ def contenders(experiment: Experiment, pruned: nn.Module) -> tuple[dict[str, Cal
         small = quantized(file, experiment.pruner.calibration.inputs[:CALIBRATED])
         for name, content in (("onnxruntime", file), ("int8", small)):
             runs[name] = functools.partial(onnx_file.run, onnx_file.session(content))
-    except ReflowError as why:
-        notes.append(f"int8 is left out: {why}")
+    except ReflowError as error:
+        notes.append(f"int8 is left out: {error}")
     return runs, notes
 
 
-def smaller(experiment: Experiment) -> nn.Module:
+def cut_network(experiment: Experiment) -> nn.Module:
     """The network with channels cut out, about as many parameters left as the spec's sparsity leaves. ReflowError."""
     fraction = 1 - math.sqrt(1 - experiment.spec.sparsity)
     spec = normalize(experiment.spec, pattern="unstructured", allocation="global", sparsity=round(fraction, 4))
-    with Experiment.open(spec, experiment.source, experiment.watch) as other:
-        return cut_channels(other).network
+    with Experiment.open(spec, experiment.source, experiment.watch) as structured:
+        return cut_channels(structured).network
 
 
 def end_to_end(runs: Mapping[str, Callable[[Tensor], object]], images: Tensor, watch: Watch) -> pd.DataFrame:
     """Milliseconds of a whole pass by batch and contender, and how many times as fast as what it stands beside."""
-    found = passes(runs, images, watch)
-    found["beside"] = [BASES.get(name, name) for name in found.network]
-    median = found.set_index(["batch", "network"]).median_ms
-    found["speed"] = [median[row.batch, row.beside] / row.median_ms for row in found.itertuples()]
-    return found
+    table = passes(runs, images, watch)
+    table["beside"] = [BASES.get(name, name) for name in table.network]
+    median = table.set_index(["batch", "network"]).median_ms
+    table["speed"] = [median[row.batch, row.beside] / row.median_ms for row in table.itertuples()]
+    return table
 
 
 def kernels(experiment: Experiment, images: Tensor) -> pd.DataFrame:
@@ -128,7 +128,7 @@ def kernels(experiment: Experiment, images: Tensor) -> pd.DataFrame:
         pruned = weight * keep_above({name: weight.abs()}, ranked, pruned_count(weight.numel(), sparsity))[name]
         kernels = {"dense": pruned, "CSR": csr(pruned)}
         timed = race(
-            {kind: functools.partial(torch.matmul, each, read) for kind, each in kernels.items()},
+            {kind: functools.partial(torch.matmul, kernel, read) for kind, kernel in kernels.items()},
             experiment.watch,
             KERNEL_S,
         )
@@ -170,13 +170,13 @@ def crossover(sparsities: Sequence[float], speeds: Sequence[float]) -> float | N
 
 
 def semi_structured(experiment: Experiment) -> pd.DataFrame:
-    """Which layers could run as 2:4, what disables the others, and on a GPU that can, how fast the product alone is."""
+    """Which layers could run as 2:4, why the others could not, and on a GPU that can, how fast the product alone is."""
     rows = []
     for layer in experiment.trace.layers:
         module = experiment.network.module.get_submodule(layer.name)
-        why = eligible(module) or sparse_tensor_cores()
-        row = {"layer": layer.name, "kind": layer.kind, "eligible": not why, "disabled by": why, "speed": None}
-        if not why and isinstance(module, nn.Linear):
+        reason = eligible(module) or sparse_tensor_cores()
+        row = {"layer": layer.name, "kind": layer.kind, "eligible": not reason, "disabled by": reason, "speed": None}
+        if not reason and isinstance(module, nn.Linear):
             pruned = module.weight.detach() * n_of_m({layer.name: module.weight.abs()}, "2:4")[layer.name]
             timed = race(halves(pruned, max(BATCHES)), experiment.watch, KERNEL_S)
             row["speed"] = timed["dense"].median / timed["2:4"].median
@@ -187,8 +187,8 @@ def semi_structured(experiment: Experiment) -> pd.DataFrame:
 def _finding(
     experiment: Experiment, pruned: nn.Module, end: pd.DataFrame, kernel: pd.DataFrame, notes: list[str]
 ) -> Finding:
-    dense = {name: each.detach() for name, each in experiment.network.module.named_parameters()}
-    sparse = {name: each.detach() for name, each in pruned.named_parameters()}
+    dense = {name: parameter.detach() for name, parameter in experiment.network.module.named_parameters()}
+    sparse = {name: parameter.detach() for name, parameter in pruned.named_parameters()}
     stored = sizes(dense, sparse)
     layers = experiment.trace.layers
     total = sum(layer.multiply_adds for layer in layers)
@@ -199,7 +199,8 @@ def _finding(
             name: {str(batch): float(speeds[name, batch]) for batch in BATCHES} for name in BASES if name in speeds
         },
         "crossover": {
-            str(batch): crossover(own.sparsity.tolist(), own.speed.tolist()) for batch, own in kernel.groupby("batch")
+            str(batch): crossover(rows.sparsity.tolist(), rows.speed.tolist())
+            for batch, rows in kernel.groupby("batch")
         },
         "multiply_adds": total,
         "multiply_adds_left": left,
@@ -214,7 +215,7 @@ def _finding(
     counted = (
         f"Multiply-adds an image (one product and one sum count as one): {total:,} dense, {left:,} of them not by zero."
     )
-    return Finding(experiment.spec, told(facts), tables, facts, (*notes, counted), None, fingerprint())
+    return Finding(experiment.spec, hardware_answer(facts), tables, facts, (*notes, counted), None, fingerprint())
 
 
 def _share(network: nn.Module, name: str) -> float:
@@ -223,17 +224,17 @@ def _share(network: nn.Module, name: str) -> float:
 
 
 def faster(speed: Mapping[str, float]) -> bool:
-    """Whether a contender is faster at every batch size by more than anybody would overlook."""
+    """Whether a contender is faster at every batch size, and by enough to be noticed."""
     return min(speed.values()) >= NOTICED
 
 
-def told(facts: Mapping[str, Any]) -> str:
-    """The verdict in a sentence."""
+def hardware_answer(facts: Mapping[str, Any]) -> str:
+    """The finding's answer, in a sentence or two."""
     speed = facts["speed"]
-    zeros = [speed["zeros"]["1"], speed["zeros"]["64"]]
-    bought = "is measured faster here" if faster(speed["zeros"]) else "buys no speed here"
-    cross = facts["crossover"]["8"]
-    edge = "at no sparsity measured" if cross is None else f"from {100 * cross:.0f} % sparsity on (batch 8)"
+    zeros = speed["zeros"]
+    gain = "is measured faster here" if faster(zeros) else "buys no speed here"
+    at = facts["crossover"]["8"]
+    edge = "at no sparsity measured" if at is None else f"from {100 * at:.0f} % sparsity on (batch 8)"
     others = [
         f"{name} {speed[name]['1']:.2f} and {speed[name]['64']:.2f} times as fast"
         for name in ("structured", "int8")
@@ -241,6 +242,6 @@ def told(facts: Mapping[str, Any]) -> str:
     ]
     also = f"; {', '.join(others)}" if others else ""
     return (
-        f"Zeros in dense kernels run {zeros[0]:.2f} times as fast as dense on one image and {zeros[1]:.2f} on 64: "
-        f"unstructured sparsity {bought}. A CSR kernel alone pays {edge}{also}."
+        f"Zeros in dense kernels run {zeros['1']:.2f} times as fast as dense on one image and {zeros['64']:.2f} on 64: "
+        f"unstructured sparsity {gain}. A CSR kernel alone pays {edge}{also}."
     )

@@ -28,14 +28,14 @@ from reflow_core.watch import Watch
 PICTURED = 8  # images whose feature maps are kept
 SIDE = 16  # pixels a side of a feature map at most; larger ones are averaged
 MAPPED = 256  # images whose penultimate features are mapped
-SPREAD = 3.0  # dense deviations from the channel's mean that a feature map's gray values span, each way
+SPREAD = 3.0  # of dense's standard deviations that a feature map's gray values span, each way from the channel's mean
 BATCH = 64
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Seen:
+class NetworkSignal:
     """One network's signal. `maps`: by layer (P, C, h, w) of the first P images; `features` (N, D), or (0, 1)."""
 
     maps: Mapping[str, Tensor]
@@ -51,27 +51,28 @@ class Seen:
     )
 )
 def portrait(spec: Spec, source: Library, watch: Watch) -> Finding:
-    """See the signal die and come back: nothing here is averaged over images but the channel's mean.
+    """The signal of single images in every variant: nothing here is averaged over images but the channel's mean.
 
     Facts: `layers` (names), `sides` (h, w of each layer's map), `channels` (the channel shown: dense's strongest),
     `maps` by variant (base64 of bytes, layer after layer (PICTURED, h, w): 128 is the channel's mean in this network,
-    1 and 255 are SPREAD dense deviations away), `points` by variant ((N, 2): see `plane`), `groups` (N,) class numbers.
-    Raises ReflowError.
+    1 and 255 are SPREAD of dense's standard deviations away), `points` by variant ((N, 2): see `plane`), `groups` (N,)
+    class numbers. Raises ReflowError.
     """
     with Experiment.open(spec, source, watch) as experiment:
-        seen = dict(_variants(experiment))
-    channels = {name: strongest(maps) for name, maps in seen["dense"].maps.items()}
-    pictures = {variant: gray(each, seen["dense"], channels) for variant, each in seen.items()}
+        signals = dict(_variants(experiment))
+    dense = signals["dense"]
+    channels = {name: strongest(maps) for name, maps in dense.maps.items()}
+    pictures = {variant: gray_levels(signal, dense, channels) for variant, signal in signals.items()}
     groups = experiment.labels if experiment.labels is not None else experiment.dense().predictions.predicted
-    count = len(seen["dense"].features)
-    points = mapped({variant: each.features for variant, each in seen.items()}, groups[:count])
+    count = len(dense.features)
+    points = mapped({variant: signal.features for variant, signal in signals.items()}, groups[:count])
     facts = {
         "layers": list(channels),
-        "sides": [list(seen["dense"].maps[name].shape[2:]) for name in channels],
+        "sides": [list(dense.maps[name].shape[2:]) for name in channels],
         "channels": list(channels.values()),
         "pictured": min(PICTURED, len(experiment.evaluation)),
-        "maps": {variant: base64.b64encode(b"".join(each)).decode() for variant, each in pictures.items()},
-        "points": {variant: np.round(each, 3).tolist() for variant, each in points.items()},
+        "maps": {variant: base64.b64encode(b"".join(levels)).decode() for variant, levels in pictures.items()},
+        "points": {variant: np.round(own, 3).tolist() for variant, own in points.items()},
         "groups": groups[:count].tolist(),
         "classes": list(experiment.images.classes),
         "labeled": experiment.labels is not None,
@@ -81,16 +82,16 @@ def portrait(spec: Spec, source: Library, watch: Watch) -> Finding:
     )
 
 
-def _variants(experiment: Experiment) -> Iterator[tuple[str, Seen]]:
-    yield "dense", see(clone_on(experiment.network.module, experiment.source.device), experiment, "dense")
-    private = experiment.clone(experiment.prune())
-    yield "pruned", see(private, experiment, "pruned")
-    if experiment.repair(private)[0] is not None:
-        yield "repaired", see(private, experiment, "repaired")
+def _variants(experiment: Experiment) -> Iterator[tuple[str, NetworkSignal]]:
+    yield "dense", signal_of(clone_on(experiment.network.module, experiment.source.device), experiment, "dense")
+    network = experiment.clone(experiment.prune())
+    yield "pruned", signal_of(network, experiment, "pruned")
+    if experiment.repair(network)[0] is not None:
+        yield "repaired", signal_of(network, experiment, "repaired")
 
 
-def see(private: nn.Module, experiment: Experiment, stage: str) -> Seen:
-    """Run the first evaluation images through a private copy: feature maps at every site, features before the end."""
+def signal_of(network: nn.Module, experiment: Experiment, stage: str) -> NetworkSignal:
+    """Run the first evaluation images through a cloned network: feature maps at every site, penultimate features."""
     maps: dict[str, list[Tensor]] = {site.name: [] for site in experiment.trace.sites}
     features: list[Tensor] = []
 
@@ -108,13 +109,13 @@ def see(private: nn.Module, experiment: Experiment, stage: str) -> Seen:
     before = {} if experiment.trace.classifier is None else {experiment.trace.classifier: read_features}
     with (
         torch.inference_mode(),
-        watched(private, experiment.watch, stage, count, -(-count // BATCH)),
-        hooked(private, before, {name: read(name) for name in maps}),
+        watched(network, experiment.watch, stage, count, -(-count // BATCH)),
+        hooked(network, before, {name: read(name) for name in maps}),
     ):
         for start in range(0, count, BATCH):
-            private(experiment.inputs(slice(start, min(start + BATCH, count))).to(device_of(private)))
-    known = torch.cat(features).double().numpy() if features else np.zeros((0, 1))
-    return Seen({name: torch.cat(parts)[:PICTURED].float() for name, parts in maps.items()}, known)
+            network(experiment.inputs(slice(start, min(start + BATCH, count))).to(device_of(network)))
+    last = torch.cat(features).double().numpy() if features else np.zeros((0, 1))
+    return NetworkSignal({name: torch.cat(parts)[:PICTURED].float() for name, parts in maps.items()}, last)
 
 
 def planar(output: Tensor) -> Tensor:
@@ -143,15 +144,15 @@ def strongest(maps: Tensor) -> int:
     return int(maps.transpose(0, 1).flatten(1).var(1, correction=0).argmax())
 
 
-def gray(seen: Seen, dense: Seen, channels: Mapping[str, int]) -> list[bytes]:
-    """Each layer's maps of its channel as bytes (P, h, w): how far from the channel's own mean, in dense deviations."""
-    found = []
+def gray_levels(signal: NetworkSignal, dense: NetworkSignal, channels: Mapping[str, int]) -> list[bytes]:
+    """Each layer's maps of its channel as bytes (P, h, w): the distance from the channel's own mean in dense's std."""
+    pictures = []
     for name, channel in channels.items():
-        values, reference = seen.maps[name][:, channel], dense.maps[name][:, channel]
-        deviation = float(reference.std(correction=0)) or 1.0
-        levels = 128 + 127 * ((values - values.mean()) / (SPREAD * deviation)).nan_to_num(0).clamp(-1, 1)
-        found.append(levels.round().to(torch.uint8).numpy().tobytes())
-    return found
+        values, reference = signal.maps[name][:, channel], dense.maps[name][:, channel]
+        std = float(reference.std(correction=0)) or 1.0
+        levels = 128 + 127 * ((values - values.mean()) / (SPREAD * std)).nan_to_num(0).clamp(-1, 1)
+        pictures.append(levels.round().to(torch.uint8).numpy().tobytes())
+    return pictures
 
 
 def plane(features: Floats, groups: NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -166,7 +167,7 @@ def plane(features: Floats, groups: NDArray[np.int64]) -> tuple[Floats, Floats]:
 
 
 def mapped(features: Mapping[str, Floats], groups: NDArray[np.int64]) -> dict[str, Floats]:
-    """All variants in dense's plane (N, 2), in units of dense's own deviation there; nothing is refitted for them."""
+    """All variants in dense's plane (N, 2), in units of dense's own standard deviation there; nothing is refitted."""
     dense = features["dense"]
     if not dense.size or not np.isfinite(dense).all():
         return {variant: np.zeros((0, 2)) for variant in features}
@@ -184,11 +185,11 @@ def _answer(points: Mapping[str, Floats], groups: NDArray[np.int64]) -> str:
     if not points["dense"].size:
         return "This network's penultimate features could not be read."
     whole = _spread(points["dense"])
-    told = [f"{100 * _spread(each) / whole:.0f} % {variant}" for variant, each in points.items() if variant != "dense"]
-    apart = [f"{variant} {100 * stats.separability(each, groups):.0f} %" for variant, each in points.items()]
+    spreads = [f"{100 * _spread(own) / whole:.0f} % {name}" for name, own in points.items() if name != "dense"]
+    separated = [f"{variant} {100 * stats.separability(own, groups):.0f} %" for variant, own in points.items()]
     return (
-        f"In the plane of the dense network's features the images spread {' and '.join(told)} as far as in dense. "
-        f"Told apart there by the nearest class mean, whatever the scale: {', '.join(apart)}."
+        f"In the plane of the dense network's features the images spread {' and '.join(spreads)} as far as in dense. "
+        f"The nearest class mean separates the classes there, whatever the scale: {', '.join(separated)}."
     )
 
 
@@ -197,25 +198,25 @@ def _table(points: Mapping[str, Floats], groups: NDArray[np.int64], experiment: 
         pd.DataFrame(
             {
                 "variant": variant,
-                "image": np.arange(len(each)),
-                "class": [experiment.images.classes[int(group)] for group in groups[: len(each)]],
-                "x": each[:, 0],
-                "y": each[:, 1],
+                "image": np.arange(len(own)),
+                "class": [experiment.images.classes[int(group)] for group in groups[: len(own)]],
+                "x": own[:, 0],
+                "y": own[:, 1],
             }
         )
-        for variant, each in points.items()
+        for variant, own in points.items()
     ]
     return pd.concat(rows, ignore_index=True)
 
 
-def image_maps(found: Finding, image: int) -> dict[str, bytes]:
+def image_maps(finding: Finding, image: int) -> dict[str, bytes]:
     """By variant the maps of one of the pictured images, layer after layer, (h, w) bytes each."""
-    count, taken = found.facts["pictured"], {}
-    for variant, packed in found.facts["maps"].items():
-        content, start, own = base64.b64decode(packed), 0, []
-        for height, width in found.facts["sides"]:
+    count, maps = finding.facts["pictured"], {}
+    for variant, packed in finding.facts["maps"].items():
+        content, start, layers = base64.b64decode(packed), 0, []
+        for height, width in finding.facts["sides"]:
             size = height * width
-            own.append(content[start + image * size : start + (image + 1) * size])
+            layers.append(content[start + image * size : start + (image + 1) * size])
             start += count * size
-        taken[variant] = b"".join(own)
-    return taken
+        maps[variant] = b"".join(layers)
+    return maps

@@ -53,18 +53,18 @@ def quantize(spec: Spec, source: Library, watch: Watch) -> Finding:
         if len(experiment.images.train) == 0:
             raise no_training_images(experiment.images)
         experiment.dense()
-        networks, reason = stages(experiment)
+        networks, reason = networks_by_variant(experiment)
         files: dict[tuple[str, str], bytes] = {}
-        calibrated = experiment.pruner.calibration.inputs[:CALIBRATED]
+        images = experiment.pruner.calibration.inputs[:CALIBRATED]
         for place, (variant, network) in enumerate(networks.items()):
             watch("quantize", place, len(networks))
             files[variant, "float32"] = onnx_file.export(network, experiment.inputs(slice(0, 1)))
-            files[variant, "int8"] = quantized(files[variant, "float32"], calibrated)
+            files[variant, "int8"] = quantized(files[variant, "float32"], images)
         return _finding(experiment, files, reason)
 
 
-def stages(experiment: Experiment) -> tuple[dict[str, nn.Module], str | None]:
-    """The networks before the file is made, by variant, and why there is no repaired one."""
+def networks_by_variant(experiment: Experiment) -> tuple[dict[str, nn.Module], str | None]:
+    """The networks of which files are made, by variant, and why there is no repaired one."""
     order = experiment.spec.quantize_order
     dense, pruner = experiment.network.module, experiment.pruner
     if order.startswith("int8"):
@@ -79,8 +79,8 @@ def stages(experiment: Experiment) -> tuple[dict[str, nn.Module], str | None]:
     repaired = clone_module(pruned)
     _, reason = experiment.repair(repaired)
     repaired.to("cpu")  # where its file is made
-    found = {"dense": experiment.network.module, "pruned": pruned}
-    return (found if reason else found | {"repaired": repaired}), reason
+    networks = {"dense": experiment.network.module, "pruned": pruned}
+    return (networks if reason else networks | {"repaired": repaired}), reason
 
 
 def predictions_of(file: bytes, experiment: Experiment) -> Predictions:
@@ -100,13 +100,13 @@ def _finding(experiment: Experiment, files: dict[tuple[str, str], bytes], reason
     dense = predictions["dense", "float32"]
     rows = []
     for (variant, precision), file in files.items():
-        found = outcome(predictions[variant, precision], experiment.labels, dense, len(experiment.images.classes))
-        low, high = found.ci95 or (None, None)
+        summary = outcome(predictions[variant, precision], experiment.labels, dense, len(experiment.images.classes))
+        low, high = summary.ci95 or (None, None)
         rows.append(
             {
                 "variant": variant,
                 "precision": precision,
-                "accuracy": found.score,
+                "accuracy": summary.score,
                 "low": low,
                 "high": high,
                 "bytes": len(file),
@@ -119,15 +119,15 @@ def _finding(experiment: Experiment, files: dict[tuple[str, str], bytes], reason
     timed = passes(runs, inputs(slice(0, max(BATCHES))), experiment.watch)
     names = [layer.name for layer in experiment.trace.layers]
     errors = pd.DataFrame(sqnr(files[last, "float32"], files[last, "int8"], inputs(slice(0, COMPARED)), names))
-    facts = facts_of(table, timed) | {"variant": last, "order": experiment.spec.quantize_order}
+    facts = quantize_facts(table, timed) | {"variant": last, "order": experiment.spec.quantize_order}
     notes = [f"No repair: {reason}"] if reason else []
     if not fast_int8():
         notes.append("This processor has no VNNI: weights take 7 bits, and int8 may not be faster.")
     tables = {"Losses": table, "Latency": timed, "Errors": errors}
-    return Finding(experiment.spec, told(facts), tables, facts, tuple(notes), None, fingerprint())
+    return Finding(experiment.spec, quantize_answer(facts), tables, facts, tuple(notes), None, fingerprint())
 
 
-def facts_of(table: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
+def quantize_facts(table: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
     """Losses against dense float32 (fractions), alone and together, and speed and size of int8 beside float32."""
     score = table.set_index(["variant", "precision"]).accuracy
     dense = float(score["dense", "float32"])
@@ -144,13 +144,13 @@ def facts_of(table: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def told(facts: dict[str, Any]) -> str:
-    """The answer in a sentence."""
+def quantize_answer(facts: dict[str, Any]) -> str:
+    """The finding's answer, in a sentence."""
     loss = {name: f"{100 * value + 0.0:.1f}" for name, value in facts["loss"].items()}
-    mended = f"; with the repair {loss['repaired_int8']}" if facts["variant"] == "repaired" else ""
+    repaired = f"; with the repair {loss['repaired_int8']}" if facts["variant"] == "repaired" else ""
     return (
         f"Pruning alone loses {loss['pruned_float32']} points, int8 alone {loss['dense_int8']}, both together "
-        f"{loss['pruned_int8']} (the sum would be {100 * facts['sum'] + 0.0:.1f}){mended}; int8 takes "
+        f"{loss['pruned_int8']} (the sum would be {100 * facts['sum'] + 0.0:.1f}){repaired}; int8 takes "
         f"{100 * facts['size']:.0f} % of the bytes and runs {facts['speed']['1']:.2f} times as fast on one image, "
         f"{facts['speed']['64']:.2f} times on 64."
     )

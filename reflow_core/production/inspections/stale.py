@@ -37,8 +37,8 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
     """REFLOW by hand: for each channel the stored, the arriving and the re-estimated moments, and what leaves.
 
     Table "Channels": `stored_*` of training; `arriving_*` in the pruned network, nothing repaired; `re_estimated_*`
-    after REFLOW; `out_*`: deviation of the channel's output, |γ|·√(v/(σ²+ε)), in the dense,
-    the pruned and the repaired network. Table "Norms": the median of √(stored variance / arriving variance) a layer.
+    after REFLOW; `out_*`: standard deviation of the channel's output, |γ|·√(v/(σ²+ε)), in the dense, the pruned and the
+    repaired network. Table "Norms": the median of √(stored variance / arriving variance) a layer.
     Fact `channel`: the row of the last norm's channel whose output is strongest in dense. All on calibration images.
     Raises ReflowError where REFLOW does not apply.
     """
@@ -49,10 +49,10 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
         if reason is not None:
             raise ReflowError(reason)
         dense = clone_on(experiment.network.module, source.device)
-        as_trained, now = (reaching(experiment, *each) for each in ((dense, "target"), (pruned, "pruned")))
+        as_trained, now = (arriving_moments(experiment, *pair) for pair in ((dense, "target"), (pruned, "pruned")))
         names = in_order(pruned, batch_norms(pruned), experiment.pruner.calibration.inputs[:1])
     norms = {name: (batch_norms(dense)[name], batch_norms(repaired)[name]) for name in names}
-    channels = pd.concat([_rows(name, *pair, as_trained[name], now[name]) for name, pair in norms.items()])
+    channels = pd.concat([_channel_rows(name, *pair, as_trained[name], now[name]) for name, pair in norms.items()])
     layers = channels.groupby("norm", sort=False).agg(times=("times", "median"), channels=("channel", "size"))
     last = channels[channels.norm == names[-1]]
     chosen = last.loc[last.out_dense.idxmax()]
@@ -66,24 +66,24 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
     return Finding(spec, answer, tables, _plain(facts))
 
 
-def reaching(experiment: Experiment, network: nn.Module, stage: str) -> dict[str, Moments]:
+def arriving_moments(experiment: Experiment, network: nn.Module, stage: str) -> dict[str, Moments]:
     """The moments (C,) of what reaches each BatchNorm of a network in eval mode on the calibration images."""
     inputs = experiment.pruner.calibration.inputs
     batches = inputs.split(BATCH)
     with (
         torch.inference_mode(),
         watched(network, experiment.watch, stage, len(inputs), len(batches)),
-        arriving(network, batch_norms(network)) as found,
+        arriving(network, batch_norms(network)) as moments,
     ):
         for batch in batches:
             network(batch.to(device_of(network)))
-    return found
+    return moments
 
 
-def _rows(name: str, stored: _BatchNorm, fresh: _BatchNorm, trained: Moments, now: Moments) -> pd.DataFrame:
+def _channel_rows(name: str, stored: _BatchNorm, repaired: _BatchNorm, trained: Moments, now: Moments) -> pd.DataFrame:
     """One norm's channels."""
     mean, variance = (stored.get_buffer(f"running_{what}").double().numpy() for what in ("mean", "var"))
-    new_mean, new_variance = (fresh.get_buffer(f"running_{what}").double().numpy() for what in ("mean", "var"))
+    new_mean, new_variance = (repaired.get_buffer(f"running_{what}").double().numpy() for what in ("mean", "var"))
     gamma = np.ones_like(mean) if stored.weight is None else stored.weight.detach().double().numpy()
     beta = np.zeros_like(mean) if stored.bias is None else stored.bias.detach().double().numpy()
     here, was, eps = now.variance.numpy(), trained.variance.numpy(), stored.eps

@@ -30,7 +30,7 @@ from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch
 
-PROOF = 8  # images on which a cut network is put to the proof
+PROOF = 8  # images on which a cut network is verified
 ALLOCATIONS = ("global", "uniform")
 
 
@@ -46,7 +46,7 @@ class Cut:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must hold of a cut network, and what was found."""
+    """One thing that must hold of a cut network. `told`: what was measured, in words."""
 
     what: str
     passed: bool
@@ -68,7 +68,7 @@ def structured(spec: Spec, source: Library, watch: Watch) -> Finding:
     with Experiment.open(spec, source, watch) as experiment:
         dense = experiment.dense()
         cut = cut_channels(experiment)
-        checks = verified(experiment, cut)
+        checked = run_checks(experiment, cut)
         variants: dict[str, tuple[nn.Module, Observation]] = {"dense": (experiment.network.module, dense)}
         pruned = clone_module(cut.network)
         variants["pruned"] = pruned, _observed(experiment, pruned, "pruned")
@@ -76,11 +76,11 @@ def structured(spec: Spec, source: Library, watch: Watch) -> Finding:
         cut.network.to("cpu")  # where it is measured
         if report is not None:
             variants["repaired"] = cut.network, _observed(experiment, cut.network, "repaired")
-        return _finding(experiment, cut, checks, variants, reason)
+        return _finding(experiment, cut, checked, variants, reason)
 
 
 def cut_channels(experiment: Experiment) -> Cut:
-    """A private copy without the least important channels of each group. Raises ReflowError."""
+    """A clone of the network without the least important channels of each group. Raises ReflowError."""
     if experiment.spec.allocation not in ALLOCATIONS:
         raise ReflowError(
             f"Channels are cut by allocation {' or '.join(ALLOCATIONS)}, not {experiment.spec.allocation}."
@@ -92,30 +92,32 @@ def cut_channels(experiment: Experiment) -> Cut:
     )
     free = [group for group in groups if not group.held and group.channels > 1]
     if not free:
-        raise ReflowError("No channel of this network can be cut out: " + "; ".join({g.held for g in groups}) + ".")
-    gone = chosen(experiment, free)
-    private = Cutter(clone_module(network), images[:1], classifier)
+        raise ReflowError(
+            "No channel of this network can be cut out: " + "; ".join({group.held for group in groups}) + "."
+        )
+    gone = channels_to_cut(experiment, free)
+    cutter = Cutter(clone_module(network), images[:1], classifier)
     try:
-        private.cut(gone)
+        cutter.cut(gone)
     except (RuntimeError, ValueError, IndexError) as error:
         raise ReflowError(f"The channels could not be cut out ({str(error).splitlines()[0][:200]}).") from error
     kept = {group.name: group.channels - len(gone.get(group.name, ())) for group in groups}
-    return Cut(private.network, groups, gone, kept)
+    return Cut(cutter.network, groups, gone, kept)
 
 
-def chosen(experiment: Experiment, groups: Sequence[Group]) -> dict[str, list[int]]:
+def channels_to_cut(experiment: Experiment, groups: Sequence[Group]) -> dict[str, list[int]]:
     """The channels to cut by group: those of least importance, one of each group always left."""
     scores = {group.name: importance(experiment.pruner.scores().by_layer, group) for group in groups}
     blocks = {group.name: group.blocks for group in groups}
     if experiment.spec.allocation == "global":  # groups differ in scale: each is compared with its own mean
         scores = {name: score / score.mean().clamp(min=1e-12) for name, score in scores.items()}
     masks = allocations[experiment.spec.allocation].function(Scores(scores), Budget(experiment.spec.sparsity))
-    found = {}
+    gone = {}
     for name, mask in masks.items():
         if not mask.any():
             mask[scores[name].argmax()] = True
-        found[name] = (~mask.repeat(blocks[name])).nonzero().flatten().tolist()
-    return found
+        gone[name] = (~mask.repeat(blocks[name])).nonzero().flatten().tolist()
+    return gone
 
 
 def importance(scores: Mapping[str, Tensor], group: Group) -> Tensor:
@@ -125,15 +127,15 @@ def importance(scores: Mapping[str, Tensor], group: Group) -> Tensor:
     """
     makers = [member for member in group.members if member.side == "out" and member.layer in scores]
     whole = [member for member in makers if len(member.channels) == group.channels]
-    each = torch.stack([scores[member.layer].flatten(1).mean(1)[list(member.channels)] for member in whole]).mean(0)
-    return each.view(group.blocks, -1).mean(0)
+    score = torch.stack([scores[member.layer].flatten(1).mean(1)[list(member.channels)] for member in whole]).mean(0)
+    return score.view(group.blocks, -1).mean(0)
 
 
 def _observed(experiment: Experiment, network: nn.Module, stage: str) -> Observation:
     return experiment.observe(network, stage, trace(network, experiment.inputs(slice(0, 1))))
 
 
-def verified(experiment: Experiment, cut: Cut) -> list[Check]:
+def run_checks(experiment: Experiment, cut: Cut) -> list[Check]:
     """Everything that must hold of a cut network before anybody trusts it."""
     images = experiment.inputs(slice(0, PROOF))
     return list(
@@ -153,9 +155,9 @@ def checks(dense: nn.Module, cut: Cut, images: Tensor, classifier: str | None, c
     yield Check("coupled widths", not wrong, "; ".join(wrong) or "every layer has the channels of its group")
     odd = list(_odd_norms(cut.network))
     yield Check("norm widths", not odd, "; ".join(odd) or "weights and statistics of every norm are equally long")
-    apart = difference(dense, images, classifier, cut.gone)
-    yield Check("same as silent", not apart, apart or "answers as the network in which these channels are zero")
-    before, after = (sum(each.numel() for each in net.parameters()) for net in (dense, cut.network))
+    differs = difference(dense, images, classifier, cut.gone)
+    yield Check("same as silent", not differs, differs or "the same logits as with these channels at zero")
+    before, after = (sum(weight.numel() for weight in net.parameters()) for net in (dense, cut.network))
     yield Check("parameters", after < before, f"{after:,} of {before:,} are left")
     yield _trains(cut.network, images)
     yield _exports(cut.network, images)
@@ -163,17 +165,18 @@ def checks(dense: nn.Module, cut: Cut, images: Tensor, classifier: str | None, c
 
 def _odd_norms(network: nn.Module) -> Iterator[str]:
     for name, module in network.named_modules():
-        lengths = {len(each) for each in (*module.parameters(False), *module.buffers(False)) if each.ndim == 1}
+        lengths = {len(vector) for vector in (*module.parameters(False), *module.buffers(False)) if vector.ndim == 1}
         if "Norm" in type(module).__name__ and len(lengths) > 1:
             yield f"{name} has {' and '.join(map(str, sorted(lengths)))} channels"
 
 
 def _trains(network: nn.Module, images: Tensor) -> Check:
-    """One step of training on a copy: the loss and every gradient are finite."""
-    private = clone_module(network).requires_grad_(True)
-    loss = F.cross_entropy(private(images), torch.zeros(len(images), dtype=torch.long))
+    """One step of training on a clone: the loss and every gradient are finite."""
+    clone = clone_module(network).requires_grad_(True)
+    loss = F.cross_entropy(clone(images), torch.zeros(len(images), dtype=torch.long))
     loss.backward()
-    finite = all(bool(each.grad.isfinite().all()) for each in private.parameters() if each.grad is not None)
+    gradients = (parameter.grad for parameter in clone.parameters())
+    finite = all(bool(gradient.isfinite().all()) for gradient in gradients if gradient is not None)
     return Check(
         "training step", finite and bool(loss.isfinite()), f"loss {float(loss.detach()):.3f}, gradients finite"
     )
@@ -182,10 +185,10 @@ def _trains(network: nn.Module, images: Tensor) -> Check:
 def _exports(network: nn.Module, images: Tensor) -> Check:
     """Exported to ONNX and run by onnxruntime."""
     try:
-        apart = onnx_file.apart(onnx_file.export(network, images[:1]), network, images)
+        largest = onnx_file.largest_difference(onnx_file.export(network, images[:1]), network, images)
     except ReflowError as error:
         return Check("ONNX", False, str(error))
-    return Check("ONNX", apart <= 1e-3, f"logits differ by {apart:.1g} of the largest")
+    return Check("ONNX", largest <= 1e-3, f"logits differ by {largest:.1g} of the largest")
 
 
 def _finding(
@@ -196,38 +199,39 @@ def _finding(
     reason: str | None,
 ) -> Finding:
     inputs, dense = experiment.inputs, variants["dense"][1].predictions
-    networks = {"dense": experiment.network.module, "zeros": zeroed(experiment), "structured": cut.network}
+    networks = {"dense": experiment.network.module, "zeros": masked_network(experiment), "structured": cut.network}
     timed = passes(networks, inputs(slice(0, max(BATCHES))), experiment.watch)
     rows = []
     for variant, (network, observation) in variants.items():
-        found = outcome(observation.predictions, experiment.labels, dense, len(experiment.images.classes))
-        low, high = found.ci95 or (None, None)
+        summary = outcome(observation.predictions, experiment.labels, dense, len(experiment.images.classes))
+        low, high = summary.ci95 or (None, None)
         rows.append(
-            {"variant": variant, "accuracy": found.score, "low": low, "high": high} | cost(network, inputs(slice(0, 1)))
+            {"variant": variant, "accuracy": summary.score, "low": low, "high": high}
+            | cost(network, inputs(slice(0, 1)))
         )
     outcomes = pd.DataFrame(rows)
     facts = _facts(outcomes, timed) | {"held": [group.name for group in cut.groups if group.held]}
     tables = {
         "Outcome": outcomes,
-        "Checks": pd.DataFrame([dataclasses.asdict(each) for each in checked]),
+        "Checks": pd.DataFrame([dataclasses.asdict(check) for check in checked]),
         "Groups": pd.DataFrame([_group_row(group, cut.kept[group.name]) for group in cut.groups]),
         "Widths": _width_rows(experiment.network.module, cut.network),
         "Latency": timed,
     }
     notes = [f"No repair: {reason}"] if reason else []
     if held := facts["held"]:
-        notes.append(f"Left whole, {len(held)} of {len(cut.groups)} groups: {cut_reason(cut.groups)}.")
-    passed = all(each.passed for each in checked)
-    answer = _answer(facts, sum(each.passed for each in checked), len(checked))
-    return Finding(experiment.spec, answer, tables, facts, tuple(notes), passed, fingerprint())
+        notes.append(f"Left whole, {len(held)} of {len(cut.groups)} groups: {held_reasons(cut.groups)}.")
+    passed = [check.passed for check in checked]
+    answer = _answer(facts, sum(passed), len(passed))
+    return Finding(experiment.spec, answer, tables, facts, tuple(notes), all(passed), fingerprint())
 
 
-def zeroed(experiment: Experiment) -> nn.Module:
+def masked_network(experiment: Experiment) -> nn.Module:
     """The network with the same fraction of single weights at zero, in dense kernels."""
     return experiment.clone(experiment.prune()).to("cpu")
 
 
-def cut_reason(groups: Sequence[Group]) -> str:
+def held_reasons(groups: Sequence[Group]) -> str:
     """Why groups are left whole, each reason once."""
     return "; ".join(dict.fromkeys(f"{group.name}: {group.held}" for group in groups if group.held))
 
@@ -246,14 +250,14 @@ def _facts(outcomes: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _answer(facts: Mapping[str, Any], passed: int, asked: int) -> str:
+def _answer(facts: Mapping[str, Any], passed: int, total: int) -> str:
     scores, last = facts["accuracy"], facts["variant"]
-    mended = f", {percent(scores['repaired'])} after the repair" if last == "repaired" else ""
+    repaired = f", {percent(scores['repaired'])} after the repair" if last == "repaired" else ""
     return (
         f"Cut to {100 * facts['parameters']:.0f} % of its parameters and {100 * facts['multiply_adds']:.0f} % of its "
-        f"multiply-adds the network has {percent(scores['pruned'])}{mended} (dense {percent(scores['dense'])}) and "
-        f"runs {facts['speed']['1']:.2f} times as fast on one image, {facts['speed']['64']:.2f} times on 64; "
-        f"{passed} of {asked} checks hold."
+        f"multiply-adds the network reaches {percent(scores['pruned'])}{repaired} (dense {percent(scores['dense'])}) "
+        f"and runs {facts['speed']['1']:.2f} times as fast on one image, {facts['speed']['64']:.2f} times on 64; "
+        f"{passed} of {total} checks hold."
     )
 
 
@@ -264,7 +268,7 @@ def cost(network: nn.Module, example: Tensor) -> dict[str, int]:
 
 
 def _group_row(group: Group, kept: int) -> dict[str, Any]:
-    layers = {side: [each.layer for each in group.members if each.side == side] for side in ("out", "in")}
+    layers = {side: [member.layer for member in group.members if member.side == side] for side in ("out", "in")}
     return {
         "group": group.name,
         "role": group.role,
