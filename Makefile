@@ -4,20 +4,29 @@ PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint bench train zoo screenshots clean
+.PHONY: run test lint unit e2e browser bench train zoo screenshots clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/streamlit run app.py --server.port $(PORT)
 
-test: lint
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/app -n 2 --dist loadfile
-	$(BIN)/python -m pytest tests/e2e
+# A browser mostly waits: beside it the others get the processor that it leaves.
+test: browser
+	$(MAKE) -j3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) lint unit e2e
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	nice $(BIN)/mypy
 	$(BIN)/lint-imports
+
+unit: $(VENV)/test.stamp
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(BIN)/python -m pytest tests/unit tests/app -n 2 --dist worksteal
+
+e2e: browser
+	$(BIN)/python -m pytest tests/e2e
+
+browser: $(VENV)/test.stamp
+	$(BIN)/python -m tests.e2e.setup_browser
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m tests.benchmarks

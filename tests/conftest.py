@@ -29,6 +29,15 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def background_at_once() -> Iterator[None]:
+    """What elsewhere leaves the machine to people rests for nobody."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reflow_core.lab.pool.lowest_priority", lambda: None)
+        patch.setattr("reflow_core.lab.pool.QUIET_S", 0.0)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def denormals() -> Iterator[None]:
     """The command line flushes denormals in its process; hypothesis needs them back."""

@@ -14,7 +14,8 @@ from reflow_core import Library, Spec
 from reflow_core.diagnosis.calibration import evaluation_inputs
 from reflow_core.machine import prepare
 from tests.benchmarks.core import Row, bare
-from tests.e2e.browser import CHROMIUM, browser, server
+from tests.e2e.browser import browser, server
+from tests.e2e.setup_browser import executable
 
 REFERENCE = Path(__file__).with_name("reference_page.py")
 FIGURES = 5  # the scope draws three panels, Plotly two
@@ -28,7 +29,7 @@ IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 def in_browser() -> Iterator[Row]:
     """Slider release to new figures, first screen, and frames while scrubbing."""
-    if CHROMIUM is None:
+    if executable() is None:
         print("no Chromium on this machine: browser benchmarks skipped")
         return
     with tempfile.TemporaryDirectory() as cache, browser() as chromium:

@@ -1,15 +1,17 @@
-"""One server and one browser for all journeys; skipped with a reason where no Chromium is found."""
+"""One server and one browser for all journeys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.e2e import access
 from tests.e2e import browser as real
+from tests.e2e.setup_browser import executable
 
 expect.set_options(timeout=45_000)
 
@@ -17,23 +19,25 @@ expect.set_options(timeout=45_000)
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Sweeps begin when a test asks for one: what nobody waits for would only take the processor from the others."""
-    with real.server(tmp_path_factory.mktemp("cache"), arguments=["--on-demand"]) as running:
+    with real.server(tmp_path_factory.mktemp("cache"), arguments=["--on-demand"], at_once=True) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
-    if real.CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    if executable() is None:
+        pytest.fail("No Chromium on this machine; type: python -m tests.e2e.setup_browser", pytrace=False)
     with sync_playwright() as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    """For others than the visitor, each in a context of their own."""
-    opened = playwright.chromium.launch(**real.LAUNCH)
-    yield opened
+def other(playwright: Playwright) -> Iterator[BrowserContext]:
+    """Another person's browser, which shares nothing with the visitor's."""
+    opened = playwright.chromium.launch(**real.launching())
+    context = opened.new_context()
+    context.set_default_timeout(45_000)
+    yield context
     opened.close()
 
 
@@ -44,7 +48,7 @@ def visitor(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) ->
         tmp_path_factory.mktemp("profile"),
         viewport={"width": 1280, "height": 800},
         color_scheme="light",
-        **real.LAUNCH,
+        **real.launching(),
     )
     context.set_default_timeout(45_000)
     yield context
@@ -68,11 +72,25 @@ def for_everybody(request: pytest.FixtureRequest) -> Iterator[Callable[[Page], N
         assert looked == access.PAGES
 
 
+@contextmanager
+def tab(visitor: BrowserContext) -> Iterator[Page]:
+    """A page of the visitor's on which no script may fail."""
+    opened, errors = visitor.new_page(), list[str]()
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    assert errors == []
+    opened.close()
+
+
 @pytest.fixture
 def page(visitor: BrowserContext) -> Iterator[Page]:
-    opened = visitor.new_page()
-    opened.errors = []  # type: ignore[attr-defined]
-    opened.on("pageerror", lambda error: opened.errors.append(str(error)))  # type: ignore[attr-defined]
-    yield opened
-    assert opened.errors == []  # type: ignore[attr-defined]
-    opened.close()
+    """A page of one's own."""
+    with tab(visitor) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared(visitor: BrowserContext) -> Iterator[Page]:
+    """A page that the tests of a file use one after the other, each as the one before has left it."""
+    with tab(visitor) as opened:
+        yield opened

@@ -7,13 +7,21 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.access import AT_REST
-from tests.e2e.test_journeys import wait_for_query
+from tests.e2e.test_journeys import PAGES, TINY, open_page, query, wait_for_query
 
-TINY = "evaluation_images=32&calibration_images=16&model=vgg-digits"
 FIGURE = ".js-plotly-plot .main-svg"
+
+
+def test_cold_deep_link_to_the_story_opens_it_inside_the_shell(page: Page, address: str) -> None:
+    """First of all tests: this server has not run app.py yet."""
+    open_page(page, f"{address}/story?step=4&guess=50")
+    expect(page.get_by_role("heading", name="4. Collapse: one answer for everything")).to_be_visible()
+    expect(page.locator(".st-key-pages a p")).to_have_text(PAGES)
+    assert query(page)["step"] == "4"
 
 
 def test_about_says_what_is_computed_and_whose_idea_it_was(
@@ -23,47 +31,6 @@ def test_about_says_what_is_computed_and_whose_idea_it_was(
     expect(page.get_by_role("link", name=re.compile("2502.15790")).first).to_be_visible()
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
     for_everybody(page)
-
-
-def test_images_and_figures_have_a_text_that_says_what_they_show(page: Page, address: str) -> None:
-    page.goto(f"{address}/?{TINY}")
-    page.wait_for_selector(FIGURE)
-    for figure in page.locator("[data-testid=stPlotlyChart]").all():
-        assert (
-            len(
-                figure.get_attribute("aria-label")
-                or figure.locator("[aria-label]").first.get_attribute("aria-label")
-                or ""
-            )
-            > 30
-        )
-    for image in page.locator("[data-testid=stMain] img").all():
-        assert image.get_attribute("alt") is not None
-    expect(page.locator(".ratios .plot")).to_have_attribute("aria-valuetext", re.compile("pruned ratio from"))
-    expect(page.locator(".answers .plot")).to_have_attribute("aria-label", re.compile("Predicted classes"))
-
-
-SHIFTS = """() => {
-  window.shifted = 0;
-  new PerformanceObserver((list) => list.getEntries().forEach((each) => { window.shifted += each.value; }))
-    .observe({ type: "layout-shift" });
-}"""
-
-
-def test_nothing_jumps_when_a_new_value_is_computed_and_drawn(page: Page, address: str) -> None:
-    """Cumulative layout shift, also right after a key; under 0.1 counts as good (web.dev/cls)."""
-    page.goto(f"{address}/?{TINY}")
-    page.wait_for_selector(FIGURE)
-    page.evaluate(AT_REST)
-    page.evaluate(SHIFTS)
-    slider = page.locator(".scope input[type=range]")
-    slider.focus()
-    for percent in (81, 82, 83):
-        slider.press("ArrowRight")
-        expect(page.locator(".scope")).to_have_attribute("data-shown", f"{percent / 100:g}")
-        expect(page.locator(".scope .badge")).to_have_text("exact")
-    page.evaluate(AT_REST)
-    assert page.evaluate("window.shifted") < 0.1
 
 
 def test_an_outline_stands_until_the_first_result_and_never_again(page: Page, address: str) -> None:
@@ -82,6 +49,14 @@ def test_an_outline_stands_until_the_first_result_and_never_again(page: Page, ad
     assert page.evaluate("window.outlines") == 0
 
 
+@pytest.fixture(scope="module")
+def collapse(shared: Page, address: str) -> Page:
+    """The Collapse page with its figures."""
+    shared.goto(f"{address}/?{TINY}&model=vgg-digits")
+    shared.wait_for_selector(FIGURE)
+    return shared
+
+
 def tab_to(page: Page, wanted: Locator, most: int = 40) -> None:
     """Press Tab until an element has the focus."""
     for _ in range(most):
@@ -91,32 +66,67 @@ def tab_to(page: Page, wanted: Locator, most: int = 40) -> None:
     raise AssertionError(f"{wanted} is not reached by {most} tabs")
 
 
-def test_a_keyboard_alone_moves_the_slider_chooses_a_layer_and_takes_away(page: Page, address: str) -> None:
-    page.goto(f"{address}/?{TINY}")
-    page.wait_for_selector(FIGURE)
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to main content")).to_be_focused()
-    page.keyboard.press("Enter")
-    tab_to(page, page.locator(".scope input[type=range]"))
-    page.keyboard.press("ArrowLeft")
-    wait_for_query(page, sparsity="0.79")
-    tab_to(page, page.locator(".ratios .layers"))
-    page.keyboard.press("Home")
-    expect(page.locator(".ratios .note")).to_contain_text("(1 of ")
-    tab_to(page, page.get_by_test_id("stExpander").filter(has_text="Take it away").locator("summary"))
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="JSON")).to_be_visible()
-    tab_to(page, page.get_by_role("button", name="JSON"))
-    with page.expect_download() as waiting:
-        page.keyboard.press("Enter")
+def test_a_keyboard_alone_moves_the_slider_chooses_a_layer_and_takes_away(collapse: Page) -> None:
+    collapse.keyboard.press("Tab")
+    expect(collapse.get_by_role("link", name="Skip to main content")).to_be_focused()
+    collapse.keyboard.press("Enter")
+    tab_to(collapse, collapse.locator(".scope input[type=range]"))
+    collapse.keyboard.press("ArrowLeft")
+    wait_for_query(collapse, sparsity="0.79")
+    tab_to(collapse, collapse.locator(".ratios .layers"))
+    collapse.keyboard.press("Home")
+    expect(collapse.locator(".ratios .note")).to_contain_text("(1 of ")
+    tab_to(collapse, collapse.get_by_test_id("stExpander").filter(has_text="Take it away").locator("summary"))
+    collapse.keyboard.press("Enter")
+    expect(collapse.get_by_role("button", name="JSON")).to_be_visible()
+    tab_to(collapse, collapse.get_by_role("button", name="JSON"))
+    with collapse.expect_download() as waiting:
+        collapse.keyboard.press("Enter")
     assert json.loads(Path(waiting.value.path()).read_text())["spec"]["sparsity"] == 0.79
 
 
-def test_the_page_has_landmarks_and_headings(page: Page, address: str) -> None:
-    page.goto(f"{address}/?{TINY}")
-    page.wait_for_selector(FIGURE)
+SHIFTS = """() => {
+  window.shifted = 0;
+  new PerformanceObserver((list) => list.getEntries().forEach((each) => { window.shifted += each.value; }))
+    .observe({ type: "layout-shift" });
+}"""
+
+
+def test_nothing_jumps_when_a_new_value_is_computed_and_drawn(collapse: Page) -> None:
+    """Cumulative layout shift, also right after a key; under 0.1 counts as good (web.dev/cls)."""
+    slider = collapse.locator(".scope input[type=range]")
+    collapse.get_by_test_id("stMain").evaluate("(main) => main.scrollTo(0, 0)")
+    slider.focus()
+    collapse.evaluate(AT_REST)
+    collapse.evaluate(SHIFTS)
+    begin = int(slider.input_value())
+    for percent in range(begin + 1, begin + 5):
+        slider.press("ArrowRight")
+        expect(collapse.locator(".scope")).to_have_attribute("data-shown", f"{percent / 100:g}")
+        expect(collapse.locator(".scope .badge")).to_have_text("exact")
+    collapse.evaluate(AT_REST)
+    assert collapse.evaluate("window.shifted") < 0.1
+
+
+def test_images_and_figures_have_a_text_that_says_what_they_show(collapse: Page) -> None:
+    for figure in collapse.locator("[data-testid=stPlotlyChart]").all():
+        assert (
+            len(
+                figure.get_attribute("aria-label")
+                or figure.locator("[aria-label]").first.get_attribute("aria-label")
+                or ""
+            )
+            > 30
+        )
+    for image in collapse.locator("[data-testid=stMain] img").all():
+        assert image.get_attribute("alt") is not None
+    expect(collapse.locator(".ratios .plot")).to_have_attribute("aria-valuetext", re.compile("pruned ratio from"))
+    expect(collapse.locator(".answers .plot")).to_have_attribute("aria-label", re.compile("Predicted classes"))
+
+
+def test_the_page_has_landmarks_and_headings(collapse: Page) -> None:
     for role in ("main", "banner"):
-        expect(page.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]
-    expect(page.get_by_role("region", name="Sidebar")).to_have_count(1)
-    expect(page.get_by_role("region", name="Signal scope")).to_have_count(1)
-    assert page.get_by_role("heading").count() >= 5
+        expect(collapse.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]
+    expect(collapse.get_by_role("region", name="Sidebar")).to_have_count(1)
+    expect(collapse.get_by_role("region", name="Signal scope")).to_have_count(1)
+    assert collapse.get_by_role("heading").count() >= 5

@@ -38,6 +38,7 @@ from reflow_core.errors import ReflowError
 from reflow_core.sources.access import EVERYTHING, Access
 from reflow_core.sources.library import SHIPPED
 from tests.e2e.browser import server
+from tests.e2e.test_journeys import SMALL
 from tests.e2e.visitor import Visitor
 from tests.waiting import PATIENCE_S, until
 
@@ -137,11 +138,12 @@ def test_paths_stay_below_the_folder_that_the_owner_opened(opened: Path) -> None
 def visited(opened: Path, tmp_path: Path) -> Iterator[str]:
     """A server that opens a folder and allows code, takes small uploads, and keeps them where a test can look."""
     settings = {"STREAMLIT_SERVER_MAX_UPLOAD_SIZE": str(LIMIT_MB), "TMPDIR": str(tmp_path)}
-    with server(tmp_path, environment=settings, arguments=["--data-root", str(opened), "--allow-code"]) as address:
+    started = ["--data-root", str(opened), "--allow-code"]
+    with server(tmp_path, environment=settings, arguments=started, at_once=True) as address:
         yield address
 
 
-def visit(address: str, what: Callable[[Visitor], Coroutine[Any, Any, None]], query: str = "") -> Visitor:
+def visit(address: str, what: Callable[[Visitor], Coroutine[Any, Any, None]], query: str = SMALL) -> Visitor:
     """Opens the page, waits for its first picture, does `what`, and leaves."""
 
     async def go() -> Visitor:
@@ -175,7 +177,7 @@ def links_open_nothing(address: str, opened: Path) -> None:
         f"server_code={quote('net.py:build')}&server_data={quote('/etc')}",
         "data=upload:0123456789abcdef",
     ):
-        visitor = visit(address, nothing, query)
+        visitor = visit(address, nothing, f"{query}&{SMALL}")
         assert visitor.problems == [] and visitor.scope["exact"]["score"] == plain, query
         assert query.startswith("server_") or any("set aside" in said for said in visitor.said), visitor.said
     assert not (opened.parent / "ran").exists()
@@ -217,7 +219,7 @@ def uploads_are_limited_private_and_deleted(address: str, kept: Path) -> None:
         await visitor.until(lambda: bool(visitor.scope["value"] == 0.5), PATIENCE_S)
         (folder,) = folders()
         token = next(file.stem for file in folder.glob("*.safetensors") if file.stat().st_size == len(WEIGHTS))
-        stranger, _ = await Visitor.opened(address, f"model={MODEL}@upload:{token}")
+        stranger, _ = await Visitor.opened(address, f"model={MODEL}@upload:{token}&{SMALL}")
         await stranger.until(lambda: any("set aside" in said for said in stranger.said), PATIENCE_S)
         await stranger.leave()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from reflow_core.images.digits import digits
 from tests.e2e.browser import ROOT
@@ -17,6 +17,7 @@ from tests.e2e.browser import ROOT
 PAGES = ["Collapse", "Signal", "Story", "Sweep", "Compare", "Selection vs signal", "Calibration"]
 PAGES += ["Sensitivity", "Slices", "Structured", "Quantization", "Hardware", "Claims", "About", "Report"]
 SMALL = "evaluation_images=64&calibration_images=32"
+TINY = "evaluation_images=32&calibration_images=16"  # so that a whole sweep is computed within a test
 SLIDER = ".scope input[type=range]"
 
 
@@ -44,59 +45,72 @@ def wait_for_query(page: Page, **wanted: str) -> None:
         page.wait_for_url(re.compile(rf"[?&]{name}={re.escape(value)}(&|$)"))
 
 
-def test_cold_deep_link_to_the_story_opens_it_inside_the_shell(page: Page, address: str) -> None:
-    """First of all tests: this server has not run app.py yet."""
-    open_page(page, f"{address}/story?step=4&guess=50")
-    expect(page.get_by_role("heading", name="4. Collapse: one answer for everything")).to_be_visible()
-    expect(page.locator(".st-key-pages a p")).to_have_text(PAGES)
-    assert query(page)["step"] == "4"
-
-
 def test_the_first_screen_tells_the_story_without_a_click(
-    page: Page, address: str, for_everybody: Callable[[Page], None]
+    shared: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
-    open_page(page, address)
-    expect(page.locator(".scope .status")).to_have_text("rescued")
-    dense, pruned, repaired = (float(text.split()[0]) for text in page.locator(".card .big").all_inner_texts())
+    open_page(shared, address)
+    expect(shared.locator(".scope .status")).to_have_text("rescued")
+    dense, pruned, repaired = (float(text.split()[0]) for text in shared.locator(".card .big").all_inner_texts())
     assert dense >= 99 and pruned <= 20 and repaired >= 93
-    expect(page.locator(".js-plotly-plot").first).to_be_visible()
-    expect(page.locator(".strip img").first).to_be_visible()
-    for_everybody(page)
+    expect(shared.locator(".js-plotly-plot").first).to_be_visible()
+    expect(shared.locator(".strip img").first).to_be_visible()
+    for_everybody(shared)
 
 
-def test_releasing_the_slider_computes_and_the_link_opens_the_same_view(
-    page: Page, address: str, chromium: Browser
-) -> None:
-    open_page(page, address)
-    page.locator(SLIDER).focus()
-    for _ in range(5):
-        page.keyboard.press("ArrowRight")
-    wait_for_query(page, sparsity="0.85")
-    expect(page.locator(".scope .percent")).to_have_text("85 %")
-    expect(page.locator(".scope .badge")).to_have_text("exact")
-    expect(page.locator(".scope")).to_have_attribute("data-shown", "0.85")
-    shown = page.locator(".card .big").all_inner_texts()
-    fresh = chromium.new_context().new_page()
-    open_page(fresh, page.url)
-    expect(fresh.locator(".scope .percent")).to_have_text("85 %")
-    assert fresh.locator(".card .big").all_inner_texts() == shown
-    fresh.context.close()
+def at_home(page: Page, address: str) -> None:
+    """Have the first screen's scope on the page, opened if no test has done so."""
+    if not page.url.startswith(address):
+        open_page(page, address)
 
 
-def test_clicking_a_layer_drives_every_panel_and_the_link(page: Page, address: str) -> None:
-    open_page(page, address)
-    plot = page.locator(".ratios .plot")
+def test_clicking_a_layer_drives_every_panel_and_the_link(shared: Page, address: str) -> None:
+    at_home(shared, address)
+    plot = shared.locator(".ratios .plot")
     box = plot.bounding_box()
     assert box is not None
     plot.click(position={"x": 44 + (box["width"] - 44) * 0.5 / 19, "y": 60})
-    wait_for_query(page, layer="bn1")
-    expect(page.locator(".ratios .note")).to_contain_text("bn1 (1 of 19)")
-    expect(page.get_by_text(re.compile(r"^bn1 keeps"))).to_be_visible()
+    wait_for_query(shared, layer="bn1")
+    expect(shared.locator(".ratios .note")).to_contain_text("bn1 (1 of 19)")
+    expect(shared.get_by_text(re.compile(r"^bn1 keeps"))).to_be_visible()
+
+
+def test_releasing_the_slider_computes_and_the_link_opens_the_same_view(
+    shared: Page, address: str, other: BrowserContext
+) -> None:
+    at_home(shared, address)
+    shared.locator(SLIDER).focus()
+    for _ in range(5):
+        shared.keyboard.press("ArrowRight")
+    wait_for_query(shared, sparsity="0.85")
+    expect(shared.locator(".scope .percent")).to_have_text("85 %")
+    expect(shared.locator(".scope .badge")).to_have_text("exact")
+    expect(shared.locator(".scope")).to_have_attribute("data-shown", "0.85")
+    shown = shared.locator(".card .big").all_inner_texts()
+    fresh = other.new_page()
+    open_page(fresh, shared.url)
+    expect(fresh.locator(".scope .percent")).to_have_text("85 %")
+    assert fresh.locator(".card .big").all_inner_texts() == shown
+    fresh.close()
+
+
+def test_a_network_is_chosen_from_the_list(shared: Page, address: str) -> None:
+    at_home(shared, address)
+    shared.get_by_role("button", name="Browse networks").click()
+    second_row = {"x": 17, "y": 88}
+    shared.get_by_role("dialog").locator(".dvn-scroller").click(position=second_row)  # type: ignore[arg-type]
+    expect(shared.get_by_role("dialog")).to_have_count(0)
+    expect(shared).to_have_url(re.compile("model=mobilenet-digits"))
+    expect(shared.get_by_text("MobileNet on digits")).to_be_visible()
+
+
+def test_a_network_without_batchnorm_says_why_reflow_does_not_apply(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?model=convnext-digits")
+    expect(page.locator(".card").last).to_contain_text("no BatchNorm")
 
 
 def test_scrubbing_draws_every_panel_while_dragging_without_the_server(page: Page, address: str) -> None:
     """On a small evaluation set, so that the whole sweep is computed within the test."""
-    open_page(page, f"{address}/?evaluation_images=32&calibration_images=16")
+    open_page(page, f"{address}/?{TINY}")
     whole_sweep(page)
     slider, scope = page.locator(SLIDER), page.locator(".scope")
     slider.scroll_into_view_if_needed()
@@ -144,11 +158,6 @@ def test_nonsense_in_the_link_is_named_and_the_page_still_works(page: Page, addr
     expect(alerts.filter(has_text="did you mean 'global'?")).to_be_visible()
     expect(alerts.filter(has_text="Unknown data 'imagenet'")).to_be_visible()
     expect(page.locator(".scope .percent")).to_have_text("80 %")
-
-
-def test_a_network_without_batchnorm_says_why_reflow_does_not_apply(page: Page, address: str) -> None:
-    open_page(page, f"{address}/?model=convnext-digits")
-    expect(page.locator(".card").last).to_contain_text("no BatchNorm")
 
 
 def test_a_link_alone_starts_no_download(page: Page, address: str) -> None:
@@ -199,24 +208,14 @@ def test_a_click_on_a_cell_of_the_sweep_opens_it_on_the_collapse_page(
 def test_calibration_says_how_many_images_are_enough(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
-    page.goto(f"{address}/calibration?evaluation_images=64&repeats=1&compare=class+skew")
+    page.goto(f"{address}/calibration?model=vgg-digits&evaluation_images=64&repeats=1&compare=class+skew")
     computed(page)
     expect(page.get_by_text("Images that come within a point of the best")).to_be_visible()
     for_everybody(page)
 
 
-def test_a_network_is_chosen_from_the_list(page: Page, address: str) -> None:
-    page.goto(address)
-    page.get_by_role("button", name="Browse networks").click()
-    second_row = {"x": 17, "y": 88}
-    page.get_by_role("dialog").locator(".dvn-scroller").click(position=second_row)  # type: ignore[arg-type]
-    expect(page.get_by_role("dialog")).to_have_count(0)
-    expect(page).to_have_url(re.compile("model=mobilenet-digits"))
-    expect(page.get_by_text("MobileNet on digits")).to_be_visible()
-
-
 def test_weights_and_pictures_of_ones_own_are_diagnosed_and_are_nobody_elses(
-    page: Page, address: str, chromium: Browser, tmp_path: Path
+    page: Page, address: str, other: BrowserContext, tmp_path: Path
 ) -> None:
     shutil.copy(ROOT / "assets" / "networks" / "resnet20-digits.safetensors", tmp_path / "mine.safetensors")
     images = digits()
@@ -235,7 +234,7 @@ def test_weights_and_pictures_of_ones_own_are_diagnosed_and_are_nobody_elses(
     expect(page.locator(".scope .card").first).to_contain_text("n = 60", timeout=60_000)
     dense = float(page.locator(".card .big").first.inner_text().split()[0])
     assert dense >= 95
-    other = chromium.new_context().new_page()
-    open_page(other, page.url)
-    expect(other.locator(".scope .card").first).not_to_contain_text("n = 60")
-    other.context.close()
+    fresh = other.new_page()
+    open_page(fresh, page.url)
+    expect(fresh.locator(".scope .card").first).not_to_contain_text("n = 60")
+    fresh.close()

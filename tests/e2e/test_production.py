@@ -10,13 +10,13 @@ from pathlib import Path
 from playwright.sync_api import Download, Page, expect
 
 from reflow_core.images.digits import digits
-from tests.e2e.test_journeys import SMALL, query, wait_for_query
+from tests.e2e.test_journeys import SMALL, TINY, query, wait_for_query
 
 ANSWER = "[data-testid=stMain] h4"
 
 
-def opened(page: Page, address: str, name: str, more: str = "") -> None:
-    page.goto(f"{address}/{name}?{SMALL}{more}")
+def opened(page: Page, address: str, name: str, spec: str = SMALL) -> None:
+    page.goto(f"{address}/{name}?{spec}")
     expect(page.locator(ANSWER).first).to_be_visible()
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
@@ -41,7 +41,7 @@ def taken(page: Page) -> dict[str, object]:
 def test_sensitivity_becomes_a_budget_that_opens_on_the_collapse_page(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
-    opened(page, address, "sensitivity", "&model=vgg-digits")
+    opened(page, address, "sensitivity", f"{TINY}&model=vgg-digits")
     expect(page.locator(ANSWER).first).to_contain_text("When one layer alone loses 20 % of its weights")
     picture(page)
     found = taken(page)
@@ -58,7 +58,7 @@ def test_sensitivity_becomes_a_budget_that_opens_on_the_collapse_page(
 def test_slices_judge_the_release_and_read_ones_own_columns(
     page: Page, address: str, tmp_path: Path, for_everybody: Callable[[Page], None]
 ) -> None:
-    opened(page, address, "slices", "&sparsity=0.9&slice_drop=1")
+    opened(page, address, "slices", f"{SMALL}&sparsity=0.9&slice_drop=1")
     expect(page.locator(ANSWER).first).to_contain_text("Failed")
     picture(page)
     page.get_by_text("Limits of a release").click()

@@ -10,15 +10,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
-import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from reflow_core.networks.catalog import find
 from reflow_core.present.lesson import STEPS
-from tests.e2e.test_journeys import SLIDER, SMALL, open_page, query, wait_for_query, whole_sweep
+from tests.e2e.test_journeys import SLIDER, SMALL, TINY, open_page, query, wait_for_query, whole_sweep
 
-TINY = "evaluation_images=32&calibration_images=16"  # so that a whole sweep is computed within a test
 AT_REST = """(scope) => new Promise((done) => {
   const now = () => scope.dataset.painted;
   const look = (painted) => setTimeout(() => (now() === painted ? done() : look(now())), 200);
@@ -54,29 +52,20 @@ def test_the_lesson_from_the_first_step_to_the_last(
     for_everybody(page)
 
 
-def test_a_word_explains_itself_to_mouse_and_keyboard(page: Page, address: str) -> None:
-    page.goto(f"{address}/story?{SMALL}")
-    word = page.locator(".term").first
-    meaning = word.locator("span")
-    expect(meaning).to_be_hidden()
-    word.focus()
-    expect(meaning).to_be_visible()
-
-
 def test_a_teacher_hides_the_controls_shares_the_link_and_prints(
-    page: Page, address: str, chromium: Browser, tmp_path: Path
+    page: Page, address: str, other: BrowserContext, tmp_path: Path
 ) -> None:
     page.goto(f"{address}/story?{SMALL}&step=2&guess=40&model=vgg-digits")
     page.get_by_text("For the teacher").click()
     page.get_by_text("Hide the controls").click()
     wait_for_query(page, hide="true")
     expect(page.locator(".st-key-controls")).to_be_hidden()
-    fresh = chromium.new_context().new_page()
+    fresh = other.new_page()
     fresh.goto(page.url)
     expect(fresh.get_by_role("heading", name="2. Half the weights are gone")).to_be_visible(timeout=45_000)
     expect(fresh.get_by_text("you said 40 %")).to_be_visible(timeout=45_000)
     expect(fresh.locator(".st-key-controls")).to_be_hidden()
-    fresh.context.close()
+    fresh.close()
     page.get_by_role("button", name="Make the handout with answers").click()
     with page.expect_download(timeout=90_000) as waiting:
         page.get_by_role("button", name="Save the handout with answers").click(timeout=90_000)
@@ -84,7 +73,40 @@ def test_a_teacher_hides_the_controls_shares_the_link_and_prints(
     assert "Answers and notes" in text and text.count("<math") == len(STEPS)
 
 
-def test_the_signal_follows_the_slider_and_the_image_without_the_server(
+def saved(page: Page, panel: str, kind: str) -> bytes:
+    """What the button of a panel of the scope saves."""
+    with page.expect_download() as waiting:
+        page.locator(f".{panel} [data-save={kind}]").click()
+    assert waiting.value.suggested_filename == f"{panel}.{kind}"
+    return Path(waiting.value.path()).read_bytes()
+
+
+def panels_are_saved(page: Page, panels: dict[str, tuple[str, int]]) -> None:
+    """As PNG and SVG, each with at least so many of an element."""
+    for panel, (element, least) in panels.items():
+        expect(page.locator(f".{panel} .note")).not_to_be_empty()
+        svg = ElementTree.fromstring(saved(page, panel, "svg").decode())
+        assert len(list(svg.iter(f"{{http://www.w3.org/2000/svg}}{element}"))) >= least
+        assert "var(" not in ElementTree.tostring(svg, "unicode"), "a color that only the page knows"
+        picture = Image.open(io.BytesIO(saved(page, panel, "png")))
+        assert picture.size == (round(2 * float(svg.attrib["width"])), round(2 * float(svg.attrib["height"])))
+        assert len(picture.convert("RGB").getcolors(1 << 20) or ()) > 20
+
+
+def cameras_save(page: Page) -> None:
+    """What was chosen, from the camera on a figure."""
+    for kind in ("png", "svg"):
+        page.get_by_role("radio", name=kind).click()
+        expect(page.get_by_role("radio", name=kind)).to_be_checked()
+        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        figure = page.locator(".js-plotly-plot").first
+        figure.hover()
+        with page.expect_download() as waiting:
+            figure.locator('[data-title^="Download plot"]').click()
+        assert waiting.value.suggested_filename.endswith(kind)
+
+
+def test_the_signal_follows_the_slider_and_the_image_without_the_server_and_its_panels_are_saved(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
     open_page(page, f"{address}/signal?{TINY}")
@@ -111,57 +133,29 @@ def test_the_signal_follows_the_slider_and_the_image_without_the_server(
     page.locator(".stream .layers").focus()
     page.keyboard.press("Home")
     wait_for_query(page, layer="bn1")
+    panels_are_saved(page, {"stream": ("image", 30), "features": ("path", 30)})
     for_everybody(page)
 
 
-def saved(page: Page, panel: str, kind: str) -> bytes:
-    """What the button of a panel of the scope saves."""
-    with page.expect_download() as waiting:
-        page.locator(f".{panel} [data-save={kind}]").click()
-    assert waiting.value.suggested_filename == f"{panel}.{kind}"
-    return Path(waiting.value.path()).read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("name", "panels"),
-    [("", {"ratios": ("circle", 19), "answers": ("rect", 30)}),
-     ("signal", {"stream": ("image", 30), "features": ("path", 30)})],
-)  # fmt: skip
-def test_every_panel_of_the_scope_is_saved_as_png_and_svg(
-    page: Page, address: str, name: str, panels: dict[str, tuple[str, int]]
-) -> None:
-    open_page(page, f"{address}/{name}?{TINY}")
-    for panel, (element, least) in panels.items():
-        expect(page.locator(f".{panel} .note")).not_to_be_empty()
-        svg = ElementTree.fromstring(saved(page, panel, "svg").decode())
-        assert len(list(svg.iter(f"{{http://www.w3.org/2000/svg}}{element}"))) >= least
-        assert "var(" not in ElementTree.tostring(svg, "unicode"), "a color that only the page knows"
-        picture = Image.open(io.BytesIO(saved(page, panel, "png")))
-        assert picture.size == (round(2 * float(svg.attrib["width"])), round(2 * float(svg.attrib["height"])))
-        assert len(picture.convert("RGB").getcolors(1 << 20) or ()) > 20
-
-
-def test_reduced_motion_is_respected(chromium: Browser, address: str) -> None:
+def test_reduced_motion_is_respected(page: Page, address: str) -> None:
     """Without motion one frame shows what otherwise takes many."""
-    painted = {}
-    for motion in ("reduce", "no-preference"):
-        context = chromium.new_context(reduced_motion=motion)  # type: ignore[arg-type]
-        page = context.new_page()
-        page.set_default_timeout(45_000)
-        open_page(page, f"{address}/signal?{TINY}&sparsity=0.3")
-        whole_sweep(page)
-        scope = page.locator(".scope")
+    open_page(page, f"{address}/signal?{TINY}&sparsity=0.3")
+    whole_sweep(page)
+    scope, painted = page.locator(".scope"), {}
+    for motion, percent in (("reduce", 90), ("no-preference", 30)):
+        page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
         scope.evaluate(AT_REST)
         before = int(scope.get_attribute("data-painted") or 0)
-        page.locator(SLIDER).evaluate("(slider) => { slider.value = 90; slider.dispatchEvent(new Event('input')); }")
+        page.locator(SLIDER).evaluate(
+            "(slider, percent) => { slider.value = percent; slider.dispatchEvent(new Event('input')); }", percent
+        )
         scope.evaluate(AT_REST)
         painted[motion] = int(scope.get_attribute("data-painted") or 0) - before
-        context.close()
     assert painted["reduce"] <= 3 < painted["no-preference"]
 
 
-def test_the_report_opens_offline_draws_saves_pictures_and_opens_again(
-    page: Page, address: str, chromium: Browser, tmp_path: Path, for_everybody: Callable[[Page], None]
+def test_the_report_opens_offline_draws_saves_pictures_and_opens_again_where_no_other_file_does(
+    page: Page, address: str, other: BrowserContext, tmp_path: Path, for_everybody: Callable[[Page], None]
 ) -> None:
     open_page(page, f"{address}/?{SMALL}&sparsity=0.85")
     cards = page.locator(".card .big").all_inner_texts()
@@ -170,7 +164,8 @@ def test_the_report_opens_offline_draws_saves_pictures_and_opens_again(
         page.get_by_role("button", name="Report").click()
     file = tmp_path / "report.html"
     waiting.value.save_as(file)
-    offline = chromium.new_context(offline=True, accept_downloads=True).new_page()
+    other.set_offline(True)
+    offline = other.new_page()
     offline.goto(file.as_uri())
     offline.wait_for_selector("html[data-drawn=yes]")
     expect(offline.locator(".js-plotly-plot .main-svg").first).to_be_visible()
@@ -181,9 +176,14 @@ def test_the_report_opens_offline_draws_saves_pictures_and_opens_again(
         with offline.expect_download() as picture:
             offline.get_by_role("button", name=kind).nth(1).click()
         assert Path(picture.value.path()).read_bytes().startswith(magic)
-    offline.context.close()
+    offline.close()
+    other.set_offline(False)
     page.goto(f"{address}/report")
-    page.locator("[data-testid=stMain] input[type=file]").set_input_files(file)
+    (tmp_path / "other.html").write_text("<html><script>alert(1)</script></html>")
+    given = page.locator("[data-testid=stMain] input[type=file]")
+    given.set_input_files(tmp_path / "other.html")
+    expect(page.get_by_test_id("stAlert").filter(has_text="'other.html' is no report of the lab")).to_be_visible()
+    given.set_input_files(file)
     expect(page.locator(".card .big").first).to_be_visible()
     assert page.locator(".card .big").all_inner_texts() == cards
     for_everybody(page)
@@ -192,22 +192,19 @@ def test_the_report_opens_offline_draws_saves_pictures_and_opens_again(
     expect(page.locator(".scope .badge")).to_have_text("exact")
 
 
-def test_a_file_that_is_no_report_is_refused_in_a_sentence(page: Page, address: str, tmp_path: Path) -> None:
-    (tmp_path / "other.html").write_text("<html><script>alert(1)</script></html>")
-    page.goto(f"{address}/report")
-    page.locator("[data-testid=stMain] input[type=file]").set_input_files(tmp_path / "other.html")
-    expect(page.get_by_test_id("stAlert").filter(has_text="'other.html' is no report of the lab")).to_be_visible()
-
-
-def test_tables_and_network_are_taken_away_and_the_network_comes_back(page: Page, address: str, tmp_path: Path) -> None:
+def test_figures_panels_tables_and_network_are_taken_away_and_the_network_comes_back(
+    page: Page, address: str, tmp_path: Path
+) -> None:
     open_page(page, f"{address}/?{SMALL}")
     repaired = page.locator(".card .big").nth(2).inner_text()
+    panels_are_saved(page, {"ratios": ("circle", 19), "answers": ("rect", 30)})
     page.get_by_text("Take it away").click()
+    cameras_save(page)
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Tables (Parquet)").click()
     with zipfile.ZipFile(waiting.value.path()) as archive:
         variants = pd.read_parquet(archive.open("variants.parquet"))
-        assert set(archive.namelist()) >= {"layers.parquet", "images.parquet", "answers-by-class.parquet"}
+        assert set(archive.namelist()) >= {"layers.parquet", "images.parquet", "predictions-by-class.parquet"}
     assert f"{100 * variants.set_index('variant').accuracy['repaired']:.1f}" == repaired.split()[0]
     page.get_by_role("button", name="Make the file").click()
     with page.expect_download() as made:
@@ -221,22 +218,8 @@ def test_tables_and_network_are_taken_away_and_the_network_comes_back(page: Page
     expect(page.locator(".scope .headline")).to_contain_text("0 % of the weights removed")
 
 
-def test_the_camera_on_a_figure_saves_what_was_chosen(page: Page, address: str) -> None:
-    open_page(page, f"{address}/?{SMALL}")
-    page.get_by_text("Take it away").click()
-    for kind in ("png", "svg"):
-        page.get_by_role("radio", name=kind).click()
-        expect(page.get_by_role("radio", name=kind)).to_be_checked()
-        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-        figure = page.locator(".js-plotly-plot").first
-        figure.hover()
-        with page.expect_download() as waiting:
-            figure.locator('[data-title^="Download plot"]').click()
-        assert waiting.value.suggested_filename.endswith(kind)
-
-
 def test_a_view_is_pinned_compared_swapped_and_shared(
-    page: Page, address: str, chromium: Browser, for_everybody: Callable[[Page], None]
+    page: Page, address: str, other: BrowserContext, for_everybody: Callable[[Page], None]
 ) -> None:
     open_page(page, f"{address}/?{SMALL}&repair=none")
     page.get_by_role("button", name="Pin this view as A").click()
@@ -249,10 +232,10 @@ def test_a_view_is_pinned_compared_swapped_and_shared(
     expect(page.get_by_role("heading", name=re.compile("sparsity 0.8 → 0.5"))).to_be_visible()
     wait_for_query(page, sparsity="0.5")
     expect(page.locator(".js-plotly-plot")).to_have_count(3)
-    fresh = chromium.new_context().new_page()
+    fresh = other.new_page()
     fresh.goto(page.url)
     expect(fresh.get_by_role("heading", name=re.compile("sparsity 0.8 → 0.5"))).to_be_visible(timeout=45_000)
-    fresh.context.close()
+    fresh.close()
     for_everybody(page)
     page.get_by_role("button", name="Swap A and B").click()
     expect(page.get_by_role("heading", name=re.compile(r"^B is .* worse than A.*sparsity 0.5 → 0.8"))).to_be_visible()
@@ -260,8 +243,15 @@ def test_a_view_is_pinned_compared_swapped_and_shared(
     expect(page.get_by_text("Nothing is pinned yet")).to_be_visible()
 
 
-def test_nonsense_in_a_link_to_the_lesson_is_named_and_the_lesson_goes_on(page: Page, address: str) -> None:
+def test_nonsense_in_a_link_to_the_lesson_is_named_and_its_words_still_explain_themselves(
+    page: Page, address: str
+) -> None:
     page.goto(f"{address}/story?{SMALL}&model=%3Cscript%3E&guess=abc&step=0")
     expect(page.get_by_role("heading", name="1. A network that works")).to_be_visible()
     expect(page.locator(".told").first).to_be_visible()
     expect(page.get_by_test_id("stAlert").filter(has_text="Unknown model '<script>'")).to_be_visible()
+    word = page.locator(".term").first
+    meaning = word.locator("span")
+    expect(meaning).to_be_hidden()
+    word.focus()
+    expect(meaning).to_be_visible()

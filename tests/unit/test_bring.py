@@ -55,9 +55,10 @@ def images(
 
 @pytest.mark.parametrize(("depth", "images"), [(20, 300), (32, 60), (44, 60), (56, 60)], indirect=["images"])
 def test_every_way_in_gives_the_same_accuracies(
-    depth: int, images: dict[str, str], cifar_weights: Path, tmp_path: Path
+    depth: int, images: dict[str, str], cifar_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real weights for depth 20; for the others, which cannot be had here, random ones under the public name."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     name = f"resnet{depth}-cifar10"
     info = find(name)
     weights_folder().mkdir(parents=True, exist_ok=True)

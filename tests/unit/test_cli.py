@@ -83,7 +83,7 @@ def test_sweep_writes_a_table_with_a_row_a_sparsity(tmp_path: Path) -> None:
 def test_sweep_takes_many_arms_and_tells_what_does_not_apply(tmp_path: Path) -> None:
     variants = [
         "--models",
-        "resnet20-digits,convnext-digits",
+        "vgg-digits,convnext-digits",
         "--criteria",
         "magnitude,synflow",
         "--repairs",
@@ -99,7 +99,7 @@ def test_sweep_takes_many_arms_and_tells_what_does_not_apply(tmp_path: Path) -> 
     refused = table[table.pruned_accuracy.isna()]
     assert set(refused.criterion) == {"synflow"} and set(refused.model) == {"convnext-digits"}
     assert refused.reason.str.contains("fixed scale").all()
-    done = table[(table.model == "resnet20-digits") & (table.repair == "reflow")]
+    done = table[(table.model == "vgg-digits") & (table.repair == "reflow")]
     assert done.repaired_accuracy.notna().all() and (done.seconds_select >= 0).all()
 
 

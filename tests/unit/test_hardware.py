@@ -113,7 +113,7 @@ def test_two_of_four_on_a_gpu_is_the_dense_product() -> None:
     assert timed["2:4"].median > 0
 
 
-def test_everything_is_timed_beside_what_it_replaces() -> None:
+def test_everything_is_timed_beside_what_it_replaces(quick_timing: None) -> None:
     found = inspections["hardware"].function(SPEC, Library(), ignore)
     table = found.tables["End to end"]
     assert set(table.network) == {"dense", "zeros", "CSR", "structured", "onnxruntime", "int8"}

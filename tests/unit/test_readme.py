@@ -14,15 +14,21 @@ import pytest
 
 from tests.e2e.browser import ROOT
 
+CUT = "-- cut --"
 BLOCK = re.compile(r"```python\n# (.+?)\n(.*?)```", re.DOTALL)
-COMMANDS = """
-import json, sys
+COMMAND_LINES = (
+    ["diagnose", "--criterion", "squared", "--repair", "double-gamma"],
+    ["diagnose", "--criterion", "magnitude", "--repair", "none"],
+    ["diagnose", "--model", "mine.py:network", "--data", "digits"],
+    ["zeros", "--sparsity", "0.5"],
+)
+COMMANDS = f"""
 from reflow_core.cli import main
-for words in json.loads(sys.argv[1]):
+for words in {COMMAND_LINES}:
     assert main([*words, "--evaluation", "32", "--json"]) == 0
 """
 PAGE = """
-import json, sys
+import json
 from streamlit.testing.v1 import AppTest
 app = AppTest.from_file("app.py", default_timeout=90)
 for name, value in {"evaluation_images": "32", "calibration_images": "16", "criterion": "squared"}.items():
@@ -47,48 +53,51 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(checkout: Path, *words: str) -> str:
-    """What a Python of its own prints there."""
+@pytest.fixture(scope="module")
+def printed(checkout: Path) -> dict[str, list[str]]:
+    """What a Python of its own prints there, line by line: for both examples, the commands and the page."""
+    blocks = BLOCK.findall((ROOT / "README.md").read_text())
+    (ten_lines,) = [text for name, text in blocks if "ten lines" in name]
+    (three_calls,) = [text for name, text in blocks if "three calls" in name]
+    assert len([line for line in ten_lines.splitlines() if line]) <= 10
+    parts = {"ten lines": ten_lines, "three calls": three_calls, "commands": COMMANDS, "page": PAGE}
+    script = "".join(
+        f"print({name!r}, {CUT!r})\nexec({code!r}, {{}})\nprint({CUT!r})\n" for name, code in parts.items()
+    )
     environment = os.environ | {"REFLOW_CACHE": str(checkout / "cache"), "PYTHONPATH": str(checkout)}
     done = subprocess.run(
-        [sys.executable, *words], cwd=checkout, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script], cwd=checkout, env=environment, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    pieces = [piece.strip() for piece in done.stdout.split(CUT)]
+    return {name: text.splitlines() for name, text in zip(pieces[::2], pieces[1::2], strict=False)}
 
 
-def test_the_criterion_the_repair_the_inspection_and_the_model_work_on_the_command_line(checkout: Path) -> None:
-    asked = (
-        ["diagnose", "--criterion", "squared", "--repair", "double-gamma"],
-        ["diagnose", "--criterion", "magnitude", "--repair", "none"],
-        ["diagnose", "--model", "mine.py:network", "--data", "digits"],
-        ["zeros", "--sparsity", "0.5"],
-    )
-    found, usual, own, zeros = map(json.loads, run(checkout, "-c", COMMANDS, json.dumps(asked)).splitlines())
-    assert zeros["zeros"]["answer"] == f"{round(0.5 * found['weights'])} weights are zero."
-    assert found["pruned"] == usual["pruned"], "squares order weights as magnitudes do"
-    assert found["repair"] == "Scale of 19 BatchNorm layers doubled."
-    first = found["layers"][0]["variance_ratio"]
+def test_the_criterion_the_repair_the_inspection_and_the_model_work_on_the_command_line(
+    printed: dict[str, list[str]],
+) -> None:
+    doubled, usual, own, zeros = map(json.loads, printed["commands"])
+    assert zeros["zeros"]["answer"] == f"{round(0.5 * doubled['weights'])} weights are zero."
+    assert doubled["pruned"] == usual["pruned"], "squares order weights as magnitudes do"
+    assert doubled["repair"] == "Scale of 19 BatchNorm layers doubled."
+    first = doubled["layers"][0]["variance_ratio"]
     assert first["repaired"] == pytest.approx(4 * first["pruned"], rel=1e-4)
     assert own["repaired"]["n"] == 32 and own["layers"][0]["name"] == "1"
 
 
-def test_the_page_is_there_and_the_criterion_is_offered(checkout: Path) -> None:
-    assert json.loads(run(checkout, "-c", PAGE).splitlines()[-1]) == [0, ["How many of each?"], "squared"]
+def test_the_page_is_there_and_the_criterion_is_offered(printed: dict[str, list[str]]) -> None:
+    assert json.loads(printed["page"][-1]) == [0, ["How many of each?"], "squared"]
 
 
-def test_the_library_in_ten_lines(checkout: Path) -> None:
-    (example,) = [text for name, text in BLOCK.findall((ROOT / "README.md").read_text()) if "ten lines" in name]
-    assert len([line for line in example.splitlines() if line]) <= 10
-    printed = run(checkout, "-c", example).splitlines()
-    dense, pruned, repaired = map(float, printed[0].split())
+def test_the_library_in_ten_lines(printed: dict[str, list[str]]) -> None:
+    lines = printed["ten lines"]
+    dense, pruned, repaired = map(float, lines[0].split())
     assert dense > 0.98 and pruned < 0.2 and repaired > 0.9
-    assert len(printed) == 1 + 19 + 1 and printed[-1].startswith("The deviation that BatchNorm stored")
+    assert len(lines) == 1 + 19 + 1 and lines[-1].startswith("The deviation that BatchNorm stored")
 
 
-def test_any_network_in_three_calls(checkout: Path) -> None:
-    (example,) = [text for name, text in BLOCK.findall((ROOT / "README.md").read_text()) if "three calls" in name]
-    *rows, summary = run(checkout, "-c", example).splitlines()
+def test_any_network_in_three_calls(printed: dict[str, list[str]]) -> None:
+    *rows, summary = printed["three calls"]
     assert len(rows) == 19 and float(rows[-1].split()[1]) < 0.2
     assert summary == "Running mean and variance of 19 BatchNorm layers, from 256 images."
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from reflow_core.cli import main
 from reflow_core.lab.codec import decode
 from reflow_core.lab.store import Store
 from tests.waiting import until
@@ -56,11 +57,17 @@ def test_a_full_disk_is_said_and_the_table_is_whole(tmp_path: Path) -> None:
     assert len(table) == ROWS and table.pruned_accuracy.notna().all()
 
 
-def test_a_locked_store_is_said_and_the_table_is_whole(tmp_path: Path) -> None:
+def test_a_locked_store_is_said_and_the_table_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, whose patience is short."""
+    monkeypatch.setenv("REFLOW_CACHE", str(tmp_path))
+    monkeypatch.setattr("reflow_core.lab.store.BUSY_S", 0.2)
     Store(tmp_path)
     with contextlib.closing(sqlite3.connect(tmp_path / "results.sqlite", isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
-        said = told(start(tmp_path, tmp_path / "table.csv"))
+        assert main(["sweep", *SMALL, *VARIANTS, "--out", str(tmp_path / "table.csv")]) == 0
+        said = capsys.readouterr().err
         holder.execute("ROLLBACK")
     assert "note: Results could not be kept" in said and "locked" in said
     table = pd.read_csv(tmp_path / "table.csv")
@@ -72,7 +79,8 @@ def test_killed_twenty_times_a_sweep_loses_nothing_and_goes_on(tmp_path: Path) -
     """A real process, a real SIGKILL in the middle of its work, twenty times; forked from one that has imported all."""
     script = (
         "import os, sys, torch\n"
-        "from reflow_core.cli import main\n"
+        "from reflow_core.cli import main, parser\n"
+        "parser()\n"
         "arguments = ['sweep', '--evaluation', '16', '--calibration', '8', '--sparsities', '0:0.59:0.01']\n"
         "for line in sys.stdin:\n"
         "    if (child := os.fork()) == 0:\n"

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shlex
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -31,7 +28,6 @@ from reflow_core.production import onnx_file
 from reflow_core.production.export import FORMATS, ONNX_WITHIN, Made, as_onnx, card, rebuild
 from reflow_core.production.finding import Finding
 from reflow_core.sources.access import EVERYTHING
-from tests.e2e.browser import ROOT
 
 SMALL = {"evaluation_images": 128, "calibration_images": 64}
 TINY = {"evaluation_images": 32, "calibration_images": 16}
@@ -146,22 +142,6 @@ def test_an_onnx_file_that_predicts_otherwise_is_not_given_away(
     assert float(str(said.value).split("by ")[1].split(";")[0]) > ONNX_WITHIN
 
 
-def test_the_copied_python_and_the_copied_command_give_the_same_numbers(found: Diagnosis, tmp_path: Path) -> None:
-    environment = os.environ | {"REFLOW_CACHE": str(tmp_path)}
-    run = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "check": True, "timeout": 120}
-    printed = subprocess.run([sys.executable, "-c", diagnosing(found.spec)], **run).stdout  # type: ignore[call-overload]
-    lines = dict(line.split() for line in printed.splitlines())
-    assert {variant: float(value) for variant, value in lines.items()} == {
-        variant: summary.accuracy for variant, summary in found.outcomes().items()
-    }
-    words = shlex.split(command("diagnose", found.spec))
-    assert words[0] == "python"
-    told = json.loads(subprocess.run([sys.executable, *words[1:]], **run).stdout)  # type: ignore[call-overload]
-    assert {variant: told[variant]["accuracy"] for variant in lines} == {
-        variant: float(value) for variant, value in lines.items()
-    }
-
-
 def said(capsys: pytest.CaptureFixture[str], line: str) -> dict[str, Any]:
     """What a copied command prints, run by the command line."""
     words = shlex.split(line)
@@ -175,6 +155,20 @@ def printed(capsys: pytest.CaptureFixture[str], code: str) -> str:
     """What copied Python prints."""
     exec(code, {})
     return capsys.readouterr().out.strip()
+
+
+def test_the_copied_python_and_the_copied_command_give_the_same_numbers(
+    found: Diagnosis, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFLOW_CACHE", str(tmp_path))
+    lines = dict(line.split() for line in printed(capsys, diagnosing(found.spec)).splitlines())
+    assert {variant: float(value) for variant, value in lines.items()} == {
+        variant: summary.accuracy for variant, summary in found.outcomes().items()
+    }
+    told = said(capsys, command("diagnose", found.spec))
+    assert {variant: told[variant]["accuracy"] for variant in lines} == {
+        variant: float(value) for variant, value in lines.items()
+    }
 
 
 def test_the_copied_python_of_a_study_and_its_sweep_command_have_the_same_rows(
