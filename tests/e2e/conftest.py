@@ -26,7 +26,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
     if executable() is None:
-        pytest.fail("No Chromium on this machine; type: python -m tests.e2e.setup_browser", pytrace=False)
+        pytest.fail("No Chromium on this machine; type: make browser", pytrace=False)
     with sync_playwright() as started:
         yield started
 
