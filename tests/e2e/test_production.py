@@ -110,6 +110,9 @@ def test_int8_is_compared_and_its_order_is_swapped(
     page.get_by_text("Take it away").first.click()
     expect(page.get_by_text("--quantize-order int8-prune-repair").first).to_be_visible()
     for_everybody(page)
+    opened(page, address, "quantisation", f"{SMALL}&quantise_order=int8-prune-repair")
+    wait_for_query(page, quantize_order="int8-prune-repair")
+    assert "/quantization?" in page.url, "links with the old spelling still lead here"
 
 
 def test_hardware_says_what_sparsity_buys(page: Page, address: str, for_everybody: Callable[[Page], None]) -> None:
