@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-import torch_pruning
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
@@ -20,6 +20,9 @@ from reflow_core.errors import ReflowError
 from reflow_core.signal.copies import clone_module
 from reflow_core.signal.layers import PRUNABLE, is_norm
 from reflow_core.watch import Watch, ignore
+
+if TYPE_CHECKING:
+    import torch_pruning
 
 TOLERANCE = 1e-3  # of the largest logit
 Gone = Mapping[str, Sequence[int]]
@@ -66,6 +69,8 @@ class Cutter:
     """
 
     def __init__(self, network: nn.Module, example: Tensor, classifier: str | None) -> None:
+        import torch_pruning  # slow to import
+
         self.network, self.example = network, example
         network.requires_grad_(True)
         self.names = {module: name for name, module in network.named_modules()}

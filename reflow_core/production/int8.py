@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
 from reflow_core.production.onnx_file import INPUT, session
@@ -44,8 +42,8 @@ def round_weights(network: nn.Module) -> None:
                 module.weight.copy_(rounded(module.weight))
 
 
-class _Batches(CalibrationDataReader):  # type: ignore[misc]
-    """Calibration images as onnxruntime wants them: one batch after the other."""
+class _Batches:
+    """Calibration images as onnxruntime reads them (its CalibrationDataReader): one batch after the other."""
 
     def __init__(self, images: Tensor) -> None:
         self._left = iter(images.split(BATCH))
@@ -69,6 +67,9 @@ def quantized(content: bytes, images: Tensor) -> bytes:
 
     Static, QDQ, weights by output channel. Where the processor would overflow, weights take 7 bits.
     """
+    import onnx  # both slow to import
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
     logger, level = logging.getLogger(), logging.getLogger().level
     with QUANTIZING, tempfile.TemporaryDirectory(prefix="reflow-") as folder:
         place = Path(folder) / "int8.onnx"
@@ -116,6 +117,8 @@ def _outputs(content: bytes, int8: bytes) -> dict[str, bool]:
 
     The int8 file has no ReLU: rounding to unsigned numbers clips as it does, so both sides are to be clipped there.
     """
+    import onnx
+
     graph, small = onnx.load_model_from_string(content).graph, onnx.load_model_from_string(int8).graph
     kept = {name for node in small.node for name in node.output}
     constant = {tensor.name for tensor in graph.initializer}
@@ -126,6 +129,8 @@ def _outputs(content: bytes, int8: bytes) -> dict[str, bool]:
 
 def _values(content: bytes, outputs: Sequence[str], images: Tensor) -> Mapping[str, NDArray[np.float32]]:
     """What a network puts out at these places."""
+    import onnx
+
     model = onnx.load_model_from_string(content)
     present = {output.name for output in model.graph.output}
     kinds = onnx.TensorProto.FLOAT

@@ -6,16 +6,18 @@ import io
 import threading
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reflow_core.errors import ReflowError
 from reflow_core.signal.copies import clone_module
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"
@@ -58,6 +60,8 @@ def largest_difference(content: bytes, network: nn.Module, images: Tensor) -> fl
 
 def with_metadata(content: bytes, notes: Mapping[str, str]) -> bytes:
     """The file with notes in its metadata."""
+    import onnx  # slow to import
+
     model = onnx.load_model_from_string(content)
     onnx.helper.set_model_props(model, dict(notes))
     return bytes(model.SerializeToString())
@@ -65,6 +69,8 @@ def with_metadata(content: bytes, notes: Mapping[str, str]) -> bytes:
 
 def session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
     """A session on the CPU with as many threads as torch has, unless `threads` says otherwise."""
+    import onnxruntime  # slow to import
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 3
