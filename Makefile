@@ -1,10 +1,10 @@
-# make run: the dashboard.  make test: everything that must hold.  make bench: what it costs.
+# make run: the dashboard.  make test: all tests.  make wheel: the package, installed and tried.  make bench: what it costs.
 PYTHON ?= python3
 PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint unit e2e browser bench train zoo screenshots clean
+.PHONY: run test lint unit e2e browser wheel bench train zoo screenshots clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/streamlit run app.py --server.port $(PORT)
@@ -27,6 +27,9 @@ e2e: browser
 
 browser: $(VENV)/test.stamp
 	$(BIN)/python -m tests.e2e.setup_browser
+
+wheel: $(VENV)/test.stamp
+	$(BIN)/python -m tests.installed
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m tests.benchmarks
