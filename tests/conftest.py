@@ -31,8 +31,9 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def background_at_once() -> Iterator[None]:
-    """What elsewhere leaves the machine to people rests for nobody."""
+    """What elsewhere leaves the machine to people rests for nobody; no price is said that only a busy machine has."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reflow_core.diagnosis.preflight.WARM_UP_S", 60.0)
         patch.setattr("reflow_core.lab.pool.lowest_priority", lambda: None)
         patch.setattr("reflow_core.lab.pool.QUIET_S", 0.0)
         yield

@@ -19,6 +19,8 @@ AT_REST = """() => new Promise((done) => {  // what waits for new values is dimm
   };
   look();
 })"""
+FILLED = """() => [...document.querySelectorAll(".js-plotly-plot")].every((plot) =>
+  Math.abs(plot.querySelector(".main-svg").getBoundingClientRect().width - plot.getBoundingClientRect().width) < 1)"""
 SERIOUS = ("serious", "critical")
 EVERY_RULE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
 COLORS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # all that a theme changes
@@ -41,6 +43,7 @@ def problems(page: Page) -> list[str]:
         page.wait_for_function(f"window.innerWidth === {width}")
         if not page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"):
             found.append(f"scrolls sideways at {width} px")
+    page.wait_for_function(FILLED)  # Plotly draws anew some time after the last change of the width
     return found
 
 

@@ -104,7 +104,7 @@ def test_a_network_is_chosen_from_the_list(shared: Page, address: str) -> None:
 
 
 def test_a_network_without_batchnorm_says_why_reflow_does_not_apply(page: Page, address: str) -> None:
-    open_page(page, f"{address}/?model=convnext-digits")
+    open_page(page, f"{address}/?model=convnext-digits&{SMALL}")
     expect(page.locator(".card").last).to_contain_text("no BatchNorm")
 
 
@@ -135,7 +135,7 @@ def test_scrubbing_draws_every_panel_while_dragging_without_the_server(page: Pag
 def test_demo_presets_follow_the_keys_and_escape_leaves(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
-    open_page(page, f"{address}/?demo=1")
+    open_page(page, f"{address}/?demo=1&{SMALL}")
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     for key, status in (("1", "healthy"), ("3", "collapsed"), ("4", "rescued")):
         page.keyboard.press(key)
@@ -149,7 +149,7 @@ def test_demo_presets_follow_the_keys_and_escape_leaves(
 def test_nonsense_in_the_link_is_named_and_the_page_still_works(page: Page, address: str) -> None:
     open_page(
         page,
-        f"{address}/?sparsity=7&model=resnet19-digits&seed=abc&layer=nowhere&step=x&allocation=globl&data=imagenet",
+        f"{address}/?sparsity=7&model=resnet19-digits&seed=abc&layer=nowhere&step=x&allocation=globl&data=imagenet&{SMALL}",
     )
     alerts = page.get_by_test_id("stAlert")
     expect(alerts.filter(has_text="sparsity=7")).to_be_visible()
@@ -225,7 +225,7 @@ def test_weights_and_pictures_of_ones_own_are_diagnosed_and_are_nobody_elses(
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number}.png").write_bytes(some.png(number))
     shutil.make_archive(str(tmp_path / "digits"), "zip", tmp_path, "digits")
-    open_page(page, f"{address}/?sparsity=0.5")
+    open_page(page, f"{address}/?sparsity=0.5&{SMALL}")
     page.get_by_text("Bring your own").click()
     inputs = page.locator("[data-testid=stFileUploader] input[type=file]")
     inputs.nth(0).set_input_files(tmp_path / "mine.safetensors")

@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
+import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -155,7 +156,12 @@ def test_reduced_motion_is_respected(page: Page, address: str) -> None:
 
 
 def test_the_report_opens_offline_draws_saves_pictures_and_opens_again_where_no_other_file_does(
-    page: Page, address: str, other: BrowserContext, tmp_path: Path, for_everybody: Callable[[Page], None]
+    page: Page,
+    address: str,
+    other: BrowserContext,
+    tmp_path: Path,
+    for_everybody: Callable[[Page], None],
+    request: pytest.FixtureRequest,
 ) -> None:
     open_page(page, f"{address}/?{SMALL}&sparsity=0.85")
     cards = page.locator(".card .big").all_inner_texts()
@@ -165,6 +171,7 @@ def test_the_report_opens_offline_draws_saves_pictures_and_opens_again_where_no_
     file = tmp_path / "report.html"
     waiting.value.save_as(file)
     other.set_offline(True)
+    request.addfinalizer(lambda: other.set_offline(False))
     offline = other.new_page()
     offline.goto(file.as_uri())
     offline.wait_for_selector("html[data-drawn=yes]")
@@ -177,7 +184,6 @@ def test_the_report_opens_offline_draws_saves_pictures_and_opens_again_where_no_
             offline.get_by_role("button", name=kind).nth(1).click()
         assert Path(picture.value.path()).read_bytes().startswith(magic)
     offline.close()
-    other.set_offline(False)
     page.goto(f"{address}/report")
     (tmp_path / "other.html").write_text("<html><script>alert(1)</script></html>")
     given = page.locator("[data-testid=stMain] input[type=file]")

@@ -80,7 +80,8 @@ def test_sweep_writes_a_table_with_a_row_a_sparsity(tmp_path: Path) -> None:
         assert table.pruned_accuracy.iloc[0] == table.dense_accuracy.iloc[0]
 
 
-def test_sweep_takes_many_arms_and_tells_what_does_not_apply(tmp_path: Path) -> None:
+def test_sweep_takes_many_arms_and_tells_what_does_not_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reflow_core.pruning.criteria.synflow.STEPS", 5)  # where it prunes is looked at elsewhere
     variants = [
         "--models",
         "vgg-digits,convnext-digits",

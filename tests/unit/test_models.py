@@ -22,7 +22,7 @@ from reflow_core.sources.access import EVERYTHING
 FIXED = ("vit_b_32", "swin_t", "swin_v2_t", "maxvit_t")  # run at their own size only
 SMALL_SIZE = {"inception_v3": 96}
 COUNT = 2  # images
-LARGE = ("alexnet", "vgg11_bn", "vit_b_32")  # whole channels are pruned: to sort so many single weights takes seconds
+LARGE = ("alexnet", "vgg11_bn", "vit_b_32")  # pruned 2:4: to sort so many weights takes seconds
 FAMILIES = (
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t", "mnasnet0_5",
     "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18", "resnext50_32x4d",
@@ -76,7 +76,7 @@ def test_every_family_is_measured_or_listed(name: str, pictures: Path, monkeypat
     network = plant(name)
     library = Library(EVERYTHING)
     spec = Spec(name, str(pictures), sparsity=0.3, evaluation_images=COUNT, calibration_images=COUNT)
-    spec = spec.replace(pattern="channel" if name in LARGE else spec.pattern)
+    spec = spec.replace(pattern="2:4" if name in LARGE else spec.pattern)
     found = diagnose(spec, library)
     norms = {place: module for place, module in network.named_modules() if isinstance(module, NORMS)}
     measured = {layer.name for layer in found.layers}

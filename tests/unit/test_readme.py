@@ -29,7 +29,9 @@ for words in {COMMAND_LINES}:
 """
 PAGE = """
 import json
+from reflow_core.diagnosis import preflight
 from streamlit.testing.v1 import AppTest
+preflight.WARM_UP_S = 60.0
 app = AppTest.from_file("app.py", default_timeout=90)
 for name, value in {"evaluation_images": "32", "calibration_images": "16", "criterion": "squared"}.items():
     app.query_params[name] = value
