@@ -41,7 +41,7 @@ def torchvision_network() -> nn.Module:
 def timm_network() -> nn.Module:
     torchvision()  # which timm imports, and which may need help
     torch.manual_seed(0)
-    network: nn.Module = importlib.import_module("timm").create_model("resnet10t", num_classes=5)
+    network: nn.Module = importlib.import_module("timm").create_model("test_resnet", num_classes=5)
     return network
 
 
