@@ -15,6 +15,9 @@ MARKERS = {"dense": "diamond", "pruned": "circle", "repaired": "square"}
 GLYPHS = {"dense": "◆", "pruned": "●", "repaired": "■"}
 HEIGHT = 320
 RATIO_RANGE = (1e-4, 10.0)
+MARGIN = {"l": 60, "r": 8, "t": 34, "b": 46}  # room for an axis title at the left and below, a legend above
+LEGEND_ABOVE = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}
+NAMES_DOWNWARD = {"type": "category", "autorange": "reversed", "automargin": True}  # an axis of names, the first on top
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def figure(
     """One scatter trace per variant. The key is a line of text: a legend would cost half of every redraw."""
     layout = {
         "height": HEIGHT,
-        "margin": {"l": 60, "r": 8, "t": 34, "b": 46, "autoexpand": False},
+        "margin": MARGIN | {"autoexpand": False},
         "title": key(variants),
         "showlegend": False,
         "hovermode": "closest",

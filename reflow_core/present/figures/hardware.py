@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from reflow_core.present.figures import COLORS, Chart
+from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, Chart
 from reflow_core.production.inspections.hardware import crossover
 
 INKS = {
@@ -40,9 +40,9 @@ def speeds(table: pd.DataFrame, answer: str) -> Chart:
     ]
     layout = {
         "height": 360,
-        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "margin": MARGIN,
         "uirevision": "keep",
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
         "yaxis": {"title": {"text": "times as fast"}, "range": [0, max(2.0, 1.15 * float(shown.speed.max()))]},
         "shapes": [_line_at_one()],
     }
@@ -81,10 +81,10 @@ def crossing(kernel: pd.DataFrame) -> Chart:
         )
     layout = {
         "height": 360,
-        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "margin": MARGIN,
         "uirevision": "keep",
         "hovermode": "x unified",
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
         "xaxis": {"title": {"text": "sparsity of the kernel"}, "tickformat": ".0%", "range": [0.48, 1.0]},
         "yaxis": {"title": {"text": "CSR, times as fast as dense (log)"}, "type": "log"},
         "shapes": [_line_at_one()],
@@ -110,7 +110,7 @@ def bytes_of(table: pd.DataFrame) -> Chart:
         "margin": {"l": 8, "r": 8, "t": 8, "b": 46},
         "uirevision": "keep",
         "xaxis": {"title": {"text": "MB"}},
-        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        "yaxis": NAMES_DOWNWARD,
     }
     by = table.set_index("form").bytes
     message = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from reflow_core.present.figures import COLORS, Chart
+from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, Chart
 from reflow_core.production.finding import Finding
 
 INT8 = "#CC79A7"
@@ -42,7 +42,7 @@ def losses(finding: Finding) -> Chart:
         "margin": {"l": 8, "r": 40, "t": 8, "b": 46},
         "uirevision": "keep",
         "xaxis": {"title": {"text": "points of accuracy lost"}, "rangemode": "tozero"},
-        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        "yaxis": NAMES_DOWNWARD,
     }
     return Chart(go.Figure({"data": [trace], "layout": layout}), finding.answer, finding.tables["Losses"])
 
@@ -102,10 +102,10 @@ def along(findings: Sequence[Finding], limit: float) -> Chart:
     ]
     layout = {
         "height": 360,
-        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "margin": MARGIN,
         "uirevision": "keep",
         "hovermode": "x unified",
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
         "xaxis": {"title": {"text": "sparsity"}, "tickformat": ".0%"},
         "yaxis": {"title": {"text": "points lost"}, "rangemode": "tozero"},
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reflow_core.present.figures import COLORS, MARKERS, Chart
+from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARKERS, NAMES_DOWNWARD, Chart
 
 LOSSES = [[0, "#F2F2F2"], [0.5, "#D55E00"], [1, "#5A2700"]]
 SHOWN = 0.5  # the loss (fraction) from which on a cell has the darkest color
@@ -51,7 +51,7 @@ def heatmap(table: pd.DataFrame, variant: str) -> Chart:
         "margin": {"l": 8, "r": 8, "t": 8, "b": 46},
         "uirevision": "keep",
         "xaxis": {"type": "category", "title": {"text": "share removed from this layer alone"}},
-        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        "yaxis": NAMES_DOWNWARD,
     }
     return Chart(go.Figure({"data": traces, "layout": layout}), _heat_message(table, variant), table)
 
@@ -102,7 +102,7 @@ def depths(table: pd.DataFrame, share: float) -> Chart:
         "margin": {"l": 60, "r": 60, "t": 34, "b": 46},
         "uirevision": "keep",
         "hovermode": "x unified",
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
         "xaxis": {"title": {"text": "layer, first to last"}},
         "yaxis": {"title": {"text": "points lost"}, "rangemode": "tozero", "overlaying": "y2"},
         "yaxis2": {"title": {"text": "share of multiply-adds (%)"}, "side": "right", "showgrid": False},
@@ -136,7 +136,7 @@ def scored(table: pd.DataFrame, by: str, answer: str) -> Chart:
         "margin": {"l": 8, "r": 8, "t": 8, "b": 46},
         "uirevision": "keep",
         "xaxis": {"title": {"text": "accuracy, 95 % interval"}, "tickformat": ".0%", "range": [-0.02, 1.05]},
-        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        "yaxis": NAMES_DOWNWARD,
     }
     return Chart(go.Figure({"data": [trace], "layout": layout}), answer, table)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from reflow_core.diagnosis.result import VARIANTS
-from reflow_core.present.figures import COLORS, DASHES, MARKERS, Chart
+from reflow_core.present.figures import COLORS, DASHES, LEGEND_ABOVE, MARKERS, NAMES_DOWNWARD, Chart
 
 MOST_ROWS = 30
 MOST_CLASSES = 25
@@ -48,9 +48,9 @@ def beside(table: pd.DataFrame, by: str, answer: str) -> Chart:
         "height": 120 + 34 * len(parts),
         "margin": {"l": 8, "r": 8, "t": 34, "b": 46},
         "uirevision": "keep",
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
         "xaxis": {"title": {"text": "accuracy, 95 % interval"}, "tickformat": ".0%", "range": [-0.02, 1.02]},
-        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True, "title": {"text": by}},
+        "yaxis": NAMES_DOWNWARD | {"title": {"text": by}},
         "shapes": [_upright(float(whole[variant]), COLORS[variant]) for variant in variants],
     }
     return Chart(go.Figure({"data": traces, "layout": layout}), f"{answer} Dotted: all images.", parts)

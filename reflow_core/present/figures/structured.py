@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reflow_core.diagnosis.point import Point
-from reflow_core.present.figures import COLORS, Chart
+from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, Chart
 from reflow_core.production.finding import Finding
 
 KINDS = {"unstructured": ("#56B4E9", "circle"), "2:4": ("#CC79A7", "diamond"), "structured": ("#009E73", "square")}
@@ -44,7 +44,7 @@ def widths(table: pd.DataFrame) -> Chart:
         "barmode": "overlay",
         "margin": {"l": 60, "r": 8, "t": 34, "b": 90},
         "uirevision": "keep",
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
         "xaxis": {"type": "category", "tickangle": -60, "tickfont": {"size": 10}},
         "yaxis": {"title": {"text": "output channels"}},
     }
@@ -79,9 +79,9 @@ def latency(table: pd.DataFrame) -> Chart:
     ]
     layout = {
         "height": 320,
-        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "margin": MARGIN,
         "uirevision": "keep",
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
         "yaxis": {"title": {"text": "ms per pass (log), up to the 95 % quantile"}, "type": "log"},
     }
     return Chart(
@@ -126,8 +126,8 @@ def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
     figure.update_yaxes(title_text="accuracy after repair", col=1)
     figure.update_xaxes(title_text="weights left, of dense", range=[-0.02, 1.05], col=1)
     figure.update_xaxes(title_text="time on 64 images, of dense", rangemode="tozero", col=2)
-    legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}
-    figure.update_layout(height=380, legend=legend, margin={"l": 60, "r": 8, "t": 34, "b": 46}, uirevision="keep")
+    legend = LEGEND_ABOVE
+    figure.update_layout(height=380, legend=legend, margin=MARGIN, uirevision="keep")
     return Chart(figure, _traded_message(table), table)
 
 

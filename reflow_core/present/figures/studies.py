@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import jaccard
 from reflow_core.lab.study import Split, saturation
-from reflow_core.present.figures import COLORS, RATIO_RANGE, Chart
+from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, RATIO_RANGE, Chart
 from reflow_core.pruning.criteria import criteria
 
 REPAIR_COLORS = {
@@ -54,7 +54,7 @@ def curves(table: pd.DataFrame, cells: Sequence[Point], variant: str, measure: s
         "margin": {"l": 120, "r": 8, "t": 60, "b": 46},
         "hovermode": "x unified" if not cells else "x",
         "hoversubplots": "axis",
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
+        "legend": LEGEND_ABOVE | {"x": 0},
         "uirevision": "keep",
         "clickmode": "event+select",
         "xaxis": cursor
@@ -215,7 +215,7 @@ def _shaded(values: pd.DataFrame, **words: Any) -> go.Figure:
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
         "uirevision": "keep",
         "xaxis": {"type": "category", "automargin": True},
-        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        "yaxis": NAMES_DOWNWARD,
     }
     return go.Figure({"data": [heat], "layout": layout})
 
@@ -291,9 +291,9 @@ def _dots(traces: Sequence[Mapping[str, Any]], x_axis: Mapping[str, Any]) -> go.
         "margin": {"l": 8, "r": 8, "t": 34, "b": 46},
         "uirevision": "keep",
         "showlegend": len(traces) > 1,
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
         "xaxis": {**x_axis, "title": {"text": x_axis["title"]}, "exponentformat": "power"},
-        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        "yaxis": NAMES_DOWNWARD,
     }
     return go.Figure({"data": list(traces), "layout": layout})
 
@@ -335,9 +335,9 @@ def saturating(table: pd.DataFrame, by: str) -> Chart:
     counts = sorted(int(count) for count in table.calibration_images.unique())
     layout = {
         "height": 400,
-        "margin": {"l": 60, "r": 8, "t": 34, "b": 46},
+        "margin": MARGIN,
         "uirevision": "keep",
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        "legend": LEGEND_ABOVE,
         "xaxis": {"title": {"text": "calibration images (log)"}, "type": "log", "tickvals": counts},
         "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".1%"},
     }
