@@ -18,6 +18,7 @@ PATTERNS = ("unstructured", "2:4", "1:4", "4:8", "channel")
 EVALUATION = ("evaluation_images", "evaluation_tail", "corruption", "seed")  # which images are evaluated, and how
 QUANTIZE_ORDERS = ("prune-repair-int8", "prune-int8-repair", "int8-prune-repair")
 MOST_IMAGES = 1_000_000
+UPLOAD = "upload:"  # begins the name of a file that one visitor brought
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,16 @@ def parted(model: str) -> tuple[str, str]:
     """A model's name as (architecture, checkpoint), the latter "" for its own weights: ARCHITECTURE@CHECKPOINT."""
     architecture, _, checkpoint = model.partition("@")
     return architecture, checkpoint
+
+
+def is_upload(name: str) -> bool:
+    """Whether a name is that of a visitor's file: "upload:" and the first digits of its SHA-256."""
+    return name.startswith(UPLOAD)
+
+
+def needs_upload(model: str, data: str) -> bool:
+    """Whether a model's or data's name needs a visitor's file."""
+    return is_upload(data) or is_upload(parted(model)[1])
 
 
 def by_layer(text: str) -> dict[str, float]:

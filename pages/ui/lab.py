@@ -30,8 +30,8 @@ from reflow_core.production.finding import Finding
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.sources.access import Access
 from reflow_core.sources.library import Library
-from reflow_core.sources.uploads import Uploads, concerns
-from reflow_core.spec import Spec
+from reflow_core.sources.uploads import Uploads
+from reflow_core.spec import Spec, needs_upload
 
 T = TypeVar("T")
 POLL_S = 0.1
@@ -124,7 +124,7 @@ class Lab:
 
     def context(self, spec: Spec) -> Context:
         """Where a spec belongs: in this visit if it needs what the visitor brought, else with all others."""
-        return self.visit().context if concerns(spec.model, spec.data) else self.public
+        return self.visit().context if needs_upload(spec.model, spec.data) else self.public
 
     def visit(self) -> Visit:
         """This visitor's own corner, opened with the first file; it ends with the session."""

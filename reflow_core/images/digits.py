@@ -6,17 +6,44 @@ scikit-learn's `load_digits` too. Kept here, for importing scikit-learn takes as
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reflow_core.errors import ReflowError
+from reflow_core.images.classes import fitted
 from reflow_core.images.image_set import Images, ImageSet
+from reflow_core.networks.info import NetworkInfo
 from reflow_core.places import ASSETS
+from reflow_core.watch import Watch
 
 FILE = ASSETS / "digits.npz"  # (N, 8, 8) of levels 0 to 16, labels (N,)
 TEST_IMAGES = 700
 SPLIT_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """The set by its name; it ships, so there is nothing to download."""
+
+    name: str = "digits"
+    bytes: int = 0
+
+    def open(self, root: Path, info: NetworkInfo) -> ImageSet:
+        """All images with the network's classes. Raises ReflowError for a network of another size or other classes."""
+        return fitted(digits(), info)
+
+    def download(self, root: Path, watch: Watch) -> None:
+        """Raises ReflowError: there is nothing to fetch."""
+        raise ReflowError("The digits ship with the lab; nothing is to be downloaded.")
+
+    def present(self, root: Path) -> bool:
+        """Always."""
+        return True
 
 
 def digits() -> ImageSet:

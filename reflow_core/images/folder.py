@@ -17,13 +17,13 @@ from PIL import Image, UnidentifiedImageError
 
 from reflow_core.errors import ReflowError
 from reflow_core.images.classes import Match, match
-from reflow_core.images.framing import framed
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.machine import cores
 from reflow_core.networks.info import NetworkInfo
 
 T = TypeVar("T")
 R = TypeVar("R")
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff"}
 TEST_NAMES = ("test", "val")
 MOST_PIXELS = 1 << 26  # of one picture; what unpacks to more is taken for a bomb
@@ -82,6 +82,24 @@ def npz(path: Path, info: NetworkInfo) -> ImageSet:
     matched = match(names, info, str(path))
     train, test = (_from_arrays(content, part, matched, info) for part in ("train", "test"))
     return ImageSet(_name(path), train, test, matched.classes, matched.notes)
+
+
+def framed(picture: Image.Image, info: NetworkInfo) -> NDArray[np.uint8]:
+    """(H, W, 3) of `info.stored`: the shorter side resized as torchvision's `Resize` does, then cut from the middle.
+
+    The window lies so that the central crop out of it is exactly torchvision's `CenterCrop` of the resized picture.
+    """
+    height, width = info.stored
+    picture = picture.convert("RGB")
+    short, wanted = min(picture.size), max(height, width)
+    if short != wanted:
+        size = (wanted * picture.width // short, wanted * picture.height // short)
+        picture = picture.resize(size, RESAMPLING[info.interpolation])
+    top, left = (
+        max(0, min(there - kept, round((there - crop) / 2) - round((kept - crop) / 2)))
+        for there, kept, crop in zip(picture.size[::-1], info.stored, info.size, strict=True)
+    )
+    return np.asarray(picture.crop((left, top, left + width, top + height)))
 
 
 def _arrays(path: Path) -> dict[str, NDArray[np.uint8]]:

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.images.archive import unpack
 from reflow_core.images.cifar import CIFAR10, CIFAR100
-from reflow_core.images.classes import fitted
-from reflow_core.images.digits import digits
+from reflow_core.images.digits import Digits
 from reflow_core.images.folder import image_folder, npz
 from reflow_core.images.image_set import ImageSet
 from reflow_core.images.imagenette import Imagenette
-from reflow_core.images.public import PublicSet
+from reflow_core.images.named import NamedSet
 from reflow_core.memo import Memo
 from reflow_core.networks.catalog import find, known
 from reflow_core.networks.checkpoint import fingerprint, load_into, read_state, weights_folder
@@ -30,15 +29,15 @@ from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.own import is_own, own
 from reflow_core.places import ASSETS, cache_folder
 from reflow_core.sources.access import CLOSED, Access
-from reflow_core.sources.uploads import Uploads, concerns, is_upload
-from reflow_core.spec import Spec, parted
+from reflow_core.sources.uploads import Uploads
+from reflow_core.spec import Spec, is_upload, needs_upload, parted
 from reflow_core.watch import Watch, ignore
 
 SHIPPED = ASSETS / "networks"
 SELECTION_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
 VISIT_BYTES = 4 << 20  # the same, of one visitor's uploads
 PICTURES = (".zip", ".npz")
-PUBLIC: dict[str, PublicSet] = {each.name: each for each in (CIFAR10, CIFAR100, Imagenette())}
+SETS: dict[str, NamedSet] = {each.name: each for each in (Digits(), CIFAR10, CIFAR100, Imagenette())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Library:
 
     def images(self, spec: Spec) -> ImageSet:
         """The image set of a spec, in the size and class order of its model. Raises ReflowError."""
-        if self._shared is not None and not concerns(spec.model, spec.data):
+        if self._shared is not None and not needs_upload(spec.model, spec.data):
             return self._shared.images(spec)
         info = self.network(spec.model).info
         name = info.data if spec.data == "auto" else spec.data
@@ -140,14 +139,12 @@ class Library:
         return self._uploads.path(token)
 
     def _open(self, name: str, info: NetworkInfo) -> ImageSet:
-        if name == "digits":
-            return fitted(digits(), info)
-        if name in PUBLIC:
-            return PUBLIC[name].open(cache_folder(), info)
+        if name in SETS:
+            return SETS[name].open(cache_folder(), info)
         if is_upload(name):
             return pictures(self._uploaded(name), info)
         if (path := self.access.path(name)) is None or not path.exists():
-            raise unknown("data", name, ["digits", *PUBLIC])
+            raise unknown("data", name, SETS)
         return image_folder(path, info) if path.is_dir() else pictures(path, info)
 
 
@@ -210,7 +207,7 @@ def missing(model: str, data: str = "auto") -> list[str]:
         return []
     info = find(architecture)
     name = info.data if data == "auto" else data
-    absent = [name] if name in PUBLIC and not PUBLIC[name].present(cache_folder()) else []
+    absent = [name] if name in SETS and not SETS[name].present(cache_folder()) else []
     if checkpoint or info.download is None or (weights_folder() / info.download.filename).is_file():
         return absent
     return [architecture, *absent]
@@ -218,21 +215,24 @@ def missing(model: str, data: str = "auto") -> list[str]:
 
 def size_of(name: str) -> int:
     """About how many bytes `download` fetches for a name."""
-    if name in PUBLIC:
-        return PUBLIC[name].bytes
+    if name in SETS:
+        return SETS[name].bytes
     source = find(name).download
     return 0 if source is None else source.size
 
 
 def downloads() -> list[str]:
     """What `download` knows: networks with public weights, and image sets."""
-    return [*(name for name, info in known().items() if info.download is not None), *PUBLIC]
+    return [
+        *(name for name, info in known().items() if info.download is not None),
+        *(name for name, images in SETS.items() if images.bytes),
+    ]
 
 
 def download(name: str, watch: Watch = ignore) -> None:
     """Fetch a model's weights, or an image set by name. Raises ReflowError."""
-    if name in PUBLIC:
-        PUBLIC[name].download(cache_folder(), watch)
+    if name in SETS:
+        SETS[name].download(cache_folder(), watch)
         return
     if is_timm(name):
         fetch_description(name, watch)

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reflow_core.errors import ReflowError
-from reflow_core.spec import parted
+from reflow_core.spec import UPLOAD
 
-PREFIX = "upload:"
 COPIED = 1 << 20
 
 
@@ -38,11 +37,11 @@ class Uploads:
                 kept.write(part)
         token = digest.hexdigest()[:16]
         Path(kept.name).replace(self.folder / f"{token}{suffix}")
-        return PREFIX + token
+        return UPLOAD + token
 
     def path(self, token: str) -> Path:
         """The file of a token. Raises ReflowError for one of another visit."""
-        matches = [file for file in self.folder.iterdir() if file.stem == token.removeprefix(PREFIX) and file.is_file()]
+        matches = [file for file in self.folder.iterdir() if file.stem == token.removeprefix(UPLOAD) and file.is_file()]
         if not matches:
             raise ReflowError(f"{token} is not of this visit, or the visit has ended; bring the file again.")
         return matches[0]
@@ -50,13 +49,3 @@ class Uploads:
     def close(self) -> None:
         """Delete everything now."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def is_upload(name: str) -> bool:
-    """Whether a name is an upload's token."""
-    return name.startswith(PREFIX)
-
-
-def concerns(model: str, data: str) -> bool:
-    """Whether a model's or data's name needs an upload."""
-    return is_upload(data) or is_upload(parted(model)[1])

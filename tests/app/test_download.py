@@ -18,7 +18,7 @@ from reflow_core.images.cifar import CIFAR10, CIFAR100, Archive
 from reflow_core.networks.catalog import CIFAR10_CLASSES, catalog, find
 from reflow_core.networks.vision import torchvision
 from reflow_core.sources.access import EVERYTHING
-from reflow_core.sources.library import PUBLIC, download, missing
+from reflow_core.sources.library import SETS, download, missing
 from tests.app.test_pages import open_app
 
 MODEL = "resnet20-cifar10"
@@ -44,7 +44,7 @@ def mirror(tmp_path: Path, serve: Callable[[Path], str], monkeypatch: pytest.Mon
     for kind, classes in ((CIFAR10, CIFAR10_CLASSES), (CIFAR100, FINE)):
         archive = plant(kind, classes, folder, monkeypatch)
         planted = dataclasses.replace(kind, url=f"{address}/{archive.name}", sha256=digest("sha256", archive))
-        monkeypatch.setitem(PUBLIC, kind.name, planted)
+        monkeypatch.setitem(SETS, kind.name, planted)
 
 
 def plant(kind: Archive, classes: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -11,7 +11,8 @@ import pytest
 from reflow_core import Library, Spec, diagnose
 from reflow_core.errors import ReflowError
 from reflow_core.networks.checkpoint import SUFFIXES
-from reflow_core.sources.uploads import Uploads, concerns
+from reflow_core.sources.uploads import Uploads
+from reflow_core.spec import needs_upload
 
 SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "networks" / "resnet20-digits.safetensors"
 
@@ -35,7 +36,7 @@ def test_an_upload_serves_its_own_visit_only_and_is_deleted_with_it() -> None:
     token = uploads.add("mine.safetensors", io.BytesIO(SHIPPED.read_bytes()), SUFFIXES)
     mine = Library(uploads=uploads, shared=shared)
     spec = Spec(f"resnet20-digits@{token}", evaluation_images=64, calibration_images=64)
-    assert concerns(spec.model, spec.data) and not concerns("resnet20-digits", "auto")
+    assert needs_upload(spec.model, spec.data) and not needs_upload("resnet20-digits", "auto")
     assert diagnose(spec, mine).dense.accuracy == diagnose(spec.replace(model="resnet20-digits"), shared).dense.accuracy
     assert mine.network("resnet20-digits") is shared.network("resnet20-digits")
     for stranger in (shared, Library(uploads=Uploads(), shared=shared)):

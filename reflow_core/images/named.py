@@ -1,4 +1,4 @@
-"""What a public image set tells of itself."""
+"""What an image set that has a name tells of itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from reflow_core.networks.info import NetworkInfo
 from reflow_core.watch import Watch
 
 
-class PublicSet(Protocol):
-    """Images that are fetched on request into a folder `root`; `bytes`: how many that takes."""
+class NamedSet(Protocol):
+    """Images that ship, or that are fetched on request into a folder `root`; `bytes`: how many that takes."""
 
     @property
     def name(self) -> str:
@@ -19,7 +19,7 @@ class PublicSet(Protocol):
 
     @property
     def bytes(self) -> int:
-        """What `download` fetches."""
+        """What `download` fetches; 0 for images that ship."""
 
     def present(self, root: Path) -> bool:
         """Whether the images lie in `root` (a look at the folder, no check of their content)."""
