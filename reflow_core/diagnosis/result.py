@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reflow_core.signal import stats
+from reflow_core.diagnosis import statistics
 from reflow_core.signal.layer_statistics import Layer, LayerStatistics
 from reflow_core.signal.predictions import Predictions
-from reflow_core.signal.stats import finite
+from reflow_core.signal.similarity import finite
 from reflow_core.spec import Spec
 
 VARIANTS = ("dense", "pruned", "repaired")
@@ -126,12 +126,12 @@ def outcome(predictions: Predictions, labels: NDArray[np.int64] | None, dense: P
     return Outcome(
         accuracy=None if correct is None else correct / n,
         n=n,
-        ci95=None if correct is None else stats.wilson(correct, n),
+        ci95=None if correct is None else statistics.wilson(correct, n),
         agreement=float((predictions.predicted == dense.predicted).mean()),
         fidelity=float((predictions.confidence * (predictions.predicted == dense.predicted)).mean()),
         histogram=tuple(int(count) for count in counts),
-        entropy=stats.entropy(counts),
-        effective_classes=stats.effective_classes(counts),
+        entropy=statistics.entropy(counts),
+        effective_classes=statistics.effective_classes(counts),
         top_class=int(counts.argmax()),
         top_share=float(counts.max() / n),
         never=tuple(int(label) for label in np.flatnonzero(counts == 0)),

@@ -13,7 +13,7 @@ from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError
 from reflow_core.lab.pool import Job, Pool
 from reflow_core.lab.request import Context, Request
-from reflow_core.signal.stats import finite
+from reflow_core.signal.similarity import finite
 from reflow_core.spec import Spec
 
 T = TypeVar("T")

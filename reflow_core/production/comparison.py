@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
+from reflow_core.diagnosis.statistics import mcnemar
 from reflow_core.diagnosis.verdict import percent
 from reflow_core.production.finding import Finding
-from reflow_core.signal.stats import mcnemar
 
 SIGNIFICANT = 0.05  # a p value below which a difference is more than the choice of images
 SAME_IMAGES = ("evaluation_images", "evaluation_tail", "seed")

@@ -11,11 +11,12 @@ import pandas as pd
 
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
+from reflow_core.diagnosis.statistics import mcnemar
 from reflow_core.diagnosis.verdict import percent, points_of
 from reflow_core.errors import ReflowError
 from reflow_core.production.finding import Finding
 from reflow_core.pruning.patterns import CHANNEL
-from reflow_core.signal.stats import finite, mcnemar
+from reflow_core.signal.similarity import finite
 from reflow_core.signal.trace import WeightLayer, convolutions
 from reflow_core.spec import MAX_SPARSITY, Spec
 

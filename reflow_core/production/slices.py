@@ -16,12 +16,12 @@ from reflow_core.diagnosis.calibration import evaluation, evaluation_order
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.diagnosis.statistics import wilson
 from reflow_core.diagnosis.verdict import points_of
 from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
 from reflow_core.images.image_set import ImageSet
 from reflow_core.production.finding import Finding
-from reflow_core.signal.stats import wilson
 from reflow_core.spec import Spec
 
 CONFIDENCE = (0.0, 0.5, 0.8, 0.95, 1.0)  # edges of the bins of the dense network's confidence

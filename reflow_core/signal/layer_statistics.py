@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from reflow_core.signal import stats
 from reflow_core.signal.batches import Batches, gather
 from reflow_core.signal.copies import clone_on, device_of
 from reflow_core.signal.probes import Signal, signals_of
+from reflow_core.signal.similarity import Similarity, cka, cosine, finite
 from reflow_core.signal.trace import Trace, trace
 from reflow_core.watch import Watch, ignore
 
@@ -93,12 +93,12 @@ class Layer:
             kind=self.kind,
             weights=self.weights,
             channels=len(self.variance["dense"]),
-            variance_ratio=stats.finite(self.variance_ratio(variant)),
-            median_channel_ratio=stats.finite(self.median_ratio(variant)),
+            variance_ratio=finite(self.variance_ratio(variant)),
+            median_channel_ratio=finite(self.median_ratio(variant)),
             dead_channels=tuple(self.dead_channels(variant)),
-            cka=stats.finite(self.cka.get(variant)),
-            cosine=stats.finite(self.cosine.get(variant)),
-            eps_floor=stats.finite(self.eps_floor.get(variant)),
+            cka=finite(self.cka.get(variant)),
+            cosine=finite(self.cosine.get(variant)),
+            eps_floor=finite(self.eps_floor.get(variant)),
         )
 
 
@@ -151,7 +151,7 @@ def compared(
 
     `signals`: by variant, "dense" among them, and by site. `sparsity`: of each weight layer, as far as known.
     """
-    cka, cosine = (similarity(measure, signals) for measure in (stats.cka, stats.cosine))
+    alike = {measure: similarity(measure, signals) for measure in (cka, cosine)}
     return tuple(
         Layer(
             name=site.name,
@@ -159,15 +159,15 @@ def compared(
             weights=site.weights,
             sparsity=sparsity.get(site.weights) if site.weights else None,
             variance={variant: own[site.name].variance for variant, own in signals.items()},
-            cka={variant: stats.finite(own[site.name]) for variant, own in cka.items()},
-            cosine={variant: stats.finite(own[site.name]) for variant, own in cosine.items()},
+            cka={variant: finite(own[site.name]) for variant, own in alike[cka].items()},
+            cosine={variant: finite(own[site.name]) for variant, own in alike[cosine].items()},
             eps_floor={variant: own[site.name].eps_floor for variant, own in signals.items()},
         )
         for site in trace.sites
     )
 
 
-def similarity(measure: stats.Similarity, signals: Mapping[str, Mapping[str, Signal]]) -> dict[str, dict[str, float]]:
+def similarity(measure: Similarity, signals: Mapping[str, Mapping[str, Signal]]) -> dict[str, dict[str, float]]:
     """Similarity of each variant's sketches to dense's, by variant and site; sites of one width at once."""
     dense = signals["dense"]
     widths: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)

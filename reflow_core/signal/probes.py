@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core.machine import fitting
-from reflow_core.signal import stats
+from reflow_core.signal import similarity
 from reflow_core.signal.copies import Hook, device_of, hooked, watched
 from reflow_core.signal.moments import channel_dimension, channels_second, image_moments, image_readings, over_images
 from reflow_core.signal.predictions import Predictions, logits_of
@@ -160,7 +160,7 @@ class Probe:
         if labels is None or not self.features:
             return None
         features = torch.cat(self.features).double().numpy()
-        share = stats.separability(features, labels[: len(features)]) if np.isfinite(features).all() else np.nan
+        share = similarity.separability(features, labels[: len(features)]) if np.isfinite(features).all() else np.nan
         return None if np.isnan(share) else share
 
 

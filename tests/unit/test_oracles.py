@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.diagnosis import statistics
 from reflow_core.errors import Cancelled
 from reflow_core.networks.catalog import find
 from reflow_core.networks.checkpoint import fingerprint
@@ -24,7 +25,7 @@ from reflow_core.pruning.masks import Masks, Scores, install, sparsity_of
 from reflow_core.pruning.select import Rules, select
 from reflow_core.repairs import Calibration
 from reflow_core.repairs.reflow import recalibrate
-from reflow_core.signal import stats
+from reflow_core.signal import similarity
 from reflow_core.signal.layers import batch_norms, prunable
 from reflow_core.signal.moments import Moments, channel_moments
 from reflow_core.signal.probes import observe
@@ -288,12 +289,12 @@ def test_odd_layers_are_measured_as_independent_hooks_do_or_listed_with_the_reas
 def test_wilson_equals_scipy(trials: int, share: float) -> None:
     successes = round(share * trials)
     theirs = scipy.stats.binomtest(successes, trials).proportion_ci(method="wilson")
-    assert stats.wilson(successes, trials) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert statistics.wilson(successes, trials) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 @given(some.lists(some.integers(0, 100), min_size=1, max_size=20).filter(any))
 def test_entropy_equals_scipy(counts: list[int]) -> None:
-    assert stats.entropy(np.array(counts)) == pytest.approx(scipy.stats.entropy(counts, base=2), abs=1e-12)
+    assert statistics.entropy(np.array(counts)) == pytest.approx(scipy.stats.entropy(counts, base=2), abs=1e-12)
 
 
 def unbiased_hsic(k: np.ndarray, m: np.ndarray) -> float:
@@ -313,9 +314,9 @@ def test_cka_equals_the_kernel_space_estimator() -> None:
     y[:, :3] += 2 * x[:, :3]
     kernels = x @ x.T, y @ y.T
     own = np.sqrt(unbiased_hsic(kernels[0], kernels[0]) * unbiased_hsic(kernels[1], kernels[1]))
-    assert stats.cka(x, y) == pytest.approx(unbiased_hsic(*kernels) / own, rel=1e-9)
-    assert stats.cka(x, 3 * x + 1) == pytest.approx(1)
-    assert np.isnan(stats.cka(x, np.ones_like(x)))
+    assert similarity.cka(x, y) == pytest.approx(unbiased_hsic(*kernels) / own, rel=1e-9)
+    assert similarity.cka(x, 3 * x + 1) == pytest.approx(1)
+    assert np.isnan(similarity.cka(x, np.ones_like(x)))
 
 
 def test_separability_equals_brute_force_leave_one_out() -> None:
@@ -328,8 +329,8 @@ def test_separability_equals_brute_force_leave_one_out() -> None:
         rest = np.arange(50) != left_out
         means = [scaled[rest & (labels == label)].mean(0) for label in range(4)]
         right += int(np.argmin([((scaled[left_out] - mean) ** 2).sum() for mean in means]) == labels[left_out])
-    assert stats.separability(features, labels) == right / 50
-    assert stats.separability(features * 1e-6, labels) == right / 50
+    assert similarity.separability(features, labels) == right / 50
+    assert similarity.separability(features * 1e-6, labels) == right / 50
 
 
 def test_twenty_threads_on_one_model_give_the_serial_results(library: Library) -> None:

@@ -22,13 +22,13 @@ from reflow_core.diagnosis.calibration import long_tailed
 from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point, point
+from reflow_core.diagnosis.statistics import mcnemar
 from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import SEVERITIES, corrupted, corruptions
 from reflow_core.images.digits import digits
 from reflow_core.images.image_set import Images
 from reflow_core.production import sensitivity
 from reflow_core.pruning.patterns import channel_scores, whole_channels
-from reflow_core.signal.stats import mcnemar
 from reflow_core.signal.trace import WeightLayer, trace
 
 SMALL = Spec(evaluation_images=100, calibration_images=64)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import InspectionInfo, inspections
-from reflow_core.signal import stats
+from reflow_core.signal import similarity
 from reflow_core.signal.copies import Hook, clone_on, device_of, hooked, watched
 from reflow_core.signal.moments import channels_second
 from reflow_core.signal.probes import penultimate
@@ -186,7 +186,7 @@ def _answer(points: Mapping[str, Floats], groups: NDArray[np.int64]) -> str:
         return "This network's penultimate features could not be read."
     whole = _spread(points["dense"])
     spreads = [f"{100 * _spread(own) / whole:.0f} % {name}" for name, own in points.items() if name != "dense"]
-    separated = [f"{variant} {100 * stats.separability(own, groups):.0f} %" for variant, own in points.items()]
+    separated = [f"{variant} {100 * similarity.separability(own, groups):.0f} %" for variant, own in points.items()]
     return (
         f"In the plane of the dense network's features the images spread {' and '.join(spreads)} as far as in dense. "
         f"The nearest class mean separates the classes there, whatever the scale: {', '.join(separated)}."

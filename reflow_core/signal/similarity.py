@@ -1,4 +1,4 @@
-"""Closed-form statistics of predictions: intervals, entropy, similarity of representations."""
+"""Closed-form similarity and separability of representations."""
 
 from __future__ import annotations
 
@@ -10,42 +10,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Similarity = Callable[[Floats, Floats], Floats]
-Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95 % score interval of a proportion (Wilson 1927), as fractions 0 to 1.
-
-    Raises ValueError for counts that are no proportion.
-    """
-    if not 0 <= successes <= trials or trials == 0:
-        raise ValueError(f"{successes} of {trials} is not a proportion")
-    share, z2 = successes / trials, Z95 * Z95
-    center = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    return max(0.0, center - half), min(1.0, center + half)
-
-
-def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Two-sided exact p value that two classifiers are equally often right on the same images (McNemar 1947).
-
-    `one`, `other` (N,): whether each prediction was right. Only images on which they differ count; under the null
-    hypothesis either is the right one with probability 1/2.
-    """
-    wins, losses = int((one & ~other).sum()), int((other & ~one).sum())
-    tail = sum(math.comb(wins + losses, few) for few in range(min(wins, losses) + 1))
-    return min(1.0, float(2 * tail / 2 ** (wins + losses)))
-
-
-def entropy(histogram: NDArray[np.int64]) -> float:
-    """Shannon entropy in bits of the predictions counted in `histogram` (K,)."""
-    shares = histogram[histogram > 0] / histogram.sum()
-    return float(abs(-(shares * np.log2(shares)).sum()))
-
-
-def effective_classes(histogram: NDArray[np.int64]) -> float:
-    """2 to the entropy: how many classes a uniform guesser with this entropy would use, 1 to K."""
-    return float(2 ** entropy(histogram))
 
 
 def cka(x: Floats, y: Floats) -> Floats:
