@@ -40,6 +40,7 @@ SOON_OVER_S = 2.0  # a remaining time too short to mention
 STAGES = {
     "load": "Loading",
     "dense": "Dense network",
+    "control": "Recalibrated dense network",
     "pruned": "Pruned network",
     "scores": "Scoring the weights",
     "update": "Updating the weights",

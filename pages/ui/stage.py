@@ -14,6 +14,7 @@ from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.scope import PLAIN, View, scope
 from pages.ui.session import session
+from reflow_core.diagnosis.control import doubt_of
 from reflow_core.diagnosis.fields import unused_fields
 from reflow_core.diagnosis.preflight import Preflight
 from reflow_core.diagnosis.result import Diagnosis
@@ -38,8 +39,9 @@ def diagnosed(spec: Spec) -> Diagnosis:
         diagnosis = lab().diagnose(spec)
     if problem := lab().context(spec).store.problem:
         st.warning(problem, icon=":material/save:")
+    doubt = doubt_of(diagnosis)
     for note in diagnosis.notes:
-        st.info(note)
+        st.warning(note, icon=":material/rule:") if note == doubt else st.info(note)
     return diagnosis
 
 

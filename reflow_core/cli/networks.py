@@ -66,6 +66,8 @@ def _download(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     info = find(options.name)
+    if info.packaged is not None:
+        raise ReflowError(f"{info.name} cannot be trained here; its weights come with its package.")
     if info.download is not None:
         raise ReflowError(f"{info.name} cannot be trained here; fetch its public weights with 'download {info.name}'.")
     recipe = RECIPES.get(info.name, Recipe())

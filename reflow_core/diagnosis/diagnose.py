@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from reflow_core.diagnosis.control import with_control
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize, set_aside, unused_fields
 from reflow_core.diagnosis.result import Diagnosis
@@ -41,6 +42,8 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
     with Experiment.open(normalize(spec), source, watch) as experiment:
         with experiment.timed("dense"):
             observed = {"dense": experiment.dense()}
+        with experiment.timed("control"):
+            control = experiment.control()
         pruned = experiment.prune()
         with experiment.timed("pruned"):
             observed["pruned"], network = experiment.observe_pruned(pruned)
@@ -49,7 +52,8 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
         if report is not None:
             with experiment.timed("repaired"):
                 observed["repaired"] = experiment.observe(network, "repaired")
-        return _put_together(experiment, pruned.masks, observed, report, reason, set_aside(spec))
+        diagnosis = _put_together(experiment, pruned.masks, observed, report, reason, set_aside(spec))
+        return with_control(diagnosis, control)
 
 
 def _put_together(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,14 @@ from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.machine import out_of_memory
 from reflow_core.pruning.masks import install
 from reflow_core.repairs import repairs
+from reflow_core.repairs.reflow import recalibrate
 from reflow_core.signal.copies import clone_module, clone_on
+from reflow_core.signal.layers import batch_norms
+from reflow_core.signal.predictions import Predictions
 from reflow_core.signal.probes import Observation, observe
 from reflow_core.signal.trace import Trace, trace
 from reflow_core.sources.library import Library, Network
-from reflow_core.spec import EVALUATION, Spec
+from reflow_core.spec import CALIBRATION, EVALUATION, Spec
 from reflow_core.watch import Watch
 
 
@@ -72,6 +76,24 @@ class Experiment:
             key, lambda: self.observe(clone_on(self.network.module, self.source.device), "dense")
         )
         return shared
+
+    def control(self) -> Predictions | None:
+        """What the *dense* network predicts once REFLOW recalibrated it; None where there is nothing to recalibrate.
+
+        Shared by all specs on the same images, so its calibration set is the spec's, or the default one for a repair
+        that reads none.
+        """
+        asked = (getattr(self.spec, name) for name in (*CALIBRATION, "statistics", "calibration_batch"))
+        key = ("control", self.network.digest, *self.evaluation_key(), *asked)
+        shared: Predictions | None = self.source.recall(key, self._control)
+        return shared
+
+    def _control(self) -> Predictions | None:
+        if len(self.images.train) == 0 or not batch_norms(self.network.module):
+            return None
+        network = clone_module(self.network.module).to(self.source.device)
+        recalibrate(network, self.pruner.calibration, self.watch)
+        return self.observe(network, "control", dataclasses.replace(self.trace, sites=())).predictions
 
     def evaluation_key(self) -> tuple[object, ...]:
         """All that the evaluation images depend on."""

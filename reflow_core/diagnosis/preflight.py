@@ -14,6 +14,7 @@ from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.networks.info import Facts, facts_of
 from reflow_core.repairs import repairs
 from reflow_core.signal.copies import clone_on, device_of, hooked
+from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.predictions import logits_of
 from reflow_core.signal.probes import BATCH
 from reflow_core.sources.library import Library
@@ -53,6 +54,8 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     evaluated = min(spec.evaluation_images, len(images.test))
     calibrated = min(spec.calibration_images, len(images.train)) if info.needs_data else 0
     together = evaluated * (3 if calibrated else 2) + calibrated
+    if batch_norms(network.module) and len(images.train):
+        together += evaluated + min(spec.calibration_images, len(images.train))  # the control
     weights = sum(parameter.numel() * parameter.element_size() for parameter in network.module.parameters())
     return Preflight(
         facts_of(network.module),

@@ -26,7 +26,8 @@ class Diagnosis:
     where `reason` says why. `sparsity`: the fraction really reached. `probed`: images behind `layers`. `unmeasured`:
     layers that could not be measured, with the reason. `repair_report`: what the repair changed. `notes`: what the
     person should know about the input. `kept`: whether each of a fixed sample of the weights is kept, for overlaps
-    between masks. `seconds`: by stage, not part of the result's identity.
+    between masks. `seconds`: by stage, not part of the result's identity. `recalibrated_dense`: the control, what the
+    dense network predicts once REFLOW recalibrated it on the same calibration set.
     """
 
     spec: Spec
@@ -44,6 +45,13 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     kept: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     seconds: Mapping[str, float] = field(default_factory=dict)
+    recalibrated_dense: Predictions | None = None
+
+    @property
+    def control(self) -> Outcome | None:
+        """The summary of the dense network recalibrated by REFLOW; None without training images or BatchNorm."""
+        predictions, dense = self.recalibrated_dense, self.predictions["dense"]
+        return None if predictions is None else outcome(predictions, self.labels, dense, len(self.classes))
 
     @property
     def dense(self) -> Outcome:
@@ -151,6 +159,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "data": diagnosis.data,
         "classes": list(diagnosis.classes),
         **variants,
+        "control": None if diagnosis.control is None else _outcome_json(diagnosis.control, diagnosis.classes),
         "reason": diagnosis.reason,
         "repair": diagnosis.repair_report,
         "sparsity": diagnosis.sparsity,

@@ -27,7 +27,8 @@ from reflow_core.spec import Spec
 Arrays = dict[str, NDArray[Any]]
 MAGIC = b"F"  # before the bytes of a finding; those of a diagnosis begin otherwise
 LARGEST = 128 << 20  # bytes that a result may have when it is unpacked; fifty thousand images take three million
-_ARRAYS = ("labels", "predictions", "layers", "kept")
+_ARRAYS = ("labels", "predictions", "recalibrated_dense", "layers", "kept")
+CONTROL = "control"  # the name of the recalibrated dense network among the predictions
 
 
 def encode(answer: Diagnosis | Finding) -> bytes:
@@ -70,7 +71,9 @@ def _encode_diagnosis(diagnosis: Diagnosis) -> bytes:
     arrays: Arrays = (
         {"kept": diagnosis.kept} if diagnosis.labels is None else {"kept": diagnosis.kept, "labels": diagnosis.labels}
     )
-    plain["predictions"] = {name: _pack_predictions(name, each, arrays) for name, each in diagnosis.predictions.items()}
+    control = {} if diagnosis.recalibrated_dense is None else {CONTROL: diagnosis.recalibrated_dense}
+    predictions = {**diagnosis.predictions, **control}
+    plain["predictions"] = {name: _pack_predictions(name, each, arrays) for name, each in predictions.items()}
     plain["layers"] = [_pack_layer(number, layer, arrays) for number, layer in enumerate(diagnosis.layers)]
     arrays["plain"] = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
     return zlib.compress(save(arrays), level=1)
@@ -93,6 +96,7 @@ def _decode_diagnosis(content: bytes) -> Diagnosis:
             "notes": tuple(plain["notes"]),
             "labels": arrays.get("labels"),
             "kept": arrays["kept"],
+            "recalibrated_dense": predictions.pop(CONTROL, None),
             "predictions": predictions,
             "layers": layers,
         }

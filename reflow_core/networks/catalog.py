@@ -8,11 +8,11 @@ from collections.abc import Callable
 from torch import nn
 
 from reflow_core.errors import unknown
-from reflow_core.networks import compact
+from reflow_core.networks import compact, efficientnet
 from reflow_core.networks.hub import described, is_timm
 from reflow_core.networks.info import IMAGENET_MEAN, IMAGENET_STD, Download, Facts, NetworkInfo, Triple, facts_of
 from reflow_core.networks.resnet import resnet
-from reflow_core.networks.zoo import zoo
+from reflow_core.networks.zoo import classes_of_imagenet, zoo
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -39,7 +39,7 @@ def facts(name: str, with_cost: bool = False) -> Facts | None:
     `with_cost`: with its multiply-adds, which for a network of ours are counted now.
     """
     info = find(name)
-    if name not in catalog:
+    if info.facts is not None or name not in catalog:
         return info.facts
     return facts_of(info.build(len(info.classes)), info.size if with_cost else None)
 
@@ -81,6 +81,28 @@ def _cifar10(depth: int, hash_prefix: str, size: int) -> None:
     )
 
 
+def _efficientnet_lite0() -> None:
+    register(
+        NetworkInfo(
+            name=efficientnet.NAME,
+            title="EfficientNet-Lite0 on ImageNet",
+            build=efficientnet.build,
+            data="imagenette",
+            train_view="imagenet",
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            size=(224, 224),
+            classes=classes_of_imagenet(),
+            paper="arXiv 1905.11946",
+            collapse_at=0.5,
+            packaged=efficientnet.weights,
+            resize=256,
+            interpolation="bicubic",
+            facts=Facts(4_652_008, 50, {"BatchNorm2d": 49}, 385_187_552),
+        )
+    )
+
+
 _digits("resnet20-digits", "ResNet-20 on digits", resnet(20), "arXiv 1512.03385", 0.8)
 _digits("mobilenet-digits", "MobileNet on digits", compact.mobilenet, "arXiv 1704.04861", 0.85)
 _digits("resnext-digits", "ResNeXt on digits", compact.resnext, "arXiv 1611.05431", 0.7)
@@ -91,3 +113,5 @@ _cifar10(20, "12fca82f", 1_100_000)
 _cifar10(32, "d509ac18", 1_900_000)
 _cifar10(44, "014dd654", 2_700_000)
 _cifar10(56, "4bfd9763", 3_500_000)
+
+_efficientnet_lite0()

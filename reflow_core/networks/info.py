@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +78,8 @@ class NetworkInfo:
     that training saw, "" where nobody said, "custom" where it is `own_view`. `mean`, `std`: the normalization after the
     view, per channel of pixels in 0 to 1. `size`: (H, W) of its input. `resize`: the shorter side before the central
     crop of `size`, None for the crop's own. `download`: None where the weights ship in assets/networks. `collapse_at`:
-    a sparsity (fraction) at which magnitude pruning has brought it down, a good place to start looking.
+    a sparsity (fraction) at which magnitude pruning has brought it down, a good place to start looking. `packaged`:
+    where an installed package keeps the weights; raises ReflowError where it is not installed.
     """
 
     name: str
@@ -92,6 +94,7 @@ class NetworkInfo:
     paper: str
     collapse_at: float
     download: Download | None = None
+    packaged: Callable[[], Path] | None = None
     resize: int | None = None
     interpolation: str = "bilinear"
     facts: Facts | None = None

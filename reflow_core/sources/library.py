@@ -171,6 +171,8 @@ def _loaded(info: NetworkInfo, state: Mapping[str, Tensor], origin: str) -> tupl
 def _own_weights(info: NetworkInfo) -> tuple[Path, str]:
     if info.download is None and is_timm(info.name):
         raise ReflowError(f"Nobody published weights of {info.name}; bring a checkpoint: {info.name}@FILE.")
+    if info.packaged is not None:
+        return info.packaged(), f"The packaged weights of {info.name}"
     if info.download is None:
         return SHIPPED / f"{info.name}.safetensors", f"The shipped network {info.name}"
     path = weights_folder() / info.download.filename

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.diagnosis.control import doubt_of
 from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.point import Point, point
 from reflow_core.machine import prepare
@@ -21,6 +22,7 @@ from tests.benchmarks.core import Row
 from tests.conftest import SHARED
 from tests.e2e.browser import browser, server
 
+SEEDS = 20
 SPARSITIES = (0.7, 0.8, 0.85, 0.9, 0.95)
 LOST = 0.10  # what uniform pruning with REFLOW has lost where the budget has to win
 PAGES = ("sensitivity", "slices", "structured", "quantization", "hardware", "claims")
@@ -58,6 +60,23 @@ def computed(specs: list[Spec], library: Library) -> dict[Spec, Point]:
         return dict(zip(specs, workers.map(lambda spec: point(diagnose(spec, library)), specs), strict=True))
 
 
+def control() -> Iterator[Row]:
+    """False alarms of the control over twenty seeds, on networks whose statistics and view are right."""
+    prepare()
+    library = Library(EVERYTHING)
+    names = ("resnet20-digits", "mobilenet-digits", "resnext-digits", "vgg-digits")
+    bases = [Spec(model=name, sparsity=0, repair="none") for name in names]
+    weights, images = SHARED / "weights" / "resnet20-12fca82f.th", SHARED / "data" / "cifar10_sample.npz"
+    if weights.exists():
+        bases.append(Spec(f"resnet20-cifar10@{weights}", str(images), sparsity=0, repair="none", evaluation_images=600))
+    for base in bases:
+        diagnoses = [diagnose(base.replace(seed=seed), library) for seed in range(SEEDS)]
+        changes = [100 * (each.control.score - each.dense.score) for each in diagnoses if each.control is not None]
+        alarms = sum(doubt_of(each) is not None for each in diagnoses)
+        note = f"control − dense {min(changes):+.1f} to {max(changes):+.1f} points"
+        yield Row(f"control, false alarms of {SEEDS}: {base.model.partition('@')[0]}", 0.0, alarms, note=note)
+
+
 def first() -> Iterator[Row]:
     """Seconds from opening a page of the default network, with nothing computed yet, to its first answer."""
     with tempfile.TemporaryDirectory() as cache, server(Path(cache)) as address, browser() as chromium:
@@ -83,4 +102,4 @@ def alone() -> Iterator[Row]:
         yield Row("sensitivity of digits at 20 %, command line, s", 40.0, time.monotonic() - begun)
 
 
-BENCHMARKS = (budget, first, alone)
+BENCHMARKS = (budget, control, first, alone)

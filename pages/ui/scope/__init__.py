@@ -67,6 +67,7 @@ def scope(diagnosis: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str 
             "classes": list(diagnosis.classes),
             "measure": "accuracy" if diagnosis.labels is not None else "agreement with dense",
             "n": len(diagnosis.predictions["dense"].predicted),
+            "control": None if diagnosis.control is None else diagnosis.control.score,
             "probed": diagnosis.probed,
             "repair": repairs[diagnosis.spec.repair].info.title if diagnosis.repaired else "Repaired",
             "repaired": diagnosis.repaired is not None,

@@ -10,6 +10,8 @@ const views = new WeakMap();
 const clean = (text) => String(text ?? "").replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" }[c]));
 const percent = (share) => (share == null ? "–" : `${(100 * share).toFixed(1)} %`);
 const number = (value) => (value == null ? "–" : value >= 0.01 ? value.toPrecision(2) : value.toExponential(1));
+const asShown = (share) => Number((100 * share).toFixed(1)); // as percent() writes it, so that differences add up
+const signed = (points) => `${points >= 0 ? "+" : "−"}${Math.abs(points).toFixed(1)}`;
 const same = (a, b) => Math.abs(a - b) < 1e-6;
 
 // The component's entry: one view an element, kept while the page runs again. Which view it is
@@ -173,15 +175,16 @@ class Scope {
 
   cards(point) {
     const classes = this.data.classes.length;
+    const control = this.data.control == null ? "" : `<p title="REFLOW on the dense network, with nothing pruned: it should change next to nothing.">recalibrated ${percent(this.data.control)}</p>`;
     VARIANTS.forEach((variant) => {
       const covered = variant === "repaired" && this.preset === 3;
       const score = covered ? undefined : point.score[variant];
       const title = { dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[variant];
       const card = this.find(`.card.${variant}`), open = `<h3>${clean(title)}</h3>`;
       if (score === undefined) return this.write(card, `${open}<div class="big">${covered ? "?" : "–"}</div><p>${covered ? "press 4" : clean(this.data.reason)}</p>`);
-      const change = variant === "dense" ? "" : ` <span class="delta">${(100 * (score - point.score.dense) >= 0 ? "+" : "−")}${Math.abs(100 * (score - point.score.dense)).toFixed(1)} points</span>`;
+      const change = variant === "dense" ? "" : ` <span class="delta">${signed(asShown(score) - asShown(point.score.dense))} points</span>`;
       const ci = point.ci[variant] ? `95 % interval ${percent(point.ci[variant][0])} to ${percent(point.ci[variant][1])}, n = ${this.data.n}` : `n = ${this.data.n}`;
-      this.write(card, `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>uses ${point.effective[variant].toFixed(1)} of ${classes} classes</p>`);
+      this.write(card, `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>uses ${point.effective[variant].toFixed(1)} of ${classes} classes</p>${variant === "dense" ? control : ""}`);
     });
   }
 

@@ -66,7 +66,7 @@ def _knowledge_message(diagnosis: Diagnosis) -> str:
         if summary.separability is not None
     ]
     listed = ", ".join(f"{variant} {100 * value:.0f} %" for variant, value in separabilities)
-    return f"{alike} Correct by nearest class mean in the penultimate features: {listed}." if listed else alike
+    return f"{alike} Nearest-class-mean accuracy in the full penultimate features: {listed}." if listed else alike
 
 
 def channels(diagnosis: Diagnosis, layer: Layer) -> Chart:

@@ -20,7 +20,8 @@ def reveal(seen: Seen) -> str:
     diagnosis, pruned = seen.diagnosis, seen.diagnosis.pruned
     knowledge = "" if pruned.separability is None else (
         f" And yet the knowledge is still there: by its distance to the class means, {percent(pruned.separability)} of "
-        "the images could be told apart in the pruned network's own last features. The signal is not wrong, only far "
+        "the images could be told apart in the pruned network's own last features, all of them and not only the plane "
+        "that the map shows. The signal is not wrong, only far "
         "too faint."
     )  # fmt: skip
     return (

@@ -189,7 +189,7 @@ def _answer(points: Mapping[str, Floats], groups: NDArray[np.int64]) -> str:
     separated = [f"{variant} {100 * similarity.separability(own, groups):.0f} %" for variant, own in points.items()]
     return (
         f"In the plane of the dense network's features the images spread {' and '.join(spreads)} as far as in dense. "
-        f"The nearest class mean separates the classes there, whatever the scale: {', '.join(separated)}."
+        f"Nearest-class-mean accuracy in this plane of two dimensions, whatever the scale: {', '.join(separated)}."
     )
 
 
