@@ -62,7 +62,7 @@ def computed(specs: list[Spec], library: Library) -> dict[Spec, Point]:
 
 def control() -> Iterator[Row]:
     """False alarms of the control over twenty seeds, on networks whose statistics and view are right."""
-    prepare()
+    prepare(1)
     library = Library(EVERYTHING)
     names = ("resnet20-digits", "mobilenet-digits", "resnext-digits", "vgg-digits")
     bases = [Spec(model=name, sparsity=0, repair="none") for name in names]

@@ -28,7 +28,8 @@ def reveal(seen: Seen) -> str:
         f"It runs {times(seen):.2f} times as fast, on 64 images at once. Without the zeros {left:.0f} % of the "
         "multiplications would be left (a weight counts once for every position of its layer), but the usual "
         f"[[kernel]] multiplies by zeros as by any number. {seen.finding.answer} What can run faster is a network "
-        "whose channels are really cut out, one with smaller numbers (int8), or one with a pattern of zeros that the hardware is made for. Measured "
+        "whose channels are really cut out, one with smaller numbers (int8), or one with a pattern of zeros that the "
+        "hardware is made for. Measured "
         f"on {seen.finding.machine}."
     )
 
