@@ -15,7 +15,7 @@ from reflow_core.diagnosis.point import Point
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures import slices as pictures
 from reflow_core.present.snippets import Value, slicing
-from reflow_core.production import slices
+from reflow_core.production import gate, slices
 
 shell.frame(__file__)
 spec = controls()
@@ -36,7 +36,7 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
         bind="query-params",
     )
     least = right.number_input(
-        "Smallest slice judged (images)", 1, 10_000, slices.LEAST, help="Smaller slices are only shown.", key="least",
+        "Smallest slice judged (images)", 1, 10_000, gate.LEAST, help="Smaller slices are only shown.", key="least",
         bind="query-params",
     )  # fmt: skip
     floors = st.text_input(
@@ -55,7 +55,7 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
     )
 with errors_shown():
     also = slices.columns(spec, lab().context(spec).library.images(spec), file)
-    limits = slices.Limits(drop / 100, slice_drop / 100, int(least), slices.floors(floors))
+    limits = gate.Limits(drop / 100, slice_drop / 100, int(least), gate.floors(floors))
     finding = slices.finding(diagnosis, also, limits)
 show_answer(finding)
 parts = finding.tables["Slices"]
@@ -75,9 +75,9 @@ matrices = pictures.confused(
 )
 chart(matrices, "confusion", "Confusion matrices")
 table("Show data: confusion", matrices.table, "confusion-data")
-gate = drop / 100, slice_drop / 100, int(least), floors
-judged: dict[str, Value] = dict(zip(("max-drop", "slice-drop", "least", "floors"), gate, strict=True))
-take_away(finding, "slices", judged, slicing(spec, *gate))
+asked = drop / 100, slice_drop / 100, int(least), floors
+judged: dict[str, Value] = dict(zip(("max-drop", "slice-drop", "least", "floors"), asked, strict=True))
+take_away(finding, "slices", judged, slicing(spec, *asked))
 st.subheader("Under corruption", anchor=False)
 
 

@@ -13,6 +13,7 @@ from pages.ui.panels import tables
 from pages.ui.stage import confirm_cost, errors_shown
 from reflow_core.present.snippets import Value, command
 from reflow_core.production.finding import Finding
+from reflow_core.production.gate import UNDECIDED
 from reflow_core.spec import Spec
 
 
@@ -30,6 +31,8 @@ def show_answer(finding: Finding) -> None:
     mark = {True: ":material/check_circle: **Passed.** ", False: ":material/cancel: **Failed.** ", None: ""}[
         finding.passed
     ]
+    if finding.facts.get("gate") == UNDECIDED:
+        mark = ":material/help: **Undecided.** "
     st.markdown(f"#### {mark}{finding.answer}")
     for note in finding.notes:
         st.caption(note)

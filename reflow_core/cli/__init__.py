@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 1 for a gate that fails, 2 for bad input."""
+    """Run one command; returns the exit status: 0, 1 for a gate that fails, 2 for bad input, 3 undecided."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         options = parser().parse_args(arguments)

@@ -1,4 +1,4 @@
-"""`slices`: what the overall accuracy hides, and the release gate: exit status 1 where it fails."""
+"""`slices`: what the overall accuracy hides, and the release gate: exit status 1 where it fails, 3 undecided."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from reflow_core.cli.compute import context_of, points
 from reflow_core.cli.options import add_spec, spec_of
 from reflow_core.cli.printing import add_printing, print_findings
 from reflow_core.lab.request import Request
-from reflow_core.production import slices
+from reflow_core.production import gate, slices
+
+EXITS = {gate.PASSES: 0, gate.FAILS: 1, gate.UNDECIDED: 3}
 
 
 def add(commands: Any) -> None:
     """Add the command."""
-    command = commands.add_parser("slices", help="accuracy by slice and under corruption, and a release gate (exit 1)")
+    command = commands.add_parser(
+        "slices", help="accuracy by slice and under corruption, and a release gate (exit 1 or 3)"
+    )
     add_spec(command)
     command.add_argument(
         "--columns", type=Path, help="a CSV with one row per test image, or with image numbers in a column 'image'"
@@ -27,7 +31,7 @@ def add(commands: Any) -> None:
         "--slice-drop", type=float, default=0.05, help="the largest loss allowed in any slice (default: 0.05)"
     )
     command.add_argument(
-        "--least", type=int, default=slices.LEAST, help="the fewest images of a slice that is judged (default: 10)"
+        "--least", type=int, default=gate.LEAST, help="the fewest images of a slice that is judged (default: 10)"
     )
     command.add_argument(
         "--floors", default="", help="the least accuracy of single slices, as class/8:0.95,class/3:0.9"
@@ -41,9 +45,9 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compute and print; returns 1 where the gate fails."""
+    """Compute and print; returns 0 where the gate passes, 1 where it fails, 3 where these images cannot decide."""
     spec = spec_of(options)
-    limits = slices.Limits(options.max_drop, options.slice_drop, options.least, slices.floors(options.floors))
+    limits = gate.Limits(options.max_drop, options.slice_drop, options.least, gate.floors(options.floors))
     with context_of(options) as context:
         diagnosis = Request(spec).answer(context)
         columns = slices.columns(diagnosis.spec, context.library.images(spec), options.columns)
@@ -52,4 +56,4 @@ def run(options: argparse.Namespace) -> int:
         shifted = points(slices.shifted(spec), options)
         findings["corruptions"] = slices.shift_finding(spec, slices.shifts(shifted))
     print_findings(options, findings)
-    return int(not findings["slices"].passed)
+    return EXITS[findings["slices"].facts["gate"]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,3 +45,59 @@ def entropy(histogram: NDArray[np.int64]) -> float:
 def effective_classes(histogram: NDArray[np.int64]) -> float:
     """2 to the entropy: how many classes a uniform guesser with this entropy would use, 1 to K."""
     return float(2 ** entropy(histogram))
+
+
+def paired_score(lost: int, won: int, n: int, difference: float) -> float:
+    """Tango's score statistic that the paired loss of accuracy is `difference` (fraction), standard normal if so.
+
+    Of `n` images only the first classifier was right on `lost` and only the second on `won`; positive where more was
+    lost than `difference`. At 0 it is McNemar's (Tango, Statistics in Medicine 17, 1998, 891-908).
+    """
+    linear = (2 * n - lost + won) * difference - lost - won
+    constant = -won * difference * (1 - difference)
+    share = (math.sqrt(max(0.0, linear * linear - 8 * n * constant)) - linear) / (4 * n)  # of `won`, if so
+    excess, variance = lost - won - n * difference, n * (2 * share + difference * (1 - difference))
+    return excess / math.sqrt(variance) if variance > 1e-12 else math.copysign(math.inf, excess) if excess else 0.0
+
+
+def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
+    """95 % interval of a paired loss (fraction): the differences that Tango's test does not reject."""
+    measured = (lost - won) / n
+    return tuple(_boundary(lost, won, n, measured, end) for end in (-1.0, 1.0))  # type: ignore[return-value]
+
+
+def _boundary(lost: int, won: int, n: int, inside: float, outside: float) -> float:
+    """Where, between a difference that is not rejected and one that is, the test changes its mind: by bisection."""
+    if abs(paired_score(lost, won, n, outside)) <= Z95:
+        return outside
+    for _ in range(50):
+        middle = (inside + outside) / 2
+        rejected = abs(paired_score(lost, won, n, middle)) > Z95
+        inside, outside = (inside, middle) if rejected else (middle, outside)
+    return inside
+
+
+def proportion_score(successes: int, trials: int, share: float) -> float:
+    """Score statistic that a proportion is `share` (the test that Wilson's interval inverts)."""
+    excess, variance = successes - trials * share, trials * share * (1 - share)
+    return excess / math.sqrt(variance) if variance > 1e-12 else math.copysign(math.inf, excess) if excess else 0.0
+
+
+def upper_tail(score: float) -> float:
+    """The probability that a standard normal variable exceeds `score`."""
+    return math.erfc(score / math.sqrt(2)) / 2
+
+
+def normal_quantile(share: float) -> float:
+    """The value below which a standard normal variable lies with probability `share`."""
+    return statistics.NormalDist().inv_cdf(share)
+
+
+def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
+    """Which hypotheses are rejected so that a false one among them is at most `alpha` likely (Holm 1979)."""
+    rejected = [False] * len(p_values)
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[place] > alpha / (len(p_values) - rank):
+            break
+        rejected[place] = True
+    return rejected

@@ -69,9 +69,9 @@ def slicing(spec: Spec, drop: float, slice_drop: float, least: int, floors: str)
     """Python that prints the verdict of the release gate."""
     return _code(
         "from reflow_core import Library, Spec, diagnose",
-        "from reflow_core.production import slices",
+        "from reflow_core.production import gate, slices",
         "",
-        f"limits = slices.Limits({drop!r}, {slice_drop!r}, {least!r}, slices.floors({floors!r}))",
+        f"limits = gate.Limits({drop!r}, {slice_drop!r}, {least!r}, gate.floors({floors!r}))",
         f"print(slices.finding(diagnose({constructed(spec)}, Library()), None, limits).answer)",
     )
 

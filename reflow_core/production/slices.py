@@ -1,12 +1,11 @@
-"""Slices: what an aggregate hides by class, rarity, confidence, any column, under corruption; and a release gate."""
+"""Slices: what an aggregate hides by class, rarity, confidence, any column, under corruption; is it fit to release?"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -21,42 +20,16 @@ from reflow_core.diagnosis.verdict import points_of
 from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
 from reflow_core.images.image_set import ImageSet
+from reflow_core.production import gate
 from reflow_core.production.finding import Finding
+from reflow_core.production.gate import Limits
 from reflow_core.spec import Spec
 
 CONFIDENCE = (0.0, 0.5, 0.8, 0.95, 1.0)  # edges of the bins of the dense network's confidence
 BINS = 4  # of a column of numbers: quartiles
 MOST_VALUES = 30  # of a column of words; the others are put together
-LEAST = 10  # images of a slice that is judged by what it loses
+SHOWN = 3  # undecided limits that are told one by one
 INDEX = "image"  # the column of a CSV that names test images by number, from 0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a release has to keep, fractions of accuracy.
-
-    `drop`: the most that may be lost overall. `slice_drop`: the most that a slice of at least `least` images may lose.
-    `floors`: the least accuracy of single slices, by "BY/SLICE".
-    """
-
-    drop: float = 0.01
-    slice_drop: float = 0.05
-    least: int = LEAST
-    floors: Mapping[str, float] | None = None
-
-
-def floors(text: str) -> dict[str, float]:
-    """ "class/8:0.95,brightness/low:0.9" as fractions by slice. Raises ReflowError."""
-    limits = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, _, least = part.rpartition(":")
-        try:
-            limits[name] = float(least)
-        except ValueError:
-            name = ""
-        if "/" not in name or not 0 <= limits[name] <= 1:
-            raise ReflowError(f"floor {part!r} is not BY/SLICE:FRACTION; write for example class/8:0.95.")
-    return limits
 
 
 def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | None = None) -> pd.DataFrame:
@@ -204,52 +177,49 @@ def confusion(diagnosis: Diagnosis, variant: str) -> NDArray[np.int64]:
     return counts.reshape(classes, classes)
 
 
-def gate(table: pd.DataFrame, variant: str, limits: Limits) -> list[str]:
-    """A sentence for each limit that a variant breaks, none where it passes. Raises ReflowError."""
-    whole = table[table.by == "all"].iloc[0]
-    broken = []
-    if whole[f"lost_{variant}"] > limits.drop + 1e-9:
-        broken.append(f"overall it loses {points_of(whole[f'lost_{variant}'])}, allowed are {points_of(limits.drop)}")
-    parts = table[(table.by != "all") & (table.n >= limits.least)]
-    for _, row in parts[parts[f"lost_{variant}"] > limits.slice_drop + 1e-9].iterrows():
-        loss = f"{row.by} {row.slice} (n = {row.n}) loses {points_of(row[f'lost_{variant}'])}"
-        broken.append(f"{loss}, allowed are {points_of(limits.slice_drop)}")
-    for name, least in (limits.floors or {}).items():
-        by, _, part = name.partition("/")
-        at = table[(table.by == by) & (table.slice == part)]
-        if at.empty:
-            existing = ", ".join(
-                f"{row.by}/{row.slice}" for row in table.itertuples() if row.by == by or by not in set(table.by)
-            )
-            raise ReflowError(f"There is no slice {name!r}; there are {existing}.")
-        if at.iloc[0][variant] < least:
-            broken.append(f"{by} {part} has {100 * at.iloc[0][variant]:.1f} %, asked are {100 * least:.1f} %")
-    return broken
-
-
 def finding(diagnosis: Diagnosis, also: pd.DataFrame | None, limits: Limits, variant: str = "") -> Finding:
     """The aggregate beside the worst slice, and whether the network may be released. Raises ReflowError."""
-    table = slices(diagnosis, also)
-    variant = variant or diagnosis.last
-    broken = gate(table, variant, limits)
-    whole, parts = table.iloc[0], table[(table.by != "all") & (table.n >= limits.least)]
-    answer = f"The {variant} network loses {points_of(whole[f'lost_{variant}'])} overall"
-    facts = {"variant": variant, "overall": float(whole[f"lost_{variant}"]), "broken": broken}
-    if not parts.empty:
-        worst = parts.loc[parts[f"lost_{variant}"].idxmax()]
-        answer += (
-            f", and {points_of(worst[f'lost_{variant}'])} on its worst slice, {worst.by} {worst.slice} (n = {worst.n}, "
-            f"dense {100 * worst.dense:.1f} %, now {100 * worst[variant]:.1f} %)"
-        )
-        facts |= {"worst": f"{worst.by}/{worst.slice}", "worst_loss": float(worst[f"lost_{variant}"])}
-    reasons = tuple(f"Not released: {reason}." for reason in broken)
-    small = int(((table.by != "all") & (table.n < limits.least)).sum())
-    notes = (
-        *reasons,
-        *([f"{small} slices have fewer than {limits.least} images and are not judged."] if small else []),
+    table, variant = slices(diagnosis, also), variant or diagnosis.last
+    correct = [diagnosis.predictions[name].predicted == diagnosis.labels for name in ("dense", variant)]
+    checks = gate.judge(correct[0], correct[1], groups(diagnosis, also), limits)
+    outcome = gate.outcome(checks)
+    worst, facts = _worst(table, variant, limits.least)
+    counts = {
+        each: sum(check.outcome == each for check in checks) for each in (gate.PASSES, gate.FAILS, gate.UNDECIDED)
+    }
+    answer = (
+        f"The {variant} network loses {points_of(table.iloc[0][f'lost_{variant}'])} overall{worst}; of {len(checks)} "
+        f"limits {counts[gate.PASSES]} are kept, {counts[gate.FAILS]} broken, {counts[gate.UNDECIDED]} undecided on so "
+        "few images."
     )
-    tables = {"Slices": table, "Classes": by_class(diagnosis)}
-    return Finding(diagnosis.spec, f"{answer}.", tables, facts, notes, not broken)
+    small = int(((table.by != "all") & (table.n < limits.least)).sum())
+    few = [f"{small} slices have fewer than {limits.least} images and are not judged."] if small else []
+    facts |= {"variant": variant, "overall": checks[0].measured, "gate": outcome, "limits": counts}
+    tables = {"Slices": table, "Limits": gate.table(checks), "Classes": by_class(diagnosis)}
+    passed = {gate.PASSES: True, gate.FAILS: False}.get(outcome)
+    return Finding(diagnosis.spec, answer, tables, facts, (*_reasons(checks), *few), passed)
+
+
+def _worst(table: pd.DataFrame, variant: str, least: int) -> tuple[str, dict[str, Any]]:
+    """The slice that lost most among those of `least` images: a part of a sentence, and facts."""
+    parts = table[(table.by != "all") & (table.n >= least)]
+    if parts.empty:
+        return "", {}
+    worst = parts.loc[parts[f"lost_{variant}"].idxmax()]
+    sentence = (
+        f", and {points_of(worst[f'lost_{variant}'])} on its worst slice, {worst.by} {worst.slice} (n = {worst.n}, "
+        f"dense {100 * worst.dense:.1f} %, now {100 * worst[variant]:.1f} %)"
+    )
+    return sentence, {"worst": f"{worst.by}/{worst.slice}", "worst_loss": float(worst[f"lost_{variant}"])}
+
+
+def _reasons(checks: Sequence[gate.Check]) -> Iterator[str]:
+    """A sentence for each limit that is broken, and for those undecided that are nearest to being so."""
+    yield from (f"Broken: {check.sentence()}." for check in checks if check.outcome == gate.FAILS)
+    open_ones = sorted((check for check in checks if check.outcome == gate.UNDECIDED), key=lambda check: -check.score)
+    yield from (f"Undecided: {check.sentence()}." for check in open_ones[:SHOWN])
+    if len(open_ones) > SHOWN:
+        yield f"{len(open_ones) - SHOWN} more are undecided (table Limits)."
 
 
 def shifted(base: Spec, names: Iterable[str] = (), severities: Iterable[int] = SEVERITIES) -> list[Spec]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from reflow_core.diagnosis.verdict import percent, points_of
 from reflow_core.present.lesson import Formula, Question, Seen, Step
-from reflow_core.production import slices
+from reflow_core.production import gate, slices
 
 
 def worst(seen: Seen) -> tuple[str, float]:
     """The class that lost the most, and the points that it lost."""
     table = slices.slices(seen.diagnosis, None)
-    rows = table[(table.by == "class") & (table.n >= slices.LEAST)]
+    rows = table[(table.by == "class") & (table.n >= gate.LEAST)]
     if rows.empty:
         return "none", 0.0
     lost = rows[f"lost_{seen.diagnosis.last}"]
