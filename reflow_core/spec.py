@@ -15,7 +15,13 @@ MAX_SPARSITY = 0.99
 STATISTICS = ("population", "pooled", "batch_mean", "ema")
 CALIBRATION = ("calibration_images", "calibration_view", "calibration_skew")  # which images calibrate
 PATTERNS = ("unstructured", "2:4", "1:4", "4:8", "channel")
-EVALUATION = ("evaluation_images", "evaluation_tail", "corruption", "seed")  # which images are evaluated, and how
+EVALUATION = (
+    "evaluation_images",
+    "evaluation_split",
+    "evaluation_tail",
+    "corruption",
+    "seed",
+)  # which images evaluate, and how
 QUANTIZE_ORDERS = ("prune-repair-int8", "prune-int8-repair", "int8-prune-repair")
 MOST_IMAGES = 1_000_000
 UPLOAD = "upload:"  # begins the name of a file that one visitor brought
@@ -127,6 +133,13 @@ class Spec:
     )
     evaluation_images: int = _field(
         700, "Evaluation images", "Test images to evaluate on, at most.", low=1, high=MOST_IMAGES, also="evaluation"
+    )
+    evaluation_split: str = _field(
+        "test",
+        "Evaluated on",
+        "test: test images. train: training images that do not calibrate, to choose something by (a budget) without a "
+        "look at the test images that are to judge it.",
+        choices=("test", "train"),
     )
     evaluation_tail: float = _field(
         1.0,

@@ -269,6 +269,7 @@ def _shift(without: Collection[str]) -> dict[str, object]:
         return {
             "corruption": _choice("corruption", offered("corruption"), _listed(corruptions)),
             "evaluation_tail": _number("evaluation_tail"),
+            "evaluation_split": _choice("evaluation_split", offered("evaluation_split")),
         }
 
 

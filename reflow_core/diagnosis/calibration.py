@@ -17,9 +17,12 @@ from reflow_core.spec import Spec
 
 
 def calibration(spec: Spec, info: NetworkInfo, images: ImageSet) -> Calibration:
-    """The calibration set of a spec; empty where the data have no training images. Raises ReflowError, see `skewed`."""
+    """The calibration set of a spec; empty where the data have no training images.
+
+    Raises ReflowError, see `calibration_order`.
+    """
     generator = torch.Generator().manual_seed(spec.seed)
-    chosen = skewed(images.train, spec.calibration_images, spec.calibration_skew, spec.seed)
+    chosen = images.train[calibration_order(spec, images.train)]
     inputs = normalize_images(view(spec.calibration_view, info)(chosen.pixels, info.size, generator), info)
     return Calibration(inputs, spec.statistics, spec.calibration_batch, spec.seed, chosen.labels)
 
@@ -42,33 +45,53 @@ def no_training_images(images: ImageSet) -> ReflowError:
     return ReflowError(f"The data {images.name!r} have no training images to calibrate on; put some under train/.")
 
 
-def skewed(images: Images, count: int, skew: float, seed: int) -> Images:
-    """`count` images of which the share `skew` (0 to 1) is of one class drawn from the seed, the rest a fair draw.
+def calibration_order(spec: Spec, images: Images) -> Tensor:
+    """Which training images (N,) calibrate, in order. Raises ReflowError for skew without labels.
 
-    Fewer where that class has fewer. Raises ReflowError for skew without labels.
+    The share `calibration_skew` of them is of one class drawn from the seed (fewer where that class has fewer), the
+    rest is a fair draw.
     """
+    count, skew, order = spec.calibration_images, spec.calibration_skew, images.order(spec.seed)
     if skew == 0:
-        return images.take(count, seed)
+        return order[:count]
     if images.labels is None:
         raise ReflowError("calibration_skew needs labeled training images; leave it out.")
-    order, known = images.order(seed), images.labels.unique()
-    same = images.labels[order] == known[seed % len(known)]
+    known = images.labels.unique()
+    same = images.labels[order] == known[spec.seed % len(known)]
     many = round(skew * count)
     chosen = same.nonzero().flatten()[:many]
     rest = torch.ones_like(same)
     rest[chosen] = False
-    return images[order[torch.cat([chosen, rest.nonzero().flatten()[: count - many]])]]
+    return order[torch.cat([chosen, rest.nonzero().flatten()[: count - many]])]
 
 
 def evaluation(spec: Spec, images: ImageSet) -> Images:
     """The evaluation images of a spec. Raises ReflowError."""
-    return corrupted(images.test[evaluation_order(spec, images)], spec.corruption, spec.seed)
+    part = images.test if spec.evaluation_split == "test" else images.train
+    return corrupted(part[evaluation_order(spec, images)], spec.corruption, spec.seed)
 
 
 def evaluation_order(spec: Spec, images: ImageSet) -> Tensor:
-    """Which test images (N,) evaluate, in order. Raises ReflowError."""
-    order = images.test.order(spec.seed)[: spec.evaluation_images]
-    return order[long_tailed(images.test[order], spec.evaluation_tail)]
+    """Which images (N,) of the split evaluate, in order. Raises ReflowError where none is left."""
+    part = images.test if spec.evaluation_split == "test" else images.train
+    order = evaluating(spec, images)[: spec.evaluation_images]
+    return order[long_tailed(part[order], spec.evaluation_tail)]
+
+
+def evaluating(spec: Spec, images: ImageSet) -> Tensor:
+    """All images (N,) of the split that may evaluate, in order: of training images those that do not calibrate.
+
+    Raises ReflowError where none is left.
+    """
+    if spec.evaluation_split == "test":
+        return images.test.order(spec.seed)
+    order = images.train.order(spec.seed)
+    if len(free := order[~torch.isin(order, calibration_order(spec, images.train))]) == 0:
+        raise ReflowError(
+            f"All {len(images.train)} training images calibrate, so none is left to choose by; use fewer calibration "
+            "images."
+        )
+    return free
 
 
 def long_tailed(images: Images, ratio: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from reflow_core.diagnosis.calibration import evaluating
 from reflow_core.diagnosis.control import with_control
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize, set_aside, unused_fields
@@ -111,8 +112,9 @@ def _counts(experiment: Experiment) -> Iterator[str]:
     """Where there are fewer images than were asked for."""
     spec, images = experiment.spec, experiment.images
     asked, there = spec.evaluation_images, len(experiment.evaluation)
-    if there < min(asked, len(images.test)):
-        yield f"The evaluation set is long-tailed: {there} of the {min(asked, len(images.test))} images."
+    drawn = min(asked, len(evaluating(spec, images)))
+    if there < drawn:
+        yield f"The evaluation set is long-tailed: {there} of the {drawn} images."
     elif there < asked:
         yield f"{asked} evaluation images were asked for; the data have {there}."
     asked, there = spec.calibration_images, len(images.train)

@@ -97,7 +97,9 @@ class Experiment:
 
     def evaluation_key(self) -> tuple[object, ...]:
         """All that the evaluation images depend on."""
-        return self.images.digest, len(self.evaluation), *(getattr(self.spec, name) for name in EVALUATION[1:])
+        calibrating = CALIBRATION if self.spec.evaluation_split == "train" else ()
+        decisive = (*EVALUATION[1:], *calibrating)
+        return self.images.digest, len(self.evaluation), *(getattr(self.spec, name) for name in decisive)
 
     def prune(self) -> Pruned:
         """What is kept and the weights that are left; its seconds are those of the one time it was computed."""

@@ -72,7 +72,9 @@ def slicing(spec: Spec, drop: float, slice_drop: float, least: int, floors: str)
         "from reflow_core.production import gate, slices",
         "",
         f"limits = gate.Limits({drop!r}, {slice_drop!r}, {least!r}, gate.floors({floors!r}))",
-        f"print(slices.finding(diagnose({constructed(spec)}, Library()), None, limits).answer)",
+        f"spec, library = {constructed(spec)}, Library()",
+        "columns = slices.columns(spec, library.images(spec))",
+        "print(slices.finding(diagnose(spec, library), columns, limits).answer)",
     )
 
 

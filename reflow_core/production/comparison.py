@@ -14,7 +14,7 @@ from reflow_core.diagnosis.verdict import percent
 from reflow_core.production.finding import Finding
 
 SIGNIFICANT = 0.05  # a p value below which a difference is more than the choice of images
-SAME_IMAGES = ("evaluation_images", "evaluation_tail", "seed")
+SAME_IMAGES = ("evaluation_images", "evaluation_split", "evaluation_tail", "seed")
 
 
 def compared(a: Diagnosis, b: Diagnosis) -> Finding:

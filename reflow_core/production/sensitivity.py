@@ -29,10 +29,19 @@ UNTOUCHED = "nothing was pruned"
 
 
 def alone(base: Spec, layers: Iterable[WeightLayer], sparsities: Iterable[float]) -> list[Spec]:
-    """One spec a layer and sparsity, in which that layer alone is pruned; sparsity by sparsity, layers in order."""
+    """One spec a layer and sparsity, in which that layer alone is pruned; sparsity by sparsity, layers in order.
+
+    Measured on training images that do not calibrate, so that the test images can judge what is made of it.
+    """
     layers = list(layers)
     return [
-        normalize(base, allocation="custom", sparsity=0.0, layer_sparsity=f"{layer.name}:{share:g}")
+        normalize(
+            base,
+            evaluation_split="train",
+            allocation="custom",
+            sparsity=0.0,
+            layer_sparsity=f"{layer.name}:{share:g}",
+        )
         for share in sparsities
         for layer in layers
     ]
@@ -54,7 +63,7 @@ def profile(points: Mapping[Spec, Point], layers: Sequence[WeightLayer]) -> pd.D
         rows.append(
             {"layer": name, "depth": place, "kind": layer.kind, "sparsity": float(share)}
             | {"weights": layer.weights, "multiply_adds": layer.multiply_adds}
-            | {"removed": round(point.sparsity * total)}
+            | {"removed": round(point.sparsity * total), "n": point.outcomes["dense"].n}
             | _losses(point)
         )
     table = pd.DataFrame(rows)
@@ -100,7 +109,8 @@ def finding(base: Spec, table: pd.DataFrame, share: float = SHARE) -> Finding:
     answer = f"When one layer alone loses {100 * share:.0f} % of its {what}, {verdict}"
     trend = depth_trend(ranked)
     unranked = at[~at.ranked].layer.tolist()
-    notes = [trend_sentence(trend, ranked)]
+    seen = f"Measured on {ranked.n.iloc[0]} training images that do not calibrate."
+    notes = [trend_sentence(trend, ranked), seen]
     if unranked:
         notes.append(f"Not ranked, since {UNTOUCHED}: {', '.join(unranked)}.")
     facts = {"share": share, "trend": trend, "unranked": unranked, "worst": worst.layer} | thirds(ranked)
@@ -206,7 +216,8 @@ def as_text(shares: Mapping[str, float]) -> str:
 
 
 def rivals(base: Spec, sparsity: float, shares: Mapping[str, float]) -> dict[str, Spec]:
-    """The budget and the usual allocations at the same sparsity, by name."""
+    """The budget and the usual allocations at the same sparsity, by name; test images judge them."""
+    base = base.replace(evaluation_split="test")
     own = normalize(base, allocation="custom", sparsity=0.0, layer_sparsity=as_text(shares))
     return {"budget": own} | {name: normalize(base, allocation=name, sparsity=sparsity) for name in ALLOCATIONS}
 

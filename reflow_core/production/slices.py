@@ -42,7 +42,8 @@ def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | None = None) 
     if file is None:
         return measured
     order = evaluation_order(spec, images).numpy()
-    return pd.concat([measured, _read_columns(file, len(images.test)).loc[order].reset_index(drop=True)], axis=1)
+    part = images.test if spec.evaluation_split == "test" else images.train
+    return pd.concat([measured, _read_columns(file, len(part)).loc[order].reset_index(drop=True)], axis=1)
 
 
 def _read_columns(file: Path | IO[bytes], count: int) -> pd.DataFrame:
@@ -189,8 +190,7 @@ def finding(diagnosis: Diagnosis, also: pd.DataFrame | None, limits: Limits, var
     }
     answer = (
         f"The {variant} network loses {points_of(table.iloc[0][f'lost_{variant}'])} overall{worst}; of {len(checks)} "
-        f"limits {counts[gate.PASSES]} are kept, {counts[gate.FAILS]} broken, {counts[gate.UNDECIDED]} undecided on so "
-        "few images."
+        f"limits {counts[gate.PASSES]} are kept, {counts[gate.FAILS]} broken, {counts[gate.UNDECIDED]} undecided."
     )
     small = int(((table.by != "all") & (table.n < limits.least)).sum())
     few = [f"{small} slices have fewer than {limits.least} images and are not judged."] if small else []

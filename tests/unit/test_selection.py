@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from torch import Tensor, nn
 
 from reflow_core import Library, Spec, diagnose
-from reflow_core.diagnosis.calibration import skewed
+from reflow_core.diagnosis.calibration import calibration_order, evaluating, evaluation
 from reflow_core.diagnosis.fields import normalize, unused_fields
 from reflow_core.errors import ReflowError
 from reflow_core.pruning.allocations import Budget, allocations
@@ -348,12 +348,13 @@ def test_a_row_criterion_asked_for_global_says_how_it_ranks(library: Library) ->
 
 def test_skewed_calibration_takes_its_share_from_one_class_and_nothing_twice(library: Library) -> None:
     train = library.images(Spec()).train
-    chosen = skewed(train, 100, 0.6, seed=3)
+    spec = Spec(calibration_images=100, calibration_skew=0.6, seed=3)
+    chosen = train[calibration_order(spec, train)]
     counts = torch.bincount(chosen.labels, minlength=10)  # type: ignore[arg-type]
     assert len(chosen) == 100 and int(counts[3]) >= 60 and len(chosen.pixels.unique(dim=0)) == 100
-    assert torch.equal(skewed(train, 100, 0.0, seed=3).pixels, train.take(100, 3).pixels)
+    assert torch.equal(calibration_order(spec.replace(calibration_skew=0.0), train), train.order(3)[:100])
     with pytest.raises(ReflowError, match="labeled"):
-        skewed(dataclasses.replace(train, labels=None), 100, 0.5, seed=0)
+        calibration_order(spec, dataclasses.replace(train, labels=None))
 
 
 def test_repairs_share_one_selection_and_one_pruned_pass(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,3 +381,15 @@ def test_repairs_share_one_selection_and_one_pruned_pass(library: Library, monke
 def test_allocations_and_criteria_have_a_paper_or_are_controls() -> None:
     assert all(info.paper for info in criteria)
     assert all(info.paper or info.name == "custom" for info in allocations)
+
+
+@pytest.mark.parametrize("skew", [0.0, 0.6])
+def test_what_is_chosen_by_is_neither_calibration_nor_test(skew: float, library: Library) -> None:
+    spec = Spec(calibration_images=100, calibration_skew=skew, evaluation_split="train", seed=3)
+    images = library.images(spec)
+    free, calibrating = evaluating(spec, images), calibration_order(spec, images.train)
+    assert len(free) + len(calibrating) == len(images.train)
+    assert not torch.isin(free, calibrating).any()
+    assert torch.equal(evaluation(spec, images).pixels, images.train[free[: spec.evaluation_images]].pixels)
+    with pytest.raises(ReflowError, match="use fewer calibration images"):
+        evaluating(spec.replace(calibration_images=5000), images)

@@ -54,7 +54,7 @@ NOTICED = 1.1  # a ratio under it may be the noise of a busy machine, and is no 
         "Hardware",
         "Dense, zeros, CSR, 2:4, structured and int8 timed on this machine; file sizes.",
         "",
-        ignores=("repair", "corruption", "evaluation_tail"),
+        ignores=("repair", "corruption", "evaluation_tail", "evaluation_split"),
         reads=CALIBRATION,
         timed=True,
     )
