@@ -2,7 +2,8 @@
 
 A corruption takes uint8 pixels (N, 3, h, w), a severity of 1 to 5 and a generator, and returns the same type and shape.
 Kinds and severities are those of Hendrycks & Dietterich (arXiv 1903.12261): CIFAR-10-C's for images up to 64 pixels
-high, ImageNet-C's for larger ones. The operations are torchvision's transforms v2, JPEG is Pillow's.
+high, ImageNet-C's for larger ones, with the constants of the authors' make_cifar_c.py and make_imagenet_c.py
+(github.com/hendrycks/robustness); occlusion is not one of theirs. Blur is torchvision's, JPEG is Pillow's.
 """
 
 from __future__ import annotations
@@ -87,16 +88,22 @@ def jpeg(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @corruptions.register(Info("contrast", "Contrast", "Low contrast, as in fog.", "arXiv 1903.12261"))
 def contrast(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Blended with the picture's mean gray; this share of the picture is left."""
+    """This share of each channel's distance from its mean over the picture is left."""
     share = _grade(pixels, severity, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05))
-    return torch.as_tensor(_operations().adjust_contrast(pixels, share))
+    values = pixels.float()
+    means = values.mean((2, 3), keepdim=True)
+    return ((values - means) * share + means).round_().clamp_(0, 255).to(torch.uint8)
 
 
 @corruptions.register(Info("brightness", "Brightness", "Overexposure.", "arXiv 1903.12261"))
 def brightness(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Every value times this factor, clipped."""
-    more = _grade(pixels, severity, (0.15, 0.3, 0.5, 0.75, 1.0), (0.3, 0.6, 0.9, 1.2, 1.5))
-    return torch.as_tensor(_operations().adjust_brightness(pixels, 1 + more))
+    """This much more of the value V in HSV (0 to 1), hue and saturation kept: all channels grow by the same factor."""
+    more = 255 * _grade(pixels, severity, (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5))
+    values = pixels.float()
+    largest = values.amax(1, keepdim=True)
+    brighter = (largest + more).clamp(max=255)
+    scaled = torch.where(largest > 0, values * brighter / largest.clamp(min=1), brighter)  # black has no hue: gray
+    return scaled.round_().clamp_(0, 255).to(torch.uint8)
 
 
 @corruptions.register(Info("occlusion", "Occlusion", "A black square hides a part.", "arXiv 1708.04552"))

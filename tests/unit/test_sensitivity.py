@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import json
 import math
 
@@ -160,6 +161,29 @@ def test_the_noise_has_the_deviation_it_says() -> None:
     assert found == pytest.approx(0.10, rel=0.03)  # CIFAR-10-C's fifth
     hidden = corrupted(gray, "occlusion:3", 0).pixels == 0
     assert hidden.float().mean() == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(("side", "brighter", "contrasts"), [
+    (8, (0.05, 0.1, 0.15, 0.2, 0.3), (0.75, 0.5, 0.4, 0.3, 0.15)),  # make_cifar_c.py
+    (65, (0.1, 0.2, 0.3, 0.4, 0.5), (0.4, 0.3, 0.2, 0.1, 0.05)),  # make_imagenet_c.py
+])  # fmt: skip
+def test_brightness_and_contrast_are_hendrycks(
+    side: int, brighter: tuple[float, ...], contrasts: tuple[float, ...]
+) -> None:
+    pixels = torch.randint(256, (2, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pixels[0, :, 0, 0] = 0  # black has no hue
+    images = Images(pixels, None)
+    for severity, (more, share) in enumerate(zip(brighter, contrasts, strict=True), 1):
+        bright = corrupted(images, f"brightness:{severity}", 0).pixels
+        for row, column in ((0, 0), (1, 2), (5, 7)):
+            hue, saturation, value = colorsys.rgb_to_hsv(*(pixels[0, :, row, column] / 255).tolist())
+            wanted = colorsys.hsv_to_rgb(hue, saturation, min(1, value + more))
+            assert bright[0, :, row, column].tolist() == pytest.approx([255 * each for each in wanted], abs=0.51)
+        array = pixels[1].permute(1, 2, 0).numpy() / 255
+        means = array.mean((0, 1), keepdims=True)
+        wanted_low = 255 * np.clip((array - means) * share + means, 0, 1)
+        low = corrupted(images, f"contrast:{severity}", 0).pixels[1].permute(1, 2, 0).numpy()
+        np.testing.assert_allclose(low, wanted_low, atol=0.51)
 
 
 def test_a_wrong_corruption_is_named() -> None:
