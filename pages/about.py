@@ -12,18 +12,30 @@ from pages.ui import shell
 from reflow_core.images.corruptions import corruptions
 from reflow_core.lab.store import code_hash
 from reflow_core.places import ASSETS
+from reflow_core.present.paper import STATEMENTS
 from reflow_core.production.export import versions
 from reflow_core.pruning.allocations import allocations
 from reflow_core.pruning.criteria import criteria
 from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
+from reflow_core.spec import DEFAULTS
 
 METHODS: Iterable[Registry[Any, Any]] = (criteria, updates, allocations, repairs, corruptions)
 
 shell.frame(__file__)
 st.title("Reflow Lab", anchor=False)
 st.markdown((ASSETS / "about.md").read_text())
+st.header("The article, on your network", anchor=False)
+st.caption("Each opens the page that measures it, with the network that you chose.")
+model = st.session_state.get("model", DEFAULTS["model"])
+own = {} if model == DEFAULTS["model"] else {"model": str(model)}
+for name, statement in STATEMENTS.items():
+    query: dict[str, str | list[str]] = {**own, **statement.query, "paper": name}
+    st.page_link(
+        f"pages/{statement.page}.py", label=statement.title, icon=":material/arrow_forward:", query_params=query
+    )
+    st.caption(f"“{statement.sentence}”")
 st.header("Every method and its source", anchor=False)
 st.dataframe(
     pd.DataFrame(

@@ -13,11 +13,11 @@ from pages.ui.study import CONFIGURATION, OFFERED, choose_configurations, follow
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import GRID, configurations, outcomes, selection
 from reflow_core.lab.sweep import Sweep, coarse_first
-from reflow_core.present.figures.studies import curves
+from reflow_core.present.figures.studies import curves, magnitude
 from reflow_core.present.snippets import command, comparing
 
-GAIN = "gain over magnitude"
-VIEWS = ("accuracy", GAIN)
+GAIN, GAIN_UNREPAIRED = "gain over magnitude", "gain over unrepaired magnitude"
+VIEWS = ("accuracy", GAIN, GAIN_UNREPAIRED)
 MEASURES = ("variance ratio", "CKA")
 
 shell.frame(__file__)
@@ -39,7 +39,8 @@ def draw(study: Sweep[Point]) -> None:
             VIEWS,
             default="accuracy",
             required=True,
-            help="Gain: points above magnitude pruning without update, under the same repair. Dashed: weights updated.",
+            help="Gain: points above magnitude pruning without update, under the same repair or without any. Dashed: "
+            "weights updated.",
             key="view",
             bind="query-params",
         )
@@ -60,7 +61,8 @@ def draw(study: Sweep[Point]) -> None:
     variant = "pruned" if spec.repair == "none" else "repaired"
     rows = outcomes(study.points.values())
     wanted = rows[rows.repair.isin([configuration.repair for configuration in chosen])]
-    drawn = curves(wanted, cells, variant, measure, gain=view == GAIN)
+    base_rows = None if view == VIEWS[0] else magnitude(rows, unrepaired=view == GAIN_UNREPAIRED)
+    drawn = curves(wanted, cells, variant, measure, base_rows)
     session().shown.charts["Accuracy against sparsity"] = drawn
     event = st.plotly_chart(
         drawn.figure,

@@ -12,6 +12,7 @@ from pages.ui import skeleton
 from pages.ui.session import Shown, session
 from pages.ui.styles import style
 from reflow_core.places import ASSETS
+from reflow_core.present.paper import SOURCE, STATEMENTS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT = "collapse"
@@ -62,6 +63,8 @@ def frame(file: str) -> None:
     if not session().entered:
         _navigation()
         _go_to(Path(file).stem)
+    if (statement := STATEMENTS.get(st.query_params.get("paper", ""))) is not None:
+        st.info(f"The article says: “{statement.sentence}” ({SOURCE}). Below, the same on your network.")
 
 
 def _go_to(name: str) -> None:

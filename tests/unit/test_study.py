@@ -22,7 +22,7 @@ from reflow_core.lab.request import Context, Request
 from reflow_core.lab.store import Store
 from reflow_core.lab.study import configurations, doubling, outcomes, saturation, selection, split
 from reflow_core.lab.sweep import along
-from reflow_core.present.figures.studies import curves, gained, matrix, overlap, price, saturating, signal
+from reflow_core.present.figures.studies import curves, gained, magnitude, matrix, overlap, price, saturating, signal
 
 SMALL = Spec(calibration_images=32, evaluation_images=64)
 CRITERIA, UPDATES, REPAIRS = ["magnitude", "snip"], ["none", "obs"], ["none", "reflow"]
@@ -71,7 +71,7 @@ def test_outcomes_have_each_configuration_once_and_the_pruned_network_as_repair_
     assert not table.duplicated(["selection", "repair", "sparsity"]).any()
     assert set(table.selection) == {"magnitude", "magnitude + obs", "snip", "snip + obs"}
     assert ((table.low <= table.accuracy) & (table.accuracy <= table.high)).all()
-    gain = gained(table)
+    gain = gained(table, magnitude(table, unrepaired=False))
     assert (gain[gain.selection == "magnitude"].value == 0).all() and len(gain) == len(table)
 
 
@@ -97,8 +97,9 @@ def test_every_figure_draws_what_the_rows_say_and_tells_it(points: dict[Spec, Po
         for spec, each in points.items()
         if (spec.criterion, spec.update, spec.repair) == ("magnitude", "none", "reflow")
     ]
-    for gain, measure in itertools.product((False, True), ("variance ratio", "CKA")):
-        drawn = curves(table, cells, "repaired", measure, gain)
+    bases = (None, magnitude(table, unrepaired=False), magnitude(table, unrepaired=True))
+    for base, measure in itertools.product(bases, ("variance ratio", "CKA")):
+        drawn = curves(table, cells, "repaired", measure, base)
         heat = next(trace for trace in drawn.figure.data if trace.type == "heatmap")
         assert np.shape(heat.customdata) == (19, 2)
         told = cells[1].cka if measure == "CKA" else cells[1].ratio
@@ -110,6 +111,16 @@ def test_every_figure_draws_what_the_rows_say_and_tells_it(points: dict[Spec, Po
     best = at.loc[at.accuracy.idxmax()]
     assert f"{100 * best.accuracy:.1f} %" in drawn.message
     assert all(figure(at).message for figure in (signal, price))
+
+
+def test_the_gain_is_over_the_magnitude_that_one_asked_for(points: dict[Spec, Point]) -> None:
+    table = outcomes(points.values())
+    at = table[(table.sparsity == 0.8) & (table.selection == "magnitude")].set_index("repair").accuracy
+    for unrepaired, wanted in ((False, 0.0), (True, 100 * (at["reflow"] - at["none"]))):
+        rows = gained(table, magnitude(table, unrepaired))
+        own = rows[(rows.sparsity == 0.8) & (rows.selection == "magnitude") & (rows.repair == "reflow")]
+        assert own.value.tolist() == pytest.approx([wanted])
+    assert wanted > 10
 
 
 def test_the_table_for_a_readme_has_each_score_with_its_interval(library: Library) -> None:

@@ -37,14 +37,17 @@ def color(repair: str) -> str:
     return REPAIR_COLORS.get(repair, "#7F7F7F")
 
 
-def curves(table: pd.DataFrame, cells: Sequence[Point], variant: str, measure: str, gain: bool = False) -> Chart:
+def curves(
+    table: pd.DataFrame, cells: Sequence[Point], variant: str, measure: str, base: pd.DataFrame | None = None
+) -> Chart:
     """Accuracy (or its gain over magnitude, in points) against sparsity, above the layers of one configuration's sweep.
 
     `table`: rows of `study.outcomes`. `cells`: that sweep's points; `variant`: "pruned" or "repaired"; `measure`:
-    "variance ratio" or "CKA". Both plots share the sparsity axis and its cursor; the gain is over magnitude pruning
-    without update under the same repair.
+    "variance ratio" or "CKA". `base`: rows that the others gain over (see `gained`), None for the accuracy itself.
+    Both plots share the sparsity axis and its cursor.
     """
-    shown = gained(table) if gain else table.assign(value=table.accuracy)
+    gain = base is not None
+    shown = table.assign(value=table.accuracy) if base is None else gained(table, base)
     traces = [trace for group in shown.groupby(["selection", "repair"], sort=False) for trace in _line(group, gain)]
     names = list(cells[0].layers) if cells else []
     traces += _cells(cells, names, variant, measure)
@@ -75,12 +78,20 @@ def _score_axis(gain: bool) -> dict[str, Any]:
     return {"title": {"text": "accuracy"}, "tickformat": PERCENT, "range": [-0.02, 1.02]}
 
 
-def gained(table: pd.DataFrame) -> pd.DataFrame:
-    """Each row's accuracy minus that of magnitude without update under the same repair, as `value` in points."""
-    keys = ["repair", "sparsity", "seed"]
-    base = table[table.selection == "magnitude"].set_index(keys).accuracy
-    base = base[~base.index.duplicated()].rename("base").reset_index()
-    joined = table.merge(base, on=keys)
+def magnitude(table: pd.DataFrame, unrepaired: bool) -> pd.DataFrame:
+    """The rows of magnitude pruning without update: without a repair either, or one row a repair."""
+    rows = table[table.selection == "magnitude"]
+    return rows[rows.repair == "none"].drop(columns="repair") if unrepaired else rows
+
+
+def gained(table: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
+    """Each row's accuracy minus that of the base at its sparsity and seed, as `value` in points.
+
+    `base`: rows of `magnitude`; where they have a repair, it is the row's own.
+    """
+    keys = [name for name in ("repair", "sparsity", "seed") if name in base]
+    scores = base.drop_duplicates(keys)[[*keys, "accuracy"]].rename(columns={"accuracy": "base"})
+    joined = table.merge(scores, on=keys)
     return joined.assign(value=100 * (joined.accuracy - joined.base))
 
 
