@@ -27,7 +27,7 @@ from reflow_core.production.claims import (
     tally,
     try_claim,
 )
-from reflow_core.production.claims.early import cannot_recover, tolerate
+from reflow_core.production.claims.early import tolerate
 from reflow_core.production.claims.intervals import Estimate, weighted
 from reflow_core.production.claims.kernels import (
     GENERIC,
@@ -41,6 +41,7 @@ from reflow_core.production.claims.layernorm import collapses
 from reflow_core.production.claims.projection import only_by_broadcast
 from reflow_core.production.claims.quantize import adds, right_order
 from reflow_core.production.claims.rare import fields_with_a_tail, hidden
+from reflow_core.production.claims.recovery import cannot_recover
 from reflow_core.production.finding import to_json
 from reflow_core.sources.library import card
 from reflow_core.watch import ignore
@@ -154,7 +155,7 @@ OF = "about pruning in production"
       "not, 1 is undecided, and 1 cannot be measured here."),
      ({HOLDS: 2, FAILS: 3}, f"Of 5 claims {OF}, on this model and machine 2 hold, 3 do not, 0 are undecided, and 0 "
       "cannot be measured here."),
-     ({FAILS: 1}, f"The one claim {OF} that was tested does not hold on this model and machine.")],
+     ({FAILS: 1}, f"One of the claims {OF} was tested: it does not hold on this model and machine.")],
 )  # fmt: skip
 def test_the_tally_is_english(counts: dict[str, int], sentence: str) -> None:
     assert tally(counts, sum(counts.values())) == sentence

@@ -147,6 +147,4 @@ def test_one_claim_as_a_command(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr("reflow_core.cli.claims.requests_for_claims", lambda spec: few)
     assert main(["claims", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["claims"]
-    assert (
-        told["answer"] == "The one claim about pruning in production that was tested holds on this model and machine."
-    )
+    assert told["answer"].startswith("One of the claims about pruning in production was tested: it holds on this")
