@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def train_until_flat(network: nn.Module, calibration: Calibration, watch: Watch)
         with torch.no_grad():
             in_one_batch(network, norms, calibration)
     part_buffers(network)
-    zeros, best, kept = list(stay_zero(network)), 0, state_of(network)
+    zeros, best, kept = list(stay_zero(network)), 0, copy.deepcopy(network.state_dict())
     losses, judged = list[float](), [loss_of(network, inputs[held], labels[held])]
     try:
         network.requires_grad_(True)
@@ -84,7 +85,7 @@ def train_until_flat(network: nn.Module, calibration: Calibration, watch: Watch)
                 losses.append(total / len(train))
                 judged.append(loss_of(network, inputs[held], labels[held]))
                 if judged[-1] < (1 - FLAT) * judged[best]:
-                    best, kept = len(losses), state_of(network)
+                    best, kept = len(losses), copy.deepcopy(network.state_dict())
             network.load_state_dict(kept)
     finally:
         network.eval().requires_grad_(False)
@@ -107,11 +108,6 @@ def loss_of(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
     """The mean cross-entropy in eval mode."""
     with torch.no_grad():
         return float(F.cross_entropy(logits_of(network.eval()(inputs)), labels))
-
-
-def state_of(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of all parameters and buffers."""
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 def part_buffers(network: nn.Module) -> None:

@@ -21,6 +21,7 @@ from reflow_core.production.sparse import (
     SparseLinear,
     csr_bytes,
     eligible,
+    halved_passes,
     halves,
     mask_bytes,
     sizes,
@@ -111,6 +112,13 @@ def test_two_of_four_on_a_gpu_is_the_dense_product() -> None:
     weight = torch.randn(1024, 1024)
     timed = race(halves(weight * n_of_m({"a": weight.abs()}, "2:4")["a"], 256), most=0.1)
     assert timed["2:4"].median > 0
+
+
+@pytest.mark.skipif(bool(sparse_tensor_cores()), reason="needs a CUDA GPU with sparse tensor cores")
+def test_a_whole_pass_runs_in_two_of_four() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 256), nn.ReLU(), nn.Linear(256, 64)).requires_grad_(False)
+    timed = race(halved_passes(network, torch.randn(64, 3, 8, 8)), most=0.1)
+    assert set(timed) == {"dense", "2:4"} and timed["2:4"].median > 0
 
 
 def test_everything_is_timed_beside_what_it_replaces(quick_timing: None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from reflow_core.diagnosis.calibration import evaluation_inputs
-from reflow_core.production.claims import ELSEWHERE, FAILS, HOLDS, Tested, Trial, claim
+from reflow_core.production.claims import ELSEWHERE, FAILS, HOLDS, OWN, Tested, Trial, claim
 from reflow_core.production.inspections.hardware import KERNEL_SPARSITIES, NOTICED, faster
 from reflow_core.production.sparse import halved_passes, sparse_tensor_cores
 from reflow_core.production.timing import BATCHES, race, repeated
@@ -17,7 +17,7 @@ OFFLINE, SERVICE = 2.0, 1.0  # speeds at batch 64 and at batch 1
 PRODUCT, END = 1.5, 1.2  # speeds of 2:4, of the matrix product alone and end to end
 
 
-@claim("zeros", "Unstructured zeros bring no speed in dense kernels", "torchao's notes on sparsity")
+@claim("zeros", "Unstructured zeros bring no speed in dense kernels", OWN)
 def zeros(trial: Trial) -> Tested:
     """Zeros beside dense at 85 %, at batch 1, 8 and 64."""
     speed = trial.timing().facts["speed"]["zeros"]

@@ -43,14 +43,13 @@ def projection(trial: Trial) -> Tested:
     if not single:
         return Tested(ELSEWHERE, "This network has no shortcut with a convolution that could be missed.")
     unnoticed, passed = ([fault for fault in faults if fault.runs] for faults in (single, ordinary))
-    named = f", {unnoticed[0].layer} among them" if unnoticed else ""
-    caught = sum(bool(fault.caught) for fault in (*unnoticed, *passed))
+    running = [*unnoticed, *passed]
+    caught = [fault.caught[0] for fault in running if fault.caught]
+    named = f" Comparing widths by name catches {len(caught)} of these {len(running)}" if running else ""
     measured = (
-        f"Left with one channel, {len(unnoticed)} of {len(single)} layers run without an error{named}; with "
-        f"{100 * CUT:.0f} % cut, {len(passed)} of {len(ordinary)}. Comparing widths by name catches {caught} of these "
-        f"{len(unnoticed) + len(passed)}"
-        f"{f' ({unnoticed[0].caught[0]})' if unnoticed and unnoticed[0].caught else ''}. "
-        "Judged by: some run with one channel left, none after the ordinary cut."
+        f"Left with one channel, {len(unnoticed)} of {len(single)} layers run without an error; with {100 * CUT:.0f} % "
+        f"cut, {len(passed)} of {len(ordinary)}.{named}{f', such as: {caught[0]}' if caught else ''}"
+        f"{'.' if running else ''} Judged by: some run with one channel left, none after the ordinary cut."
     )
     return Tested(only_by_broadcast(len(unnoticed), len(passed)), measured)
 
