@@ -48,7 +48,7 @@ def _models(options: argparse.Namespace) -> None:
         return
     for row in rows:
         where = "ready" if row["here"] else "to download"
-        print(f"{row['name']:<20}{percent(row['accuracy']) if row['accuracy'] else '':>8}  {where:<12}{row['title']}")
+        print(f"{row['name']:<26}{percent(row['accuracy']) if row['accuracy'] else '':>8}  {where:<12}{row['title']}")
 
 
 def _download(options: argparse.Namespace) -> None:

@@ -90,7 +90,7 @@ _digits("vgg-digits", "VGG with BatchNorm on digits", compact.vgg, "arXiv 1409.1
 _digits("convnext-digits", "ConvNeXt on digits (LayerNorm, no BatchNorm)", compact.ConvNeXt, "arXiv 2201.03545", 0.85)
 _digits(
     "resnet20-digits-longtail",
-    "ResNet-20 on digits of which the last is 10 times as rare in training as the first",
+    "ResNet-20 on digits, long tail in training (1:10)",
     resnet(20),
     "arXiv 1512.03385",
     0.8,
