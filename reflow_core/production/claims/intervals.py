@@ -86,6 +86,6 @@ def lost_by(diagnosis: Diagnosis, variant: str, of: NDArray[np.bool_] | None = N
     return lost(dense, other, diagnosis.labels, of)
 
 
-def judged(verdict: str, rule: str) -> str:
-    """The sentence that says by what was judged, and what an undecided verdict needs."""
-    return f"Judged by: {rule}.{MORE_IMAGES if verdict == UNDECIDED else ''}"
+def judged(verdict: str, rule: str, needs: str = MORE_IMAGES) -> str:
+    """The sentence that says by what was judged, and what an undecided verdict `needs`."""
+    return f"Judged by: {rule}.{needs if verdict == UNDECIDED else ''}"

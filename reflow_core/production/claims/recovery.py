@@ -7,7 +7,7 @@ import pandas as pd
 from reflow_core.diagnosis.calibration import no_training_images
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.production.claims import Tested, Trial, claim
-from reflow_core.production.claims.intervals import Estimate, judged, lost, together
+from reflow_core.production.claims.intervals import MORE_IMAGES, Estimate, judged, lost, together
 from reflow_core.repairs.fine_tune import PATIENCE, Curve, train_until_flat
 
 RESIDUE = 0.05  # the least that is said to be lost
@@ -27,10 +27,11 @@ def early_channels(trial: Trial) -> Tested:
         images = len(experiment.pruner.calibration.inputs)
     before, left = (lost(dense, each, labels) for each in (pruned.predictions.predicted, tuned))
     verdict = cannot_recover(left, flat(curve))
+    needs = MORE_IMAGES if flat(curve) else " Training had not ended by itself: it takes more epochs to decide."
     measured = (
         f"{before} are lost by the cut, {left} still after {len(curve.train)} epochs over {images} training images; "
         f"the loss on those held out went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} and "
-        f"{'is flat' if flat(curve) else 'still falls'}. {judged(verdict, RECOVERY)}"
+        f"{'is flat' if flat(curve) else 'still falls'}. {judged(verdict, RECOVERY, needs)}"
     )
     return Tested(verdict, measured, {"Learning curve": as_table(curve)})
 
