@@ -13,7 +13,7 @@ from pages.ui.stage import errors_shown, require_local
 from pages.ui.study import watch
 from reflow_core.lab.request import requests_for_claims
 from reflow_core.lab.sweep import Sweep
-from reflow_core.present.figures.claims import tally
+from reflow_core.present.figures.claims import learning, tally
 from reflow_core.present.snippets import claiming
 from reflow_core.production.claims import claims, counted
 from reflow_core.production.finding import Finding
@@ -23,6 +23,7 @@ OWN = ("criterion", "update", "pattern", "exclude", "sparsity", "allocation", "l
 MARKS = {
     "holds": ":green[:material/check_circle:]",
     "does not hold": ":orange[:material/cancel:]",
+    "undecided": ":blue[:material/balance:]",
     "not measurable here": ":gray[:material/help:]",
 }
 
@@ -34,7 +35,7 @@ with errors_shown():
 
 
 def draw(sweep: Sweep[Finding]) -> None:
-    """How many hold, then each claim beside what was measured."""
+    """How many hold, each claim beside what was measured, and how the fine-tune went."""
     finding = counted(spec, list(sweep.points.values()))
     show_answer(finding)
     chart(tally(finding), "tally", "Claims", heading=False)
@@ -43,6 +44,8 @@ def draw(sweep: Sweep[Finding]) -> None:
             st.markdown(f"{MARKS[row.verdict]} **{row.claim}**: {row.verdict}.")
             st.markdown(row.measured)
             st.caption(f"Source: {row.source}.")
+    if "Learning curve" in finding.tables:
+        chart(learning(finding), "learning", "Fine-tuning after the cut of early channels")
     take_away(finding, "claims", python=claiming(spec, claims.names()))
 
 

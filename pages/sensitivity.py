@@ -32,8 +32,9 @@ with left:
         list(PRUNED),
         default="weights",
         required=True,
-        help="Single weights, or whole output channels: all weights that make one channel. Channels are set to zero "
-        "here; the Structured page really cuts them out.",
+        help="Single weights, or whole output channels: all weights that make one channel. Such a channel puts out "
+        "0 here, for its bias and the scale and shift of the norm behind it go too; the Structured page really cuts it "
+        "out.",
         key="prune",
         bind="query-params",
     )
@@ -132,7 +133,7 @@ follow(list(dict.fromkeys(rivals.values())), draw_rivals, "rivals")
 st.subheader("What fine-tuning brings back", anchor=False)
 st.caption(
     "Half of the channels are cut in the first third of the convolutions and, for comparison, in the last third; the "
-    "repair is then none, REFLOW, or a short training on the calibration images."
+    "repair is then none, REFLOW, or training on the calibration images until held-out ones no longer gain."
 )
 cuts = sensitivity.cuts(base, layers)
 

@@ -76,7 +76,7 @@ class Spec:
         "unstructured",
         "Pattern",
         "N:M keeps N of every M weights along the input channels, as sparse tensor cores want it; that fixes the "
-        "sparsity at 1 − N/M. channel: all weights of an output channel go together.",
+        "sparsity at 1 − N/M. channel: output channels go whole, with the scale and shift of the norm behind them.",
         choices=PATTERNS,
     )
     sparsity: float = _field(
@@ -144,7 +144,8 @@ class Spec:
     evaluation_tail: float = _field(
         1.0,
         "Long tail",
-        "How many times rarer the last class is made than the first, by leaving images out; 1: as they are.",
+        "How many times rarer the last class is made than the first, by leaving evaluation images out; 1: as they are. "
+        "No class gets rare in training by that.",
         low=1,
         high=1000,
         unit="times",
@@ -157,9 +158,9 @@ class Spec:
     quantize_order: str = _field(
         "prune-repair-int8",
         "Order",
-        "Of pruning, repair and int8 rounding. Prune, repair, then int8 is what is recommended: BatchNorm is folded "
-        "into the weights when the int8 file is made, so nothing can be re-estimated after it. The others round the "
-        "weights to the int8 grid before the repair, or before the selection.",
+        "Of pruning, repair and int8. Prune, repair, then int8 is what is recommended: BatchNorm is folded into the "
+        "weights when the int8 file is made, so nothing can be re-estimated after it. The others fix the grid of the "
+        "weights and the ranges of the activations before the repair, or before the selection.",
         choices=QUANTIZE_ORDERS,
         also="quantise_order",
     )

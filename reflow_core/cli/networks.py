@@ -17,10 +17,9 @@ from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.networks.catalog import find, known
 from reflow_core.networks.hub import is_timm
+from reflow_core.places import cache_folder
 from reflow_core.sources import library as shelves
-from reflow_core.sources.library import Library
 from reflow_core.sources.train import RECIPES, Recipe, save, train
-from reflow_core.spec import Spec
 
 
 def add(commands: Any) -> None:
@@ -49,7 +48,7 @@ def _models(options: argparse.Namespace) -> None:
         return
     for row in rows:
         where = "ready" if row["here"] else "to download"
-        print(f"{row['name']:<20}{percent(row['accuracy']) if row['accuracy'] else '':>8}  {where:<12}{row['title']}")
+        print(f"{row['name']:<26}{percent(row['accuracy']) if row['accuracy'] else '':>8}  {where:<12}{row['title']}")
 
 
 def _download(options: argparse.Namespace) -> None:
@@ -75,7 +74,7 @@ def _train(options: argparse.Namespace) -> None:
         if options.epochs < 1:
             raise ReflowError(f"epochs={options.epochs} is out of range; choose 1 or more.")
         recipe = dataclasses.replace(recipe, epochs=options.epochs)
-    images = Library().images(Spec(model=info.name))
+    images = shelves.SETS[info.data].open(cache_folder(), info)  # a library would ask for the weights
     with tqdm(total=recipe.epochs, desc=info.name, unit="epoch", file=sys.stderr) as bar:
         network = train(
             info, images, recipe, lambda epoch, epochs, loss: (bar.set_postfix(loss=f"{loss:.3f}"), bar.update())[1]
@@ -83,4 +82,4 @@ def _train(options: argparse.Namespace) -> None:
     with torch.inference_mode():
         predictions = network(evaluation_inputs(images.test, info)(slice(None))).argmax(1)
     accuracy = float((predictions == images.test.labels).double().mean())
-    print(save(network, info, recipe, accuracy, len(images.test), options.out))
+    print(save(network, info, recipe, accuracy, images, options.out))

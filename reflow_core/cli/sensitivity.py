@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--fine-tune",
         action="store_true",
-        help="also cut half of the early, and of the late, channels; repair them by REFLOW and by a short fine-tune",
+        help="also cut half of the early, and of the late, channels; repair them by REFLOW and by a fine-tune",
     )
     add_printing(command)
     command.set_defaults(run=run)

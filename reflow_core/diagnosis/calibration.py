@@ -10,6 +10,7 @@ from torch import Tensor
 from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import corrupted
 from reflow_core.images.image_set import Images, ImageSet
+from reflow_core.images.tail import long_tail
 from reflow_core.images.views import View, custom, views
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.repairs import Calibration
@@ -95,22 +96,15 @@ def evaluating(spec: Spec, images: ImageSet) -> Tensor:
 
 
 def long_tailed(images: Images, ratio: float) -> Tensor:
-    """Which images (N,) to keep so that classes get rarer exponentially, the last `ratio` times as rare as the first.
+    """Which images (N,) to keep so that classes get rarer exponentially (see `long_tail`); 1: all.
 
-    Class k of K keeps the share ratio^(−k/(K−1)) of its images, at least one (Cao et al., arXiv 1906.07413, 4.1).
     Raises ReflowError for images without labels.
     """
     if ratio == 1:
         return torch.arange(len(images))
     if images.labels is None:
         raise ReflowError("evaluation_tail needs labeled evaluation images; leave it out.")
-    kept = torch.zeros(len(images), dtype=torch.bool)
-    there = images.labels.unique().tolist()
-    for place, label in enumerate(there):
-        own = (images.labels == label).nonzero().flatten()
-        share = ratio ** (-place / max(1, len(there) - 1))
-        kept[own[: max(1, round(share * len(own)))]] = True
-    return kept.nonzero().flatten()
+    return long_tail(images.labels, ratio)
 
 
 def evaluation_inputs(images: Images, info: NetworkInfo) -> Callable[[slice], Tensor]:

@@ -17,7 +17,6 @@ from reflow_core.diagnosis.pruner import Pruned, Pruner
 from reflow_core.errors import NotApplicable, ReflowError
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.machine import out_of_memory
-from reflow_core.pruning.masks import install
 from reflow_core.repairs import repairs
 from reflow_core.repairs.reflow import recalibrate
 from reflow_core.signal.copies import clone_module, clone_on
@@ -110,7 +109,7 @@ class Experiment:
     def clone(self, pruned: Pruned) -> nn.Module:
         """A private copy of the network with the pruned weights, where networks run."""
         network = clone_module(self.network.module)
-        install(network, pruned.weights)
+        self.pruner.install(network, pruned)
         return network.to(self.source.device)
 
     def observe_pruned(self, pruned: Pruned) -> tuple[Observation, nn.Module]:

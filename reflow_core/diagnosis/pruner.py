@@ -12,11 +12,12 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from reflow_core.diagnosis.calibration import calibration, no_training_images
+from reflow_core.diagnosis.silence import silence_channels
 from reflow_core.images.image_set import ImageSet
 from reflow_core.pruning.allocations import Budget
 from reflow_core.pruning.criteria import Samples, Subject, criteria
 from reflow_core.pruning.gradients import MOST_SAMPLES, gradient_matrix
-from reflow_core.pruning.masks import Masks, Scores, Weights
+from reflow_core.pruning.masks import Masks, Scores, Weights, install
 from reflow_core.pruning.patterns import CHANNEL, N_OF_M, UNSTRUCTURED, divisible, parse
 from reflow_core.pruning.select import Rules, choose, score
 from reflow_core.pruning.updates import updates
@@ -58,6 +59,12 @@ class Pruner:
         """Select and update, once for all specs that differ only in what follows. Raises ReflowError."""
         pruned = self._shared(("pruned", *self.key()), self._prune, "selections")
         return dataclasses.replace(pruned, seconds=sum(self._price.values()))
+
+    def install(self, network: nn.Module, pruned: Pruned) -> None:
+        """Put the pruned weights into a private copy of the network; channels that go whole are silent behind it."""
+        install(network, pruned.weights)
+        if self.spec.pattern == CHANNEL:
+            silence_channels(network, pruned.masks, self.trace.sites)
 
     def _shared(self, key: tuple[object, ...], build: Callable[[], T], shelf: str = "facts") -> T:
         """What is built once for many specs; its own seconds and those of its parts are added to `_price`."""

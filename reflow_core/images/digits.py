@@ -17,6 +17,7 @@ from torch import Tensor
 from reflow_core.errors import ReflowError
 from reflow_core.images.classes import fitted
 from reflow_core.images.image_set import Images, ImageSet
+from reflow_core.images.tail import long_tail
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.places import ASSETS
 from reflow_core.watch import Watch
@@ -28,14 +29,22 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """The set by its name; it ships, so there is nothing to download."""
+    """The set by its name; it ships, so there is nothing to download.
+
+    `tail`: how many times rarer the last class is made than the first among the *training* images (see `long_tail`);
+    the test images are always all of them.
+    """
 
     name: str = "digits"
     bytes: int = 0
+    tail: float = 1.0
 
     def open(self, root: Path, info: NetworkInfo) -> ImageSet:
         """All images with the network's classes. Raises ReflowError for a network of another size or other classes."""
-        return fitted(digits(), info)
+        whole = digits()
+        assert whole.train.labels is not None
+        train = whole.train if self.tail == 1 else whole.train[long_tail(whole.train.labels, self.tail)]
+        return fitted(ImageSet(self.name, train, whole.test, whole.classes), info)
 
     def download(self, root: Path, watch: Watch) -> None:
         """Raises ReflowError: there is nothing to fetch."""

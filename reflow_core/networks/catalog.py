@@ -55,10 +55,12 @@ def find(name: str) -> NetworkInfo:
     return zoo()[name]
 
 
-def _digits(name: str, title: str, build: Callable[[int], nn.Module], paper: str, collapse_at: float) -> None:
+def _digits(
+    name: str, title: str, build: Callable[[int], nn.Module], paper: str, collapse_at: float, data: str = "digits"
+) -> None:
     classes = tuple(str(digit) for digit in range(10))
     half: Triple = (0.5, 0.5, 0.5)
-    register(NetworkInfo(name, title, build, "digits", "affine", half, half, (16, 16), classes, paper, collapse_at))
+    register(NetworkInfo(name, title, build, data, "affine", half, half, (16, 16), classes, paper, collapse_at))
 
 
 def _cifar10(depth: int, hash_prefix: str, size: int) -> None:
@@ -108,6 +110,14 @@ _digits("mobilenet-digits", "MobileNet on digits", compact.mobilenet, "arXiv 170
 _digits("resnext-digits", "ResNeXt on digits", compact.resnext, "arXiv 1611.05431", 0.7)
 _digits("vgg-digits", "VGG with BatchNorm on digits", compact.vgg, "arXiv 1409.1556", 0.8)
 _digits("convnext-digits", "ConvNeXt on digits (LayerNorm, no BatchNorm)", compact.ConvNeXt, "arXiv 2201.03545", 0.85)
+_digits(
+    "resnet20-digits-longtail",
+    "ResNet-20 on digits, long tail in training (1:10)",
+    resnet(20),
+    "arXiv 1512.03385",
+    0.8,
+    "digits-longtail",
+)
 
 _cifar10(20, "12fca82f", 1_100_000)
 _cifar10(32, "d509ac18", 1_900_000)

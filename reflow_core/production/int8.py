@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from reflow_core.errors import ReflowError
 from reflow_core.production.onnx_file import INPUT, session
 from reflow_core.signal.layers import PRUNABLE
 
@@ -62,32 +63,50 @@ def fast_int8() -> bool:
         return False
 
 
-def quantized(content: bytes, images: Tensor) -> bytes:
+def quantized(content: bytes, images: Tensor, ranges_of: bytes | None = None) -> bytes:
     """An ONNX file with weights and activations in int8, ranges from calibration images (N, 3, H, W).
 
-    Static, QDQ, weights by output channel. Where the processor would overflow, weights take 7 bits.
+    Static, QDQ, weights by output channel. Where the processor would overflow, weights take 7 bits. `ranges_of`: a file
+    of the same graph with other weights, whose activations set the ranges in place of this one's: what int8 is where
+    nobody calibrates anew after weights have changed. Raises ReflowError for another graph.
     """
     import onnx  # both slow to import
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import QDQQuantizer, QuantType
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
+    if ranges_of is not None and _names(ranges_of) != _names(content):
+        raise ReflowError("The two files are not of the same network, so one cannot take the other's ranges.")
+    kinds = list({*QLinearOpsRegistry, *QDQRegistry})
     logger, level = logging.getLogger(), logging.getLogger().level
     with QUANTIZING, tempfile.TemporaryDirectory(prefix="reflow-") as folder:
-        place = Path(folder) / "int8.onnx"
         logger.setLevel(logging.ERROR)  # it advises optimizing first, which the export has done
         try:
-            quantize_static(
-                onnx.load_model_from_string(content),
-                str(place),
-                _Batches(images),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                reduce_range=not fast_int8(),
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
+            ranges = _ranges(ranges_of or content, images, kinds, Path(folder))
+            types = QuantType.QInt8, QuantType.QUInt8
+            model = onnx.load_model_from_string(content)
+            quantizer = QDQQuantizer(model, True, not fast_int8(), *types, ranges, [], [], kinds, {})
+            quantizer.quantize_model()
         finally:
             logger.setLevel(level)
-        return place.read_bytes()
+        return bytes(quantizer.model.model.SerializeToString())
+
+
+def _ranges(content: bytes, images: Tensor, kinds: list[str], folder: Path) -> Any:
+    """The smallest and the largest value of every activation over calibration images, as onnxruntime keeps them."""
+    from onnxruntime.quantization import create_calibrator
+
+    place = folder / "float32.onnx"
+    place.write_bytes(content)
+    calibrator = create_calibrator(place, kinds, str(folder / "augmented.onnx"))
+    calibrator.collect_data(_Batches(images))
+    return calibrator.compute_data()
+
+
+def _names(content: bytes) -> list[tuple[str, tuple[str, ...]]]:
+    """The kind and the outputs of every node in order: what tells whether two files are of the same graph."""
+    import onnx
+
+    return [(node.op_type, tuple(node.output)) for node in onnx.load_model_from_string(content).graph.node]
 
 
 def sqnr(content: bytes, int8: bytes, images: Tensor, layers: Sequence[str]) -> list[dict[str, Any]]:

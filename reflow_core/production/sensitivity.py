@@ -256,7 +256,7 @@ def cut_shares(layers: Sequence[WeightLayer], late: bool = False) -> dict[str, f
 
 
 def cuts(base: Spec, layers: Sequence[WeightLayer]) -> dict[tuple[str, str], Spec]:
-    """Early and late channels cut, each with no repair, REFLOW and a short fine-tune, by (where, repair)."""
+    """Early and late channels cut, each with no repair, REFLOW and a fine-tune, by (where, repair)."""
     return {
         (where, repair): normalize(
             base,
@@ -272,7 +272,7 @@ def cuts(base: Spec, layers: Sequence[WeightLayer]) -> dict[tuple[str, str], Spe
 
 
 def recovered(base: Spec, specs: Mapping[tuple[str, str], Spec], points: Mapping[Spec, Point]) -> Finding:
-    """What REFLOW and a short fine-tune bring back after half of the early, or of the late, channels are gone."""
+    """What REFLOW and a fine-tune bring back after half of the early, or of the late, channels are gone."""
     rows = []
     for (where, repair), spec in specs.items():
         if (point := points.get(spec)) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 import zlib
@@ -11,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reflow_core.pruning.patterns import n_of_m
+from reflow_core.signal.copies import clone_module
 from reflow_core.signal.unfold import output_sides, padded, windows
 
 TILE = (32, 64)  # a half-precision weight (rows, columns) must be a multiple of it to be 2:4 in PyTorch
@@ -122,6 +125,25 @@ def halves(pruned: Tensor, batch: int) -> dict[str, Callable[[], object]]:
         torch.cuda.synchronize()
 
     return {"dense": lambda: run(weight), "2:4": lambda: run(sparse)}
+
+
+def halved_passes(network: nn.Module, images: Tensor) -> dict[str, Callable[[], object]]:
+    """Whole passes over images in half precision on a CUDA GPU: dense, and 2:4 in every layer that can."""
+    passes: dict[str, Callable[[], object]] = {}
+    for kind in ("dense", "2:4"):
+        private, inputs = clone_module(network).half().cuda(), images.half().cuda()
+        for name, layer in private.named_modules():
+            if kind == "2:4" and not eligible(layer):
+                weight = layer.get_parameter("weight").detach()
+                pruned = weight * n_of_m({name: weight.abs().float().cpu()}, kind)[name].cuda()
+                layer.weight = nn.Parameter(torch.sparse.to_sparse_semi_structured(pruned), requires_grad=False)
+        passes[kind] = functools.partial(_waited, private, inputs)
+    return passes
+
+
+def _waited(network: nn.Module, images: Tensor) -> None:
+    network(images)
+    torch.cuda.synchronize()
 
 
 def sizes(dense: Mapping[str, Tensor], pruned: Mapping[str, Tensor]) -> dict[str, int]:

@@ -37,7 +37,8 @@ SHIPPED = ASSETS / "networks"
 SELECTION_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
 VISIT_BYTES = 4 << 20  # the same, of one visitor's uploads
 PICTURES = (".zip", ".npz")
-SETS: dict[str, NamedSet] = {each.name: each for each in (Digits(), CIFAR10, CIFAR100, Imagenette())}
+LONGTAIL = Digits("digits-longtail", tail=10.0)
+SETS: dict[str, NamedSet] = {each.name: each for each in (Digits(), LONGTAIL, CIFAR10, CIFAR100, Imagenette())}
 
 
 @dataclass(frozen=True, slots=True)

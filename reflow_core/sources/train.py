@@ -34,6 +34,7 @@ class Recipe:
 
 RECIPES = {
     "resnet20-digits": Recipe(seed=5),
+    "resnet20-digits-longtail": Recipe(epochs=40),
     "mobilenet-digits": Recipe(epochs=30),
     "convnext-digits": Recipe(epochs=40, optimizer="adamw", learning_rate=4e-3, weight_decay=0.05),
 }
@@ -84,8 +85,11 @@ def step(network: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, l
     return loss.item()
 
 
-def save(network: nn.Module, info: NetworkInfo, recipe: Recipe, accuracy: float, evaluated: int, folder: Path) -> Path:
-    """Write NAME.safetensors and its card NAME.json; returns the card's path."""
+def save(
+    network: nn.Module, info: NetworkInfo, recipe: Recipe, accuracy: float, images: ImageSet, folder: Path
+) -> Path:
+    """Write NAME.safetensors and its card NAME.json, which counts training images by class; returns its path."""
+    assert images.train.labels is not None
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{info.name}.safetensors"
     save_file(network.state_dict(), weights)
@@ -99,7 +103,8 @@ def save(network: nn.Module, info: NetworkInfo, recipe: Recipe, accuracy: float,
         "std": info.std,
         "recipe": asdict(recipe),
         "accuracy": accuracy,
-        "evaluation_images": evaluated,
+        "evaluation_images": len(images.test),
+        "training_images_by_class": images.train.labels.bincount(minlength=len(info.classes)).tolist(),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from torch import nn
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.cli import main
 from reflow_core.diagnosis.calibration import evaluation_inputs
+from reflow_core.diagnosis.experiment import Experiment
+from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import point
 from reflow_core.errors import ReflowError
 from reflow_core.images.image_set import ImageSet
 from reflow_core.lab.study import largest
+from reflow_core.present.figures.quantization import losses
 from reflow_core.production import onnx_file
 from reflow_core.production.inspections import inspections
-from reflow_core.production.int8 import decibels, quantized, round_weights, rounded, sqnr
+from reflow_core.production.int8 import decibels, fast_int8, quantized, round_weights, rounded, sqnr
 from reflow_core.signal.copies import clone_module
 from reflow_core.spec import QUANTIZE_ORDERS
 from reflow_core.watch import ignore
@@ -77,12 +83,57 @@ def test_the_error_of_a_layer_is_what_comparing_with_torch_gives() -> None:
     assert len(small) < 0.75 * len(file)  # of a tiny one, names and shapes are half
 
 
+def scales(file: bytes) -> dict[str, float]:
+    """The scale of every activation of an int8 file, by name."""
+    graph = onnx.load_model_from_string(file).graph
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    return {node.input[0]: float(values[node.input[1]]) for node in graph.node if node.op_type == "QuantizeLinear"}
+
+
+@pytest.mark.parametrize("name", ["resnet20-digits", "mobilenet-digits", "convnext-digits"])
+def test_ranges_are_onnxruntimes_own_or_those_of_the_dense_network(name: str, tmp_path: Path) -> None:
+    library = Library()
+    spec = SPEC.replace(model=name)
+    with Experiment.open(normalize(spec), library, ignore) as experiment:
+        example, images = experiment.inputs(slice(0, 1)), experiment.pruner.calibration.inputs
+        networks = experiment.network.module, experiment.clone(experiment.prune())
+        dense, pruned = (onnx_file.export(network, example) for network in networks)
+    batches = iter(images.split(32))
+
+    class Reader(CalibrationDataReader):
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(batches, None)
+            return None if batch is None else {"images": batch.numpy()}
+
+    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "reduce_range": not fast_int8()}
+    wanted = tmp_path / "int8.onnx"
+    quantize_static(onnx.load_model_from_string(pruned), wanted, Reader(), per_channel=True, **kinds)
+    own, stale = quantized(pruned, images), quantized(pruned, images, dense)
+    assert scales(own) == scales(wanted.read_bytes())
+    assert scales(stale) == scales(quantized(dense, images)) != scales(own)
+    answers = [onnx_file.run(onnx_file.session(file), images) for file in (own, wanted.read_bytes(), stale)]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert not np.array_equal(answers[0], answers[2])
+
+
+def test_ranges_of_another_network_are_refused() -> None:
+    example, library = torch.zeros(1, 3, 16, 16), Library()
+    one, other = (onnx_file.export(library.network(name).module, example) for name in ("vgg-digits", "resnet20-digits"))
+    with pytest.raises(ReflowError, match="not of the same network"):
+        quantized(one, example, other)
+
+
 def test_losses_add_up_and_the_repair_stands_between() -> None:
     found = inspections["quantize"].function(SPEC, Library(), ignore)
     variants = found.tables["Losses"].set_index(["variant", "precision"])
     loss = found.facts["loss"]
     dense = variants.accuracy["dense", "float32"]
     assert loss["pruned_int8"] == pytest.approx(dense - variants.accuracy["pruned", "int8"])
+    assert loss["pruned_int8_dense_ranges"] == pytest.approx(dense - variants.accuracy["pruned", "int8_dense_ranges"])
+    added = found.facts["added"]["pruned_int8"]
+    assert added[0] == pytest.approx(loss["pruned_int8"] - loss["pruned_float32"]) and added[1] <= added[0] <= added[2]
+    assert f"{100 * loss['pruned_int8_dense_ranges']:.1f} with the dense network's activation ranges" in found.answer
+    assert {"pruned + int8, dense ranges", "pruned + int8, own ranges"} <= set(losses(found).figure.data[0].y)
     assert found.facts["sum"] == pytest.approx(loss["pruned_float32"] + loss["dense_int8"])
     assert loss["repaired_int8"] < 0.2 < loss["pruned_int8"]
     assert found.facts["size"] < 0.5

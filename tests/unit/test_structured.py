@@ -6,16 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from reflow_core import Library, Spec
+from reflow_core import Library, Spec, diagnose
+from reflow_core.diagnosis.experiment import Experiment, trace_of
+from reflow_core.diagnosis.fields import normalize
+from reflow_core.diagnosis.silence import silence_channels
 from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.lab.codec import decode, encode
 from reflow_core.production.channels import Cutter, Group, coupled, difference, every_other, mismatches, silence, widths
-from reflow_core.production.claims import narrowed
+from reflow_core.production.claims.projection import narrowed
 from reflow_core.production.finding import to_json
 from reflow_core.production.inspections import inspections
 from reflow_core.production.inspections.structured import Cut, checks, importance
 from reflow_core.production.timing import race
-from reflow_core.signal.copies import clone_module
+from reflow_core.signal.copies import clone_module, hooked
+from reflow_core.signal.trace import convolutions, trace
 from reflow_core.watch import ignore
 
 SHIPPED = ("resnet20-digits", "mobilenet-digits", "resnext-digits", "vgg-digits", "convnext-digits")
@@ -197,3 +201,68 @@ def test_a_network_that_cannot_be_traced_says_so() -> None:
 
     with pytest.raises(ReflowError, match=r"could not be found \('torn'\)"):
         coupled(Torn(), torch.randn(2, 3, 6, 6), "head")
+
+
+@pytest.mark.parametrize("repair", ["none", "reflow", "fine-tune"])
+def test_channels_pruned_whole_are_silent_whatever_the_repair_re_estimates(repair: str) -> None:
+    """γ(0 − μ)/σ + β is not 0: a filter of zeros alone still puts out a constant behind its norm."""
+    spec = normalize(Spec(pattern="channel", sparsity=0.4, repair=repair, calibration_images=64, evaluation_images=16))
+    with Experiment.open(spec, Library(), ignore) as experiment:
+        pruned = experiment.prune()
+        network, dense = experiment.clone(pruned), experiment.network.module
+        assert (experiment.repair(network)[1] is None) == (repair != "none")
+        images, sites = experiment.inputs(slice(0, 16)), experiment.trace.sites
+    seen: dict[str, torch.Tensor] = {}
+    keep = {site.name: lambda module, read, out, name=site.name: seen.update({name: out.clone()}) for site in sites}
+    with hooked(network, after=keep), torch.inference_mode():  # type: ignore[arg-type]
+        network(images)
+    silent = 0
+    for site in sites:
+        mask = pruned.masks[str(site.weights)]
+        gone = ~mask.flatten(1).any(1)
+        norm, before = (net.get_submodule(site.name) for net in (network, dense))
+        assert not seen[site.name][:, gone].any()
+        assert not norm.weight[gone].any() and not norm.bias[gone].any(), "the exception to dense × mask"
+        if repair != "fine-tune":  # every other parameter is dense × mask, bit for bit
+            assert torch.equal(norm.weight[~gone], before.weight[~gone])
+            assert torch.equal(norm.bias[~gone], before.bias[~gone])
+            weight = network.get_submodule(str(site.weights)).weight
+            assert torch.equal(weight, dense.get_submodule(str(site.weights)).weight * mask)
+        silent += int(gone.sum())
+    assert silent > 100
+
+
+def test_pruning_whole_channels_is_cutting_them_out() -> None:
+    names = ("layer1.0.conv1", "layer1.1.conv1", "layer2.0.conv1")
+    by_layer = ",".join(f"{name}:0.5" for name in names)
+    spec = Spec(pattern="channel", allocation="custom", sparsity=0, layer_sparsity=by_layer, repair="none")
+    with Experiment.open(normalize(spec), Library(), ignore) as experiment:
+        pruned, images = experiment.prune(), experiment.inputs(slice(0, 32))
+        silent = experiment.clone(pruned)
+        gone = {name: (~pruned.masks[name].flatten(1).any(1)).nonzero().flatten().tolist() for name in names}
+        cut = Cutter(clone_module(experiment.network.module), images[:1], "linear")
+    cut.cut(gone)
+    with torch.inference_mode():
+        torch.testing.assert_close(silent(images), cut.network(images), rtol=1e-4, atol=1e-4)
+
+
+def test_the_early_third_without_45_percent_of_its_channels_is_the_silent_network() -> None:
+    library = Library()
+    early = convolutions(trace_of(Spec(), library).layers)
+    by_layer = ",".join(f"{name}:0.45" for name in early)
+    spec = Spec(pattern="channel", allocation="custom", sparsity=0, layer_sparsity=by_layer, repair="none")
+    assert round(100 * diagnose(spec, library).pruned.score, 1) == 36.1  # with zero filters alone 20.0
+
+
+def test_a_silent_channel_has_no_bias_with_or_without_a_norm_behind_it() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    nn.init.normal_(network[1].bias)
+    masks = {"0": torch.ones(4, 3, 1, 1, dtype=torch.bool), "3": torch.ones(2, 4, 1, 1, dtype=torch.bool)}
+    masks["0"][1], masks["3"][0] = False, False
+    for name, mask in masks.items():
+        network.get_submodule(name).weight.data *= mask
+    silence_channels(network, masks, trace(network, torch.zeros(1, 3, 2, 2)).sites)
+    with torch.inference_mode():
+        inside, logits = network[:2](torch.randn(5, 3, 2, 2)), network(torch.randn(5, 3, 2, 2))
+    assert not inside[:, 1].any() and inside[:, [0, 2, 3]].any()
+    assert not logits[:, 0].any() and logits[:, 1].any()

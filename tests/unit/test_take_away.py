@@ -200,7 +200,7 @@ def test_the_copied_python_of_the_pages_before_a_release_says_what_their_command
     assert printed(capsys, slicing(spec, *gate)) == told["answer"]
     told = said(capsys, command("sensitivity", spec.replace(sparsity=Spec().sparsity), {"share": 0.35}))
     assert printed(capsys, ranking(spec, 0.35)) == told["sensitivity"]["answer"]
-    names = ["heads", "rare"]
+    names = ["layernorm", "two-four"]
     few = [Request(spec, claim=name) for name in names]
     monkeypatch.setattr("reflow_core.cli.claims.requests_for_claims", lambda spec: few)
     rows = said(capsys, command("claims", spec))["claims"]["tables"]["Claims"]

@@ -22,6 +22,7 @@ BY_TABLE: dict[str, tuple[str, Callable[[Finding], Chart]]] = {
     "Kernel": ("One kernel alone", lambda finding: hardware.crossing(finding.tables["Kernel"])),
     "Size": ("In a file", lambda finding: hardware.bytes_of(finding.tables["Size"])),
     "Claims": ("Claims", claims.tally),
+    "Learning curve": ("Fine-tuning after the cut of early channels", claims.learning),
     "Layers": ("Layer by layer", lambda finding: sensitivity.heatmap(finding.tables["Layers"], "pruned")),
     "Allocations": (
         "Allocations",

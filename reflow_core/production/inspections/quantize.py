@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from reflow_core.diagnosis.calibration import no_training_images
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.result import outcome
+from reflow_core.diagnosis.statistics import paired_difference
 from reflow_core.machine import fingerprint
 from reflow_core.production import onnx_file
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import InspectionInfo, inspections
 from reflow_core.production.int8 import fast_int8, quantized, round_weights, sqnr
 from reflow_core.production.timing import BATCHES, passes
-from reflow_core.pruning.masks import install
 from reflow_core.signal.copies import clone_module
 from reflow_core.signal.predictions import Predictions
 from reflow_core.sources.library import Library
@@ -28,8 +30,11 @@ from reflow_core.spec import CALIBRATION, Spec
 from reflow_core.watch import Watch
 
 CALIBRATED = 128  # images that set the ranges of the activations
+UNCALIBRATED = "int8_dense_ranges"  # with the ranges of the dense network's activations
 COMPARED = 64  # images on which layers are compared
 BATCH = 128
+RANGED_BY = {"prune-int8-repair": "pruned", "int8-prune-repair": "dense"}  # whose ranges an earlier int8 has
+Files = dict[tuple[str, str], bytes]
 
 
 @inspections.register(
@@ -45,22 +50,43 @@ BATCH = 128
 def quantize(spec: Spec, source: Library, watch: Watch) -> Finding:
     """Dense, pruned and repaired in float32 and in int8, in the spec's `quantize_order`.
 
-    "prune-repair-int8": as recommended. "prune-int8-repair": weights are rounded before the repair.
-    "int8-prune-repair": before the selection too. The file that runs is always made last. Raises ReflowError without
-    training images.
+    int8 is weights on their grid and ranges for the activations, both fixed where int8 stands in the order.
+    "prune-repair-int8": as recommended, ranges of the repaired network. "prune-int8-repair": weights are rounded, and
+    the ranges are the pruned network's, before the repair. "int8-prune-repair": before the selection, with the dense
+    network's ranges. The pruned network alone is quantized twice, with its own ranges and with the dense network's, as
+    where nobody calibrates anew after pruning. Raises ReflowError without training images.
     """
     with Experiment.open(spec, source, watch) as experiment:
         if len(experiment.images.train) == 0:
             raise no_training_images(experiment.images)
         experiment.dense()
         networks, reason = networks_by_variant(experiment)
-        files: dict[tuple[str, str], bytes] = {}
-        images = experiment.pruner.calibration.inputs[:CALIBRATED]
-        for place, (variant, network) in enumerate(networks.items()):
-            watch("quantize", place, len(networks))
-            files[variant, "float32"] = onnx_file.export(network, experiment.inputs(slice(0, 1)))
-            files[variant, "int8"] = quantized(files[variant, "float32"], images)
-        return _finding(experiment, files, reason)
+        return _finding(experiment, files_of(experiment, networks), reason)
+
+
+def files_of(experiment: Experiment, networks: Mapping[str, nn.Module]) -> Files:
+    """Every network as a float32 and as an int8 file, by variant and precision, with the ranges that the order says."""
+    example, images = experiment.inputs(slice(0, 1)), experiment.pruner.calibration.inputs[:CALIBRATED]
+    files = {(variant, "float32"): onnx_file.export(network, example) for variant, network in networks.items()}
+    stale = RANGED_BY.get(experiment.spec.quantize_order, "repaired")
+    ranges_of = {"dense": "dense", "pruned": "pruned", "repaired": stale}
+    for place, variant in enumerate(networks):
+        experiment.watch("quantize", place, len(networks))
+        ranges = files[ranges_of[variant], "float32"]
+        files[variant, "int8"] = quantized(files[variant, "float32"], images, ranges)
+    files["pruned", UNCALIBRATED] = quantized(files["pruned", "float32"], images, files["dense", "float32"])
+    return {key: files[key] for variant in networks for key in files if key[0] == variant}
+
+
+def final_int8(experiment: Experiment) -> Predictions:
+    """What the int8 file of the last variant predicts, in the spec's order. Raises ReflowError, see `quantize`."""
+    if len(experiment.images.train) == 0:
+        raise no_training_images(experiment.images)
+    networks, _ = networks_by_variant(experiment)
+    last = list(networks)[-1]
+    ranged_by = RANGED_BY.get(experiment.spec.quantize_order, last)
+    content, ranges = (onnx_file.export(networks[name], experiment.inputs(slice(0, 1))) for name in (last, ranged_by))
+    return predictions_of(quantized(content, experiment.pruner.calibration.inputs[:CALIBRATED], ranges), experiment)
 
 
 def networks_by_variant(experiment: Experiment) -> tuple[dict[str, nn.Module], str | None]:
@@ -73,7 +99,7 @@ def networks_by_variant(experiment: Experiment) -> tuple[dict[str, nn.Module], s
         rounded = dataclasses.replace(experiment.network, module=dense, digest=f"{experiment.network.digest}:int8")
         pruner = dataclasses.replace(pruner, network=rounded)
     pruned = clone_module(dense)
-    install(pruned, pruner.prune().weights)
+    pruner.install(pruned, pruner.prune())
     if order != "prune-repair-int8":
         round_weights(pruned)
     repaired = clone_module(pruned)
@@ -95,7 +121,7 @@ def predictions_of(file: bytes, experiment: Experiment) -> Predictions:
     return Predictions(best.indices.numpy(), best.values.numpy(), None)
 
 
-def _finding(experiment: Experiment, files: dict[tuple[str, str], bytes], reason: str | None) -> Finding:
+def _finding(experiment: Experiment, files: Files, reason: str | None) -> Finding:
     predictions = {key: predictions_of(file, experiment) for key, file in files.items()}
     dense = predictions["dense", "float32"]
     rows = []
@@ -120,11 +146,28 @@ def _finding(experiment: Experiment, files: dict[tuple[str, str], bytes], reason
     names = [layer.name for layer in experiment.trace.layers]
     errors = pd.DataFrame(sqnr(files[last, "float32"], files[last, "int8"], inputs(slice(0, COMPARED)), names))
     facts = quantize_facts(table, timed) | {"variant": last, "order": experiment.spec.quantize_order}
+    facts |= {"added": added(predictions, experiment.labels), "images": len(experiment.evaluation)}
     notes = [f"No repair: {reason}"] if reason else []
     if not fast_int8():
         notes.append("This processor has no VNNI: weights take 7 bits, and int8 may not be faster.")
     tables = {"Losses": table, "Latency": timed, "Errors": errors}
     return Finding(experiment.spec, quantize_answer(facts), tables, facts, tuple(notes), None, fingerprint())
+
+
+def added(
+    predictions: Mapping[tuple[str, str], Predictions], labels: NDArray[np.int64] | None
+) -> dict[str, list[float]]:
+    """What int8 adds to the loss of each pruned or repaired network, and its 95 % interval; by variant and precision.
+
+    Fractions, on the same images; without labels of agreement with the dense network.
+    """
+    truth = predictions["dense", "float32"].predicted if labels is None else labels
+    right = {key: each.predicted == truth for key, each in predictions.items()}
+    return {
+        f"{variant}_{precision}": list(paired_difference(right[variant, "float32"], right[variant, precision]))
+        for variant, precision in predictions
+        if variant != "dense" and precision != "float32"
+    }
 
 
 def quantize_facts(table: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
@@ -150,7 +193,8 @@ def quantize_answer(facts: dict[str, Any]) -> str:
     repaired = f"; with the repair {loss['repaired_int8']}" if facts["variant"] == "repaired" else ""
     return (
         f"Pruning alone loses {loss['pruned_float32']} points, int8 alone {loss['dense_int8']}, both together "
-        f"{loss['pruned_int8']} (the sum would be {100 * facts['sum'] + 0.0:.1f}){repaired}; int8 takes "
+        f"{loss[f'pruned_{UNCALIBRATED}']} with the dense network's activation ranges and {loss['pruned_int8']} with "
+        f"ranges measured anew (the sum would be {100 * facts['sum'] + 0.0:.1f}){repaired}; int8 takes "
         f"{100 * facts['size']:.0f} % of the bytes and runs {facts['speed']['1']:.2f} times as fast on one image, "
         f"{facts['speed']['64']:.2f} times on 64."
     )

@@ -1,0 +1,52 @@
+"""Early channels: whether what is lost when they are cut comes back by training."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from reflow_core.diagnosis.calibration import no_training_images
+from reflow_core.diagnosis.experiment import Experiment
+from reflow_core.production.claims import Tested, Trial, claim
+from reflow_core.production.claims.intervals import MORE_IMAGES, Estimate, judged, lost, together
+from reflow_core.repairs.fine_tune import PATIENCE, Curve, train_until_flat
+
+RESIDUE = 0.05  # the least that is said to be lost
+RECOVERY = f"at least {100 * RESIDUE:.0f} points still lost, by the interval, once training is flat"
+
+
+@claim("early-channels", "50 % of the early channels lose 5 to 10 points that fine-tuning cannot recover")
+def early_channels(trial: Trial) -> Tested:
+    """A fine-tune after the cut, on the calibration images, until held-out ones of them are flat."""
+    with Experiment.open(trial.cut(0.5, repair="fine-tune"), trial.source, trial.watch) as experiment:
+        if len(experiment.images.train) == 0:
+            raise no_training_images(experiment.images)
+        dense, labels = experiment.dense().predictions.predicted, experiment.labels
+        pruned, network = experiment.observe_pruned(experiment.prune())
+        curve = train_until_flat(network, experiment.pruner.calibration, trial.watch)
+        tuned = experiment.observe(network, "repaired").predictions.predicted
+        images = len(experiment.pruner.calibration.inputs)
+    before, left = (lost(dense, each, labels) for each in (pruned.predictions.predicted, tuned))
+    verdict = cannot_recover(left, flat(curve))
+    needs = MORE_IMAGES if flat(curve) else " Training had not ended by itself: it takes more epochs to decide."
+    measured = (
+        f"{before} are lost by the cut, {left} still after {len(curve.train)} epochs over {images} training images; "
+        f"the loss on those held out went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} and "
+        f"{'is flat' if flat(curve) else 'still falls'}. {judged(verdict, RECOVERY, needs)}"
+    )
+    return Tested(verdict, measured, {"Learning curve": as_table(curve)})
+
+
+def cannot_recover(left: Estimate, is_flat: bool) -> str:
+    """Holds where RESIDUE or more is still lost and training no longer helps; does not where less is lost."""
+    return together(left.at_least(RESIDUE), True if is_flat else None)
+
+
+def flat(curve: Curve) -> bool:
+    """Whether training ended because the last epochs did not help, not because there were enough of them."""
+    return len(curve.train) - curve.best >= PATIENCE
+
+
+def as_table(curve: Curve) -> pd.DataFrame:
+    """The loss by epoch, 0 being the start."""
+    rows = {"epoch": range(len(curve.held)), "training": [None, *curve.train], "held out": curve.held}
+    return pd.DataFrame(rows).assign(kept=lambda table: table.epoch == curve.best)
