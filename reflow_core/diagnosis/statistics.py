@@ -36,27 +36,6 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return min(1.0, float(2 * tail / 2 ** (wins + losses)))
 
 
-def paired_difference(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """How much more often `one` is right than `other` on the same images, a fraction, and its 95 % interval's ends.
-
-    Newcombe 1998 (Statistics in Medicine 17, 2635), method 10: Wilson's intervals of both, squared and added with the
-    correlation of the pairs. `one`, `other` (N,): whether each prediction was right. Raises ValueError without images.
-    """
-    n, both, neither = len(one), int((one & other).sum()), int((~one & ~other).sum())
-    a, b = int(one.sum()), int(other.sum())
-    product = float(both * neither - (a - both) * (b - both))
-    product = max(product - n / 2, 0.0) if product > 0 else product
-    spread = math.sqrt(a * (n - a) * b * (n - b))
-    correlation = product / spread if spread else 0.0
-    (low_a, high_a), (low_b, high_b) = wilson(a, n), wilson(b, n)
-
-    def reach(up: float, down: float) -> float:
-        return math.sqrt(max(0.0, up * up - 2 * correlation * up * down + down * down))
-
-    less, more = reach(a / n - low_a, high_b - b / n), reach(high_a - a / n, b / n - low_b)
-    return (a - b) / n, (a - b) / n - less, (a - b) / n + more
-
-
 def entropy(histogram: NDArray[np.int64]) -> float:
     """Shannon entropy in bits of the predictions counted in `histogram` (K,)."""
     shares = histogram[histogram > 0] / histogram.sum()
@@ -85,6 +64,12 @@ def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
     """95 % interval of a paired loss (fraction): the differences that Tango's test does not reject."""
     measured = (lost - won) / n
     return tuple(_boundary(lost, won, n, measured, end) for end in (-1.0, 1.0))  # type: ignore[return-value]
+
+
+def paired_difference(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """How much more often `one` is right than `other` on the same images (N,), a fraction, and its interval's ends."""
+    lost, won, n = int((one & ~other).sum()), int((other & ~one).sum()), len(one)
+    return (lost - won) / n, *paired_interval(lost, won, n)
 
 
 def _boundary(lost: int, won: int, n: int, inside: float, outside: float) -> float:
