@@ -7,7 +7,19 @@ import streamlit as st
 from pages.ui import demo, panels, shell, take_away
 from pages.ui.controls import controls
 from pages.ui.stage import diagnosed, errors_shown, stage
+from pages.ui.study import follow
+from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.verdict import THRESHOLDS
+from reflow_core.lab.sweep import Sweep
+from reflow_core.production.draws import DRAWS, draws, spread
+
+
+def _spread(study: Sweep[Point]) -> None:
+    """What the seeds say together, and each of them."""
+    finding = spread(spec, study.by_spec)
+    st.markdown(finding.answer)
+    panels.tables(finding.tables, "seeds")
+
 
 shell.frame(__file__)
 spec = controls()
@@ -17,6 +29,13 @@ if demo.on():
 diagnosis = diagnosed(spec)
 layer = stage(diagnosis)
 panels.repair_caption(diagnosis)
+if st.toggle(
+    f"Repeat over {DRAWS} seeds",
+    help="An interval over images says nothing of the draw of the calibration images. This draws others.",
+    key="seeds",
+    bind="query-params",
+):
+    follow(draws(spec), _spread, "seeds")
 panels.layers(diagnosis, layer)
 with errors_shown():
     panels.strip(diagnosis)

@@ -243,3 +243,8 @@ def test_the_order_of_quantization_is_part_of_the_command() -> None:
 
 def test_claims_are_counted() -> None:
     assert says(open_app("claims"), "claims about pruning in production")
+
+
+def test_a_diagnosis_is_repeated_over_seeds() -> None:
+    app = open_app(seeds="true", sparsity="0.8", evaluation_images="64", calibration_images="16")
+    assert says(app, "Over 5 seeds, each with its own calibration images")
