@@ -6,7 +6,7 @@ import dataclasses
 
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.diagnosis.verdict import percent, points_of
+from reflow_core.diagnosis.verdict import percent, points_between
 from reflow_core.signal.predictions import Predictions
 
 LEAST = 0.01  # of accuracy: a smaller difference is no cause for doubt, however certain it is
@@ -45,5 +45,5 @@ def doubt_of(diagnosis: Diagnosis) -> str | None:
     return (
         "The calibration images are unlike those of training, or too few: recalibrating the dense network on them, "
         f"with nothing pruned, lowers its accuracy {change}, so every repair here pays about "
-        f"{points_of(dense - control)}. Choose the calibration view that training used, or more calibration images."
+        f"{points_between(dense, control)}. Choose the calibration view that training used, or more calibration images."
     )

@@ -77,6 +77,12 @@ def points_of(loss: float) -> str:
     return f"{100 * loss + 0.0:.1f} points"
 
 
+def points_between(before: float, after: float) -> str:
+    """What lies between two fractions that stand beside it: of what is shown, so that 99.1 and 13.6 make 85.5."""
+    shown = [round(100 * share, 1) for share in (before, after)]
+    return points_of((shown[0] - shown[1]) / 100)
+
+
 def _score(summary: Outcome) -> str:
     return percent(summary.score)
 

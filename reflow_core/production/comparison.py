@@ -10,7 +10,7 @@ import pandas as pd
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.diagnosis.verdict import percent
+from reflow_core.diagnosis.verdict import percent, points_between
 from reflow_core.production.finding import Finding
 
 SIGNIFICANT = 0.05  # a p value below which a difference is more than the choice of images
@@ -79,7 +79,11 @@ def _answer(a: Diagnosis, b: Diagnosis, gain: float, p: float | None, fields: pd
         return "A and B are the same view: change any control, and B follows."
     scores = f"{percent(b.final.score)} ({b.last}) against {percent(a.final.score)} ({a.last})"
     side = "better" if gain > 0 else "worse"
-    relation = "as good as" if abs(gain) < 0.0005 else f"{100 * abs(gain):.1f} points {side} than"
+    relation = (
+        "as good as"
+        if abs(gain) < 0.0005
+        else f"{points_between(*sorted((a.final.score, b.final.score), reverse=True))} {side} than"
+    )
     certainty = "their images differ, so chance is not ruled out"
     if p is not None:
         amount = "more" if p < SIGNIFICANT else "no more"

@@ -16,7 +16,7 @@ from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.statistics import wilson
-from reflow_core.diagnosis.verdict import points_of
+from reflow_core.diagnosis.verdict import points_between, points_of
 from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
 from reflow_core.images.image_set import ImageSet
@@ -207,8 +207,8 @@ def _worst(table: pd.DataFrame, variant: str, least: int) -> tuple[str, dict[str
         return "", {}
     worst = parts.loc[parts[f"lost_{variant}"].idxmax()]
     sentence = (
-        f", and {points_of(worst[f'lost_{variant}'])} on its worst slice, {worst.by} {worst.slice} (n = {worst.n}, "
-        f"dense {100 * worst.dense:.1f} %, now {100 * worst[variant]:.1f} %)"
+        f", and {points_between(worst.dense, worst[variant])} on its worst slice, {worst.by} {worst.slice} "
+        f"(n = {worst.n}, dense {100 * worst.dense:.1f} %, now {100 * worst[variant]:.1f} %)"
     )
     return sentence, {"worst": f"{worst.by}/{worst.slice}", "worst_loss": float(worst[f"lost_{variant}"])}
 
@@ -259,7 +259,7 @@ def shift_finding(base: Spec, table: pd.DataFrame) -> Finding:
     answer = (
         f"Clean, the {variant} network is {points_of(clean.iloc[0].dense - clean.iloc[0][variant])} under dense; over "
         f"the corruptions {points_of((corrupted.dense - corrupted[variant]).mean())} on average, at worst "
-        f"{points_of(worst.dense - worst[variant])} ({worst.corruption}, severity {worst.severity}: dense "
+        f"{points_between(worst.dense, worst[variant])} ({worst.corruption}, severity {worst.severity}: dense "
         f"{100 * worst.dense:.1f} %, {variant} {100 * worst[variant]:.1f} %)."
     )
     facts = {"variant": variant, "worst": f"{worst.corruption}:{worst.severity}"}

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from reflow_core import Diagnosis, Library, Spec, diagnose
+from reflow_core.diagnosis.verdict import points_between
 from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.production.comparison import chance, compared, paired
 
@@ -58,3 +59,8 @@ def test_figures_of_two_views_share_their_axes(pair: tuple[Diagnosis, Diagnosis]
         assert drawn.message and "A" in drawn.message and set(drawn.table["view"]) == {"A", "B"}
     table = answered(views).table
     np.testing.assert_allclose(table.groupby(["view", "variant"]).share.sum(), 1)
+
+
+def test_a_difference_is_of_what_is_shown() -> None:
+    assert points_between(0.99143, 0.13571) == "85.5 points"  # 99.1 % and 13.6 %; the exact difference is 85.57
+    assert points_between(0.5, 0.5) == "0.0 points"
