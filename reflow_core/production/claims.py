@@ -26,11 +26,11 @@ from reflow_core.production.channels import coupled, mismatches
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import inspect
 from reflow_core.production.inspections.hardware import faster
+from reflow_core.production.sensitivity import convolutions
 from reflow_core.production.sparse import sparse_tensor_cores
 from reflow_core.pruning.patterns import CHANNEL
 from reflow_core.registry import Info, Registry
 from reflow_core.signal.copies import clone_module
-from reflow_core.signal.trace import convolutions
 from reflow_core.sources.library import Library
 from reflow_core.spec import QUANTIZE_ORDERS, Spec
 from reflow_core.watch import Watch, ignore
