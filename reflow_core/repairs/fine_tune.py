@@ -22,7 +22,8 @@ EPOCHS, BATCH, RATE, MOMENTUM = 5, 64, 0.02, 0.9
     RepairInfo(
         "fine-tune",
         "Fine-tune",
-        f"REFLOW, then {EPOCHS} epochs of training on the labeled calibration images with the mask fixed.",
+        f"REFLOW, then {EPOCHS} epochs of training on the labeled calibration images with the mask fixed; "
+        "the learning rate is not tuned.",
         "Han et al., arXiv 1506.02626, section 3",
         needs_data=True,
         on_device=True,
