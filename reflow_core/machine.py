@@ -6,21 +6,25 @@ import contextlib
 import ctypes
 import functools
 import gc
+import mmap
 import os
 import platform
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 T = TypeVar("T")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 KEPT_BYTES = 1 << 30
+ALIGNED = 64  # bytes, as torch's own allocator gives them
+LARGE = 32 << 20  # bytes of a block that goes back to the system when it is dropped
 
 
 def cores() -> int:
@@ -127,3 +131,26 @@ def keep_large_blocks() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
+
+
+def cloned(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Copies of CPU tensors in one block of memory, which is given back whole; of others one by one."""
+    tensors = list(tensors)
+    if not all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
+        yield from (tensor.detach().clone() for tensor in tensors)
+        return
+    room = [-(-tensor.nbytes // ALIGNED) * ALIGNED for tensor in tensors]
+    block, start = _block(sum(room)), 0
+    for tensor, size in zip(tensors, room, strict=True):
+        copied = block[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        yield copied.copy_(tensor.detach())
+        start += size
+
+
+def _block(size: int) -> Tensor:
+    """`size` bytes. Large blocks are mapped: from malloc they would leave holes that smaller tensors then occupy."""
+    return (
+        torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8)
+        if size >= LARGE
+        else torch.empty(size, dtype=torch.uint8)
+    )

@@ -15,7 +15,7 @@ from reflow_core.errors import unknown
 class Info:
     """What every registered method says of itself. Kinds that have more to say add fields.
 
-    `summary`: one sentence on what it does. `paper`: where it comes from, "" where it is nobody's.
+    `summary`: what it does, and where ours differs from the paper. `paper`: where it comes from, "" if it is nobody's.
     """
 
     name: str

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from reflow_core.diagnosis.calibration import evaluating
 from reflow_core.diagnosis.control import with_control
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize, set_aside, unused_fields
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.networks.info import NetworkInfo
-from reflow_core.pruning.masks import Masks, kept_sample, sparsity_of
+from reflow_core.pruning.masks import Masks, sparsity_of, taken
 from reflow_core.signal.layer_statistics import compared
 from reflow_core.signal.probes import BATCH, PROBED, Observation
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec, parted
 from reflow_core.watch import Watch, ignore
 
+SAMPLED = 65_536  # weights whose fate a diagnosis remembers; a share is then right to 0.2 %
 HARDLY = 1.5  # a dense network under this multiple of chance is no network for these images
 
 
@@ -139,3 +144,10 @@ def view_notes(model: str, info: NetworkInfo) -> Iterator[str]:
             f"The checkpoint is taken to be trained as {info.name} was, on images of the view {info.train_view!r}: if "
             "it was not, choose another calibration view."
         )
+
+
+def kept_sample(masks: Masks) -> NDArray[np.bool_]:
+    """The masks at SAMPLED positions drawn once for all networks of this size, or everywhere where there are fewer."""
+    count = sum(mask.numel() for mask in masks.values())
+    drawn = torch.randint(count, (SAMPLED,), generator=torch.Generator().manual_seed(0)).sort().values
+    return taken(masks, torch.arange(count) if count <= SAMPLED else drawn).numpy()

@@ -146,6 +146,8 @@ class Pruner:
         info, unstructured = criteria[self.spec.criterion].info, self.spec.pattern == UNSTRUCTURED
         if info.comparison == "row" and unstructured and self.spec.allocation == "global":
             yield f"{info.title} compares weights within one output only, so every output loses the same share."
+        if info.comparison == "row" and self.spec.pattern == CHANNEL and self.spec.allocation == "global":
+            yield f"{info.title} compares channels within one layer only, so every layer loses the same share of them."
         reads = info.needs_data or updates[self.spec.update].info.needs_data
         if reads and (there := len(self.calibration.inputs)) > MOST_SAMPLES:
             yield f"The weights were chosen on the first {MOST_SAMPLES} of {there} calibration images."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reflow_core.diagnosis.result import Diagnosis, Outcome
@@ -12,12 +13,14 @@ HEALTHY_SKILL = 0.95
 COLLAPSED_SKILL = 0.5
 RESCUED_SKILL = 0.75
 WEAK_SIGNAL = 0.1
+AMPLIFIED = 2.0
 
 THRESHOLDS = (
     "Skill is accuracy above chance, as a share of the dense network's (without labels: agreement with dense). "
     f"Healthy: pruned skill at least {HEALTHY_SKILL:.0%}. Degrading: {COLLAPSED_SKILL:.0%} to {HEALTHY_SKILL:.0%}. "
     f"Collapsed: under {COLLAPSED_SKILL:.0%}. Rescued: pruned not healthy, repaired skill at least {RESCUED_SKILL:.0%} "
-    f"and above pruned. A layer's signal counts as lost under {WEAK_SIGNAL:g} of its dense variance."
+    f"and above pruned. A layer's signal counts as lost under {WEAK_SIGNAL:g} of its dense variance, as "
+    f"amplified above {AMPLIFIED:g} times it, which is no sign of health."
 )
 
 
@@ -36,8 +39,8 @@ def verdict(diagnosis: Diagnosis) -> Verdict:
     pruned, repaired = skill(diagnosis, "pruned"), skill(diagnosis, "repaired") if diagnosis.repaired else None
     status = judge(pruned, repaired)
     weak = weak_layer(diagnosis)
-    evidence = (_spread(diagnosis), *([] if weak is None else [_signal(diagnosis, weak)]))
-    return Verdict(status, _headline(diagnosis, status, repaired), evidence, None if weak is None else weak.name)
+    evidence = [_spread(diagnosis), *([] if weak is None else [_signal(diagnosis, weak)]), *_amplified(diagnosis)]
+    return Verdict(status, _headline(diagnosis, status, repaired), tuple(evidence), None if weak is None else weak.name)
 
 
 def judge(pruned: float, repaired: float | None) -> str:
@@ -113,6 +116,21 @@ def _spread(diagnosis: Diagnosis) -> str:
         f"(an even spread would give {100 / len(classes):.0f} %); "
         f"it uses {summary.effective_classes:.1f} of {len(classes)} classes."
     )
+
+
+def amplified(diagnosis: Diagnosis, variant: str) -> list[Layer]:
+    """The layers whose signal has more than AMPLIFIED times its dense variance, in the order of execution."""
+    return [layer for layer in diagnosis.layers if (layer.variance_ratio(variant) or 0) > AMPLIFIED]
+
+
+def _amplified(diagnosis: Diagnosis) -> Iterator[str]:
+    for variant in ("pruned", "repaired"):
+        if layers := amplified(diagnosis, variant):
+            most = max(layers, key=lambda layer: layer.variance_ratio(variant) or 0)
+            yield (
+                f"The {variant} network's signal is amplified in {len(layers)} of {len(diagnosis.layers)} layers, most "
+                f"at {most.name}: ratio {most.variance_ratio(variant):.2g}, which is an overshoot."
+            )
 
 
 def _signal(diagnosis: Diagnosis, layer: Layer) -> str:

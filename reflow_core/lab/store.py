@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, be
 """
 
 
-GROUND = ("errors.py", "registry.py", "watch.py", "memo.py", "machine.py", "spec.py", "lab/codec.py")
+ROOT_FILES = ("batches", "errors", "machine", "memo", "registry", "ridge", "spec", "watch")
+GROUND = (*(f"{name}.py" for name in ROOT_FILES), "lab/codec.py")
 DIAGNOSES = ("signal", "pruning", "repairs", "networks", "images", "sources", "diagnosis")
 
 

@@ -17,7 +17,7 @@ from reflow_core.errors import ReflowError
 from reflow_core.production.finding import Finding
 from reflow_core.pruning.patterns import CHANNEL
 from reflow_core.signal.similarity import finite
-from reflow_core.signal.trace import WeightLayer, convolutions
+from reflow_core.signal.trace import WeightLayer
 from reflow_core.spec import MAX_SPARSITY, Spec
 
 SHARE = 0.2
@@ -294,3 +294,10 @@ def recovered(base: Spec, specs: Mapping[tuple[str, str], Spec], points: Mapping
     return Finding(
         base, f"With half of the channels of the early convolutions cut, {', '.join(left)}.", {"Cuts": table}
     )
+
+
+def convolutions(layers: Sequence[WeightLayer], late: bool = False) -> list[str]:
+    """The first third of the convolutions, or the last third, by name; empty without any."""
+    names = [layer.name for layer in layers if layer.kind.startswith("Conv")]
+    count = -(-len(names) // 3) if len(names) < 3 else len(names) // 3
+    return names[len(names) - count :] if late else names[:count]

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Weights = Mapping[str, Tensor]
 Masks = dict[str, Tensor]
 STRIDE = 64
 BLOCK = 1 << 18  # weights looked at together
-SAMPLED = 65_536  # weights whose fate a diagnosis remembers; a share is then right to 0.2 %
 
 
 class OnDemand(Mapping[str, Tensor]):
@@ -52,9 +50,13 @@ class Masked(OnDemand):
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """One importance score a weight, by layer name; higher is kept. What takes a sort is computed once and kept."""
+    """One importance score a weight, by layer name; higher is kept. What takes a sort is computed once and kept.
+
+    `comparison`: which of them may be compared, "global" (all) or "row" (those of one output).
+    """
 
     by_layer: Weights
+    comparison: str = "global"
     _derived: dict[object, Scores] = field(default_factory=dict)
 
     @functools.cached_property
@@ -165,13 +167,6 @@ def install(network: nn.Module, weights: Weights) -> None:
     with torch.no_grad():
         for name, weight in weights.items():
             network.get_submodule(name).get_parameter("weight").copy_(weight)
-
-
-def kept_sample(masks: Masks) -> NDArray[np.bool_]:
-    """The masks at SAMPLED positions drawn once for all networks of this size, or everywhere where there are fewer."""
-    count = sum(mask.numel() for mask in masks.values())
-    drawn = torch.randint(count, (SAMPLED,), generator=torch.Generator().manual_seed(0)).sort().values
-    return taken(masks, torch.arange(count) if count <= SAMPLED else drawn).numpy()
 
 
 def sparsity_of(masks: Masks) -> float:

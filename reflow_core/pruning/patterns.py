@@ -37,8 +37,12 @@ def _grouped(score: Tensor, kept: int, group: int) -> Tensor:
     if not divisible(score, group):
         return torch.ones_like(score, dtype=torch.bool)
     folded = torch.unflatten(score, 1, (-1, group))  # (C_out, C_in/g/M, M, …)
-    rank = folded.argsort(dim=2, stable=True).argsort(dim=2)
-    return (rank >= group - kept).flatten(1, 2)
+    return (ranks(folded, 2) >= group - kept).flatten(1, 2)
+
+
+def ranks(scores: Tensor, dimension: int = 1) -> Tensor:
+    """The place of each score, from 0, in ascending order along a dimension; ties in order of position."""
+    return scores.argsort(dim=dimension, stable=True).argsort(dim=dimension)
 
 
 def group_numbers(score: Tensor, pattern: str) -> Tensor:
@@ -51,9 +55,15 @@ def group_numbers(score: Tensor, pattern: str) -> Tensor:
     return numbers.expand(-1, -1, group, *[-1] * (score.ndim - 2)).flatten(1, 2)
 
 
-def channel_scores(scores: Weights) -> Weights:
-    """Each weight scored as its output channel is, by the mean of the channel's scores."""
-    return {name: _spread(_of_channel(score), score) for name, score in scores.items()}
+def channel_scores(scores: Weights, ranked: bool = False) -> Weights:
+    """Each weight scored as its output channel is, by the mean of the channel's scores.
+
+    `ranked`: by the place of that mean within the layer, 0 to 1, for scores that cannot be compared between layers.
+    """
+    means = {name: _of_channel(score) for name, score in scores.items()}
+    if ranked:
+        means = {name: ((ranks(mean, 0) + 0.5) / len(mean)).to(mean) for name, mean in means.items()}
+    return {name: _spread(mean, scores[name]) for name, mean in means.items()}
 
 
 def whole_channels(scores: Weights, masks: Masks) -> Masks:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
+from reflow_core.batches import Batches, gather
 from reflow_core.errors import ReflowError
 from reflow_core.pruning.allocations import Budget
 from reflow_core.pruning.criteria import Samples, Subject
@@ -16,7 +17,6 @@ from reflow_core.pruning.masks import Masks, Scores, install
 from reflow_core.pruning.patterns import UNSTRUCTURED
 from reflow_core.pruning.select import Rules, choose, score
 from reflow_core.pruning.updates import updates
-from reflow_core.signal.batches import Batches, gather
 from reflow_core.signal.copies import clone_on
 from reflow_core.signal.layers import PRUNABLE, prunable
 from reflow_core.watch import Watch, ignore
@@ -119,7 +119,8 @@ def without_removed(scores: Scores, before: Masks) -> Scores:
     """Scores (never negative) with the lowest, 0, for what was removed before."""
     if not before:
         return scores
-    return Scores({name: score * before.get(name, True) for name, score in scores.by_layer.items()})
+    lowest = {name: score * before.get(name, True) for name, score in scores.by_layer.items()}
+    return Scores(lowest, scores.comparison)
 
 
 def make_permanent(model: nn.Module) -> None:

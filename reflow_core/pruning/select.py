@@ -20,6 +20,7 @@ from reflow_core.pruning.patterns import (
     channel_scores,
     group_numbers,
     n_of_m,
+    ranks,
     whole_channels,
 )
 
@@ -47,8 +48,7 @@ def choose(subject: Subject, criterion: str, rules: Rules, scores: Callable[[], 
 def score(subject: Subject, criterion: str) -> Scores:
     """The subject's weights scored by a registered criterion."""
     method = criteria[criterion]
-    scores = Scores(method.function(subject))
-    return scores.derived("rows", row_ranks) if method.info.comparison == "row" else scores
+    return Scores(method.function(subject), method.info.comparison)
 
 
 def _chosen_anew(subject: Subject, criterion: str, rules: Rules) -> Masks:
@@ -64,13 +64,13 @@ def _chosen_anew(subject: Subject, criterion: str, rules: Rules) -> Masks:
 def select(scores: Scores, rules: Rules, sparsity: float | None = None) -> Masks:
     """Masks (True: kept) within the rules, at another sparsity if one is given. Raises ReflowError."""
     kept = {name: torch.ones_like(scores.by_layer[name], dtype=torch.bool) for name in sorted(rules.excluded)}
+    scores = comparable(scores, rules.pattern)
     if rules.excluded:
         scores = scores.derived(rules.excluded, lambda all_of_them: without(all_of_them.by_layer, rules.excluded))
     if rules.pattern in N_OF_M:
         return n_of_m(scores.by_layer, rules.pattern) | kept
     budget = rules.budget if sparsity is None else dataclasses.replace(rules.budget, sparsity=sparsity)
     if rules.pattern == CHANNEL:
-        scores = scores.derived("channels", lambda single: channel_scores(single.by_layer))
         return whole_channels(scores.by_layer, allocations[rules.allocation].function(scores, budget)) | kept
     return allocations[rules.allocation].function(scores, budget) | kept
 
@@ -80,14 +80,29 @@ def without(weights: Weights, excluded: frozenset[str]) -> Weights:
     return {name: weight for name, weight in weights.items() if name not in excluded}
 
 
+def comparable(scores: Scores, pattern: str) -> Scores:
+    """Scores that one threshold may cut: ranks within each row, or of whole channels within each layer, where asked.
+
+    A channel's score is the mean of its weights' own scores, never of their ranks, which are the same in every row.
+    """
+    ranked = scores.comparison == "row"
+    if pattern == CHANNEL:
+        return scores.derived(CHANNEL, lambda single: channel_scores(single.by_layer, ranked))
+    return scores.derived("rows", row_ranks) if ranked else scores
+
+
 def row_ranks(scores: Scores) -> Weights:
-    """Each score's rank within its output row, 0 to 1, so that one threshold takes the same share of every row."""
+    """Each score's rank within its output row, 0 to 1, so that one threshold takes the same share of every row.
+
+    Between rows the scores decide, not the position: a rank is refined by its score's share of the layer's highest.
+    What scores 0, such as a weight removed before, ranks 0 everywhere.
+    """
     return {name: _ranks(score) for name, score in scores.by_layer.items()}
 
 
 def _ranks(score: Tensor) -> Tensor:
-    rows = score.flatten(1)
-    return (rows.argsort(dim=1, stable=True).argsort(dim=1) / rows.shape[1]).view_as(score)
+    finer = 0.25 + 0.5 * score / score.max().clamp_min(torch.finfo(score.dtype).tiny)
+    return (ranks(score.flatten(1)).view_as(score) + finer) / score[0].numel() * (score > 0)
 
 
 def pools(weights: Weights, rules: Rules) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from reflow_core.batches import Batches, gather
 from reflow_core.registry import Info, Registry, import_siblings
-from reflow_core.signal.batches import Batches, gather
 from reflow_core.watch import Watch
 
 

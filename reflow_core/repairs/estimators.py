@@ -51,13 +51,18 @@ def in_one_batch(network: nn.Module, norms: BatchNorms, calibration: Calibration
 
     The variance is the population's (divided by N·H·W).
     """
+    corrected(network, norms, calibration.inputs)
+    return ""
+
+
+def corrected(network: nn.Module, norms: BatchNorms, inputs: Tensor, share: float = 1) -> object:
+    """What a network puts out for inputs (N, …), each norm corrected by the first `share` of what arrives at it."""
 
     def take(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
-        store(norm, channel_moments(arriving[0]))
+        store(norm, channel_moments(arriving[0][: round(share * len(arriving[0]))]))
 
     with hooked(network, dict.fromkeys(norms, take)):
-        network(calibration.inputs.to(device_of(network)))
-    return ""
+        return network(inputs.to(device_of(network)))
 
 
 def norm_by_norm(network: nn.Module, norms: BatchNorms, calibration: Calibration) -> str:

@@ -14,8 +14,9 @@ from reflow_core.watch import Watch
     RepairInfo(
         "norm-rescale",
         "Norm rescaling",
-        "Scale each filter by ‖w‖/‖w̃‖, so that it is as long as before. Needs no images.",
-        "the scale of Rastegari et al., arXiv 1603.05279, for pruned filters",
+        "Scale each filter by ‖w‖/‖w̃‖, so that it is as long as before. Needs no images. Our own control: "
+        "XNOR-Net, which rescales filters too, does so by the mean of |w|.",
+        "compare Rastegari et al., arXiv 1603.05279",
     )
 )
 def norm_rescale(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:

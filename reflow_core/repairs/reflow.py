@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from reflow_core.batches import Batches
 from reflow_core.errors import NotApplicable
 from reflow_core.repairs import Calibration, RepairInfo, repairs
 from reflow_core.repairs.estimators import estimate
-from reflow_core.signal.batches import Batches
 from reflow_core.signal.copies import evaluating
 from reflow_core.signal.layers import BatchNorms, batch_norms, is_frozen
 from reflow_core.watch import Watch, ignore

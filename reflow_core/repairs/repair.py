@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from reflow_core.batches import Batches
 from reflow_core.errors import ReflowError
 from reflow_core.repairs import Calibration, repairs
-from reflow_core.signal.batches import Batches
 from reflow_core.signal.copies import clone_on, device_of, evaluating
 from reflow_core.watch import Watch, ignore
 

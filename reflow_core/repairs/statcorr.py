@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from reflow_core.errors import NotApplicable
 from reflow_core.repairs import Calibration, RepairInfo, repairs
 from reflow_core.repairs.matching import match
-from reflow_core.signal.layers import NORMS
+from reflow_core.signal.layers import NORMS, has_affine
 from reflow_core.watch import Watch
 
 
@@ -31,12 +31,6 @@ def statcorr(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watc
         raise NotApplicable("Statistics correction writes to the scale and shift of norms, and this network has none.")
     match(dense, pruned, names, calibration, fold_into_norm, watch)
     return f"Scale and shift of {len(names)} norms, from {len(calibration.inputs)} images."
-
-
-def has_affine(norm: nn.Module) -> bool:
-    """Whether a norm has a scale and a shift for each channel."""
-    weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
-    return weight is not None and bias is not None and weight.ndim == 1
 
 
 def fold_into_norm(norm: nn.Module, scale: Tensor, shift: Tensor) -> None:

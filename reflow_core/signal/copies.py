@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import copy
 import itertools
-import mmap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from reflow_core.machine import cloned
 from reflow_core.watch import Watch
 
 PreHook = Callable[[nn.Module, tuple[Tensor, ...]], None]
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
-ALIGNED = 64  # bytes, as torch's own allocator gives them
-LARGE = 32 << 20  # bytes of a block that goes back to the system when it is dropped
 
 
 def clone_module(network: nn.Module) -> nn.Module:
@@ -62,29 +60,6 @@ def _modules(network: nn.Module, memo: dict[int, Any]) -> nn.Module:
     for module in network.modules():
         memo |= {id(value): type(value)() for value in vars(module).values() if isinstance(value, dict) and not value}
     return copy.deepcopy(network, memo)
-
-
-def cloned(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Copies of CPU tensors in one block of memory, which is given back whole; of others one by one."""
-    tensors = list(tensors)
-    if not all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
-        yield from (tensor.detach().clone() for tensor in tensors)
-        return
-    room = [-(-tensor.nbytes // ALIGNED) * ALIGNED for tensor in tensors]
-    block, start = _block(sum(room)), 0
-    for tensor, size in zip(tensors, room, strict=True):
-        copied = block[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-        yield copied.copy_(tensor.detach())
-        start += size
-
-
-def _block(size: int) -> Tensor:
-    """`size` bytes. Large blocks are mapped: from malloc they would leave holes that smaller tensors then occupy."""
-    return (
-        torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8)
-        if size >= LARGE
-        else torch.empty(size, dtype=torch.uint8)
-    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from reflow_core.signal.batches import Batches, gather
+from reflow_core.batches import Batches, gather
 from reflow_core.signal.copies import clone_on, device_of
 from reflow_core.signal.probes import Signal, signals_of
 from reflow_core.signal.similarity import Similarity, cka, cosine, finite

@@ -60,13 +60,6 @@ class Trace:
         return sum(layer.multiply_adds for layer in self.layers)
 
 
-def convolutions(layers: Sequence[WeightLayer], late: bool = False) -> list[str]:
-    """The first third of the convolutions, or the last third, by name; empty without any."""
-    names = [layer.name for layer in layers if layer.kind.startswith("Conv")]
-    count = -(-len(names) // 3) if len(names) < 3 else len(names) // 3
-    return names[len(names) - count :] if late else names[:count]
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Call:
     """A module's call in a pass: the weight layer whose very output it reads, and its multiply-adds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reflow_core import Library, Spec, diagnose
+from reflow_core import Library, Spec, diagnose, ridge
 from reflow_core.errors import NotApplicable
+from reflow_core.networks.vision import torchvision
 from reflow_core.repairs import Calibration, repairs
 from reflow_core.repairs import least_squares as ls
 from reflow_core.repairs.norm_rescale import norm_rescale
@@ -104,32 +106,99 @@ def test_filters_get_their_length_back() -> None:
 )  # fmt: skip
 def test_patches_are_those_that_the_convolution_reads(layer: nn.Conv2d) -> None:
     images = torch.randn(3, 4, 9, 11)
-    columns = ls.patches(layer, images, seed=5)
-    ours = torch.cat([part @ weight.T for part, weight in zip(columns, ls.by_group(layer), strict=True)], 1)
+    ours = (ls.patches(layer, images, seed=5) @ ls.by_group(layer).mT).movedim(0, 1).flatten(1)
     theirs = F.conv2d(images, layer.weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
     generator = torch.Generator().manual_seed(5)
-    chosen = ls.drawn(theirs[0, 0].numel(), 3, generator)
+    most = max(ls.POSITIONS, ls.SAMPLES * layer.weight[0].numel() // 3)
+    chosen = ls.drawn(theirs[0, 0].numel(), 3, most, generator)
     theirs = theirs.flatten(2).gather(2, chosen[:, None].expand(-1, theirs.shape[1], -1)).transpose(1, 2).flatten(0, 1)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_refitted_filter_equals_the_library_solution_on_its_support() -> None:
+@pytest.mark.parametrize("centered", [True, False])
+def test_a_refitted_filter_equals_the_library_solution_on_its_support(centered: bool) -> None:
     generator = torch.Generator().manual_seed(0)
-    read, target = torch.randn(200, 12, generator=generator), torch.randn(200, 3, generator=generator)
-    layer = nn.Linear(12, 3).requires_grad_(False)
+    read, target = torch.randn(200, 12, generator=generator) + 1, torch.randn(200, 3, generator=generator) - 2
+    layer = nn.Linear(12, 3, bias=centered).requires_grad_(False)
     layer.weight[torch.rand(3, 12, generator=generator) < 0.5] = 0
     before = copy.deepcopy(layer)
-    ls.fit(layer, [read], target)
-    centerd, wanted = (read - read.mean(0)).double(), (target - target.mean(0)).double()
-    ridge = ls.RIDGE * centerd.square().sum(0).mean()
+    ls.fit(layer, read[None], target, centered, half=120, ridge=20)
+    inputs, wanted = ((part - part.mean(0) * centered).double() for part in (read, target))
+    ridge = 20 / 200 * inputs.square().sum(0).mean()
     for row in range(3):
         kept = before.weight[row] != 0
-        # ridge towards w⁰ as an augmented ordinary least-squares problem
-        matrix = torch.cat([centerd[:, kept], ridge.sqrt() * torch.eye(int(kept.sum()), dtype=torch.float64)])
-        values = torch.cat([wanted[:, row], ridge.sqrt() * before.weight[row, kept].double()])
+        old = before.weight[row, kept].double()
+        own = inputs[:, kept] @ old
+        scale = own @ wanted[:, row] / own.square().sum()
+        pull = old * (scale if scale > 0 else 1)
+        # a ridge toward the scaled old weights as an augmented ordinary least-squares problem
+        matrix = torch.cat([inputs[:, kept], ridge.sqrt() * torch.eye(int(kept.sum()), dtype=torch.float64)])
+        values = torch.cat([wanted[:, row], ridge.sqrt() * pull])
         expected = torch.linalg.lstsq(matrix, values).solution
         torch.testing.assert_close(layer.weight[row, kept].double(), expected, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close((read @ layer.weight.T + layer.bias).mean(0), target.mean(0))
+    if centered:
+        torch.testing.assert_close((read @ layer.weight.T + layer.bias).mean(0), target.mean(0))
+
+
+def test_filters_of_different_supports_are_solved_together_as_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(1)
+    weights, read = torch.randn(2, 30, 9, generator=generator), torch.randn(2, 90, 9, generator=generator)
+    weights *= torch.rand(2, 30, 9, generator=generator) < torch.rand(2, 30, 1, generator=generator)
+    normal = ridge.Normal.of(read, torch.randn(90, 60, generator=generator))
+    together = ridge.solved(weights, normal, 0.1)
+    monkeypatch.setattr(ridge, "BLOCK", 1)
+    torch.testing.assert_close(ridge.solved(weights, normal, 0.1), together, rtol=1e-9, atol=1e-12)
+    assert ((together == 0) == (weights == 0)).all()
+
+
+def test_a_ridge_is_chosen_large_where_samples_are_few_and_small_where_they_are_many() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(1, 4, 40, generator=generator)
+    old = truth + 0.3 * torch.randn(1, 4, 40, generator=generator)
+    chosen = []
+    for count in (20, 4_000):
+        read = torch.randn(1, count, 40, generator=generator)
+        target = (read @ truth.mT)[0] + 3 * torch.randn(count, 4, generator=generator)
+        parts = [ridge.Normal.of(read[:, rows], target[rows]) for rows in (slice(count // 2), slice(count // 2, None))]
+        chosen.append(ridge.best_ridge(old, *parts))
+    assert chosen[0] >= 1 and chosen[1] < 0.3
+
+
+class Bare(nn.Module):
+    """Two convolutions without bias, behind the first one some norm, or none."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.norm = nn.Conv2d(3, 16, 3, bias=False), norm
+        self.second, self.biased = nn.Conv2d(16, 16, 3, bias=False), nn.Conv2d(16, 4, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.biased(self.second(self.norm(self.first(images)).relu()))
+
+
+def test_only_what_takes_up_the_mean_lets_a_layer_be_centered() -> None:
+    frozen = torchvision().ops.FrozenBatchNorm2d(16)
+    kinds = {nn.Identity(): False, frozen: False, nn.GroupNorm(4, 16): False, nn.BatchNorm2d(16): True}
+    for norm, taken in kinds.items():
+        network = Bare(norm).eval()
+        assert ls.centerable(network, inputs(1)) == {"biased", *(["first"] if taken else [])}
+
+
+def test_without_a_bias_or_a_norm_the_error_is_that_of_the_uncentered_fit() -> None:
+    """Inputs far from 0: centering first, and then having nowhere to put the mean, costs several times the error."""
+    dense = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), nn.ReLU(), nn.Conv2d(16, 16, 3, bias=False)).eval()
+    torch.manual_seed(0)
+    for module in (dense[0], dense[2]):
+        nn.init.kaiming_normal_(module.weight)  # type: ignore[arg-type]
+    dense.requires_grad_(False)
+    private = pruned(copy.deepcopy(dense), 0.7)
+    images = inputs() + 3
+    errors = {}
+    ls.least_squares(dense, private, Calibration(images), ignore)
+    for name, network in (("pruned", pruned(copy.deepcopy(dense), 0.7)), ("repaired", private)):
+        errors[name] = float((network(images) - dense(images)).square().mean())
+    assert errors["repaired"] < 0.1 * errors["pruned"]
 
 
 def test_with_nothing_pruned_every_weight_stays_where_it_was() -> None:
@@ -139,6 +208,32 @@ def test_with_nothing_pruned_every_weight_stays_where_it_was() -> None:
     ls.least_squares(dense, private, calibration, ignore)
     for name, weight in prunable(private).items():
         torch.testing.assert_close(weight, prunable(dense)[name], rtol=1e-3, atol=1e-4)
+
+
+def test_what_agrees_less_with_dense_than_reflow_alone_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    dense, calibration = small(), Calibration(inputs(32))
+    refitted, plain = pruned(small(), 0.5), pruned(small(), 0.5)
+    recalibrate(plain, calibration)
+    shares = iter([0.25, 0.75])
+    monkeypatch.setattr(ls, "agreement", lambda *arguments: next(shares))
+    said = ls.least_squares(dense, refitted, calibration, ignore)
+    assert said.startswith("Kept REFLOW alone") and "25.0%" in said and "75.0%" in said and "8 held-out" in said
+    assert all(torch.equal(value, plain.state_dict()[name]) for name, value in refitted.state_dict().items())
+
+
+def test_the_trial_is_fitted_without_the_images_that_judge_it() -> None:
+    """Other images in the last quarter change what is judged, and nothing of what the first three give."""
+    dense, first = small(), inputs(32)
+    walk = dataclasses.replace(ls.Walk.of(dense, Calibration(first), ignore), fitted=24)
+    other = dataclasses.replace(walk, images=torch.cat([walk.images[:24], 5 * walk.images[24:]]), ridges={})
+    states = []
+    for one in (walk, other):
+        network = pruned(small(), 0.5)
+        with torch.inference_mode():
+            one.repaired(network, ls.dense_outputs(dense, one)[0])
+        states.append(network.state_dict())
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

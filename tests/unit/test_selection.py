@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.calibration import calibration_order, evaluating, evaluation
 from reflow_core.diagnosis.fields import normalize, unused_fields
+from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError
 from reflow_core.pruning.allocations import Budget, allocations
 from reflow_core.pruning.allocations.erk import kept_counts
@@ -125,6 +127,56 @@ def test_wanda_takes_the_same_share_of_every_output_row(sparsity: float) -> None
         for mask in select(scores, rules(sparsity, allocation)).values():
             lost = (~mask).flatten(1).sum(1)
             assert (lost - sparsity * mask[0].numel()).abs().max() <= 1
+
+
+def test_wanda_removes_the_channels_with_the_least_weight_times_input_and_not_those_that_come_first() -> None:
+    at = subject()
+    raw = criteria["wanda"].function(at)
+    masks = select(score(at, "wanda"), rules(0.5, pattern="channel"))
+    for name, mask in masks.items():
+        least = raw[name].flatten(1).sum(1).argsort()[: round(0.5 * len(mask))]
+        assert set((~mask).flatten(1).all(1).nonzero().flatten().tolist()) == set(least.tolist())
+    assert not all(mask.flatten(1).any(1).nonzero().min() == len(mask) // 2 for mask in masks.values())
+
+
+def test_between_rows_the_scores_decide_what_a_rank_leaves_open() -> None:
+    """Rows of three at one half: one or two go in each, two where the scores are low, wherever those rows stand."""
+    raw = Scores({"a": torch.tensor([[7.0, 8.0, 9.0], [1.0, 2.0, 3.0]])}, "row")
+    assert (~select(raw, rules(0.5))["a"]).sum(1).tolist() == [1, 2]
+
+
+class Bounded(nn.Module):
+    """Ten convolutions with one activation: an all-ones flow passes 6 in the first and grows from there."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(10))
+        self.activation, self.head = activation, nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = self.activation(5 * layer(x))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU6(), F.relu6, nn.Hardtanh(0, 1), torch.tanh, F.silu, F.hardswish])
+def test_synflow_scores_saturating_activations_as_it_does_relu(activation: Callable[[Tensor], Tensor]) -> None:
+    ones, found = torch.ones(1, 4, 8, 8, dtype=torch.float64), {}
+    for kind in (F.relu, activation):
+        network = Bounded(kind)
+        scores = flow(linear(network), {name: w.abs().double() for name, w in prunable(network).items()}, ones)
+        flat = joined(scores)
+        found[kind] = flat / flat.sum()
+    assert found[F.relu].min() > 0
+    torch.testing.assert_close(found[activation], found[F.relu], rtol=1e-9, atol=0)
+
+
+def test_synflow_refuses_an_activation_that_is_not_zero_at_zero() -> None:
+    network = Bounded(torch.sigmoid).eval().requires_grad_(False)
+    at = Subject(network, prunable(network), 0, example=torch.zeros(1, 4, 8, 8))
+    with pytest.raises(ReflowError, match="0 at 0"):
+        choose(at, "synflow", rules(0.5))
 
 
 def test_synflow_conserves_the_flow_through_every_layer_of_a_chain(library: Library) -> None:
@@ -344,6 +396,23 @@ def test_what_a_combination_does_not_read_is_set_aside_with_a_note(library: Libr
 def test_a_row_criterion_asked_for_global_says_how_it_ranks(library: Library) -> None:
     found = diagnose(SMALL.replace(criterion="wanda"), library)
     assert any("every output loses the same share" in note for note in found.notes)
+
+
+def test_whole_channels_of_a_row_criterion_are_compared_within_their_layer_and_a_note_says_so(library: Library) -> None:
+    found = diagnose(SMALL.replace(criterion="wanda", pattern="channel", sparsity=0.5, repair="none"), library)
+    assert any("every layer loses the same share" in note for note in found.notes)
+    assert all(layer.sparsity == pytest.approx(0.5, abs=0.01) for layer in found.layers)
+
+
+def test_a_signal_above_twice_dense_is_called_amplified(library: Library) -> None:
+    found = diagnose(SMALL.replace(sparsity=0.5, repair="none"), library)
+    assert not any("amplified" in each for each in verdict(found).evidence)
+    layer = found.layers[3]
+    louder = dataclasses.replace(layer, variance=layer.variance | {"pruned": 13 * layer.variance["dense"]})
+    evidence = verdict(dataclasses.replace(found, layers=(*found.layers[:3], louder, *found.layers[4:]))).evidence
+    assert any(
+        f"amplified in 1 of {len(found.layers)} layers, most at {layer.name}: ratio 13" in each for each in evidence
+    )
 
 
 def test_skewed_calibration_takes_its_share_from_one_class_and_nothing_twice(library: Library) -> None:

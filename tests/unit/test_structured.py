@@ -17,9 +17,10 @@ from reflow_core.production.claims.projection import narrowed
 from reflow_core.production.finding import to_json
 from reflow_core.production.inspections import inspections
 from reflow_core.production.inspections.structured import Cut, checks, importance
+from reflow_core.production.sensitivity import convolutions
 from reflow_core.production.timing import race
 from reflow_core.signal.copies import clone_module, hooked
-from reflow_core.signal.trace import convolutions, trace
+from reflow_core.signal.trace import trace
 from reflow_core.watch import ignore
 
 SHIPPED = ("resnet20-digits", "mobilenet-digits", "resnext-digits", "vgg-digits", "convnext-digits")

@@ -21,9 +21,9 @@ from reflow_core.errors import ReflowError
 from reflow_core.machine import fingerprint
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import inspect
+from reflow_core.production.sensitivity import convolutions
 from reflow_core.pruning.patterns import CHANNEL
 from reflow_core.registry import Info, Registry, import_siblings
-from reflow_core.signal.trace import convolutions
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch, ignore

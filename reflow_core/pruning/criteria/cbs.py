@@ -22,7 +22,8 @@ ROUNDS = 40
     CriterionInfo(
         "cbs",
         "CBS",
-        "Start from magnitude and swap weights as long as the loss of removing all of them together falls.",
+        "Start from magnitude and swap weights as long as the loss of removing all of them together falls. Ours swaps "
+        "lists of pairs within a budget, by an empirical Fisher in blocks whose damping is not tuned.",
         "Yu et al., arXiv 2203.04466",
         needs_data=True,
         per_sparsity=True,

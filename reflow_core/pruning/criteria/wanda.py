@@ -21,7 +21,8 @@ Hook = Callable[[nn.Module, tuple[Tensor, ...]], None]
     CriterionInfo(
         "wanda",
         "Wanda",
-        "Keep, within each output, the weights with the largest |w| · norm of their input.",
+        "Keep, within each output, the weights with the largest |w| · norm of their input. Whole channels are compared "
+        "within their layer, by the mean over their weights, which the paper does not do.",
         "Sun et al., arXiv 2306.11695",
         needs_data=True,
         comparison="row",
