@@ -31,7 +31,8 @@ def as_text(diagnosis: Diagnosis) -> str:
     """A diagnosis for a terminal: verdict, evidence, accuracies, one row per layer."""
     judged = verdict(diagnosis)
     lines = [f"{judged.status.upper()}. {judged.headline}", *judged.evidence, ""]
-    for variant, summary in diagnosis.outcomes().items():
+    outcomes = diagnosis.outcomes() | ({} if diagnosis.control is None else {"control": diagnosis.control})
+    for variant, summary in outcomes.items():
         interval = (
             "" if summary.ci95 is None else f"  95 % interval {percent(summary.ci95[0])} to {percent(summary.ci95[1])}"
         )

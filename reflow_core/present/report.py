@@ -84,11 +84,18 @@ def of_diagnosis(diagnosis: Diagnosis, content: str) -> Report:
         ),
         code={"Command line": command("diagnose", diagnosis.spec), "Python": diagnosing(diagnosis.spec)},
         numbers=tuple(
-            (variant, percent(summary.score), "" if summary.ci95 is None else _interval(summary.ci95, summary.n))
+            (variant, percent(summary.score), _beside(diagnosis, variant, summary))
             for variant, summary in diagnosis.outcomes().items()
         ),
         result=diagnosis,
     )
+
+
+def _beside(diagnosis: Diagnosis, variant: str, summary: Outcome) -> str:
+    """What stands quietly beside an accuracy: its interval, and beside dense's the control."""
+    interval = "" if summary.ci95 is None else _interval(summary.ci95, summary.n)
+    control = f"recalibrated {percent(diagnosis.control.score)}" if variant == "dense" and diagnosis.control else ""
+    return "; ".join(filter(None, (interval, control)))
 
 
 def _interval(ci95: tuple[float, float], n: int) -> str:
@@ -97,7 +104,8 @@ def _interval(ci95: tuple[float, float], n: int) -> str:
 
 def tables_of(diagnosis: Diagnosis) -> dict[str, pd.DataFrame]:
     """All that a diagnosis holds, as tables: variants, predictions by class, layers, and every image's prediction."""
-    variants = pd.DataFrame([_variant_row(name, outcome) for name, outcome in diagnosis.outcomes().items()])
+    outcomes = diagnosis.outcomes() | ({} if diagnosis.control is None else {"control": diagnosis.control})
+    variants = pd.DataFrame([_variant_row(name, outcome) for name, outcome in outcomes.items()])
     counts = {variant: diagnosis.outcome(variant).histogram for variant in diagnosis.predictions}
     columns: dict[str, object] = {} if diagnosis.labels is None else {"label": diagnosis.labels}
     for variant, predictions in diagnosis.predictions.items():

@@ -248,3 +248,8 @@ def test_claims_are_counted() -> None:
 def test_a_diagnosis_is_repeated_over_seeds() -> None:
     app = open_app(seeds="true", sparsity="0.8", evaluation_images="64", calibration_images="16")
     assert says(app, "Over 5 seeds, each with its own calibration images")
+
+
+def test_a_statement_of_the_article_stands_above_what_measures_it() -> None:
+    app = open_app("sweep", paper="selection")
+    assert any("The article says: “Existing one-shot pruning methods" in each.value for each in app.info)

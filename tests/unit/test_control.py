@@ -14,10 +14,13 @@ import torch
 
 import reflow_core as rc
 from reflow_core import Library, Spec, diagnose
+from reflow_core.cli.diagnose import as_text
 from reflow_core.diagnosis.control import doubt_of
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.result import to_json
+from reflow_core.diagnosis.verdict import percent
 from reflow_core.lab.codec import decode, encode
+from reflow_core.present.report import of_diagnosis, tables_of
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import Network
 from reflow_core.watch import ignore
@@ -116,3 +119,12 @@ def test_it_is_computed_once_for_all_sparsities_and_repairs(library: Library) ->
 def test_without_batchnorm_there_is_none(library: Library) -> None:
     diagnosis = diagnose(quick(model="convnext-digits", evaluation_images=50), library)
     assert diagnosis.control is None and to_json(diagnosis)["control"] is None and doubt_of(diagnosis) is None
+
+
+def test_it_stands_beside_dense_in_the_report_and_on_the_command_line(library: Library) -> None:
+    diagnosis = diagnose(quick(evaluation_images=200), library)
+    assert diagnosis.control is not None
+    shown = percent(diagnosis.control.score)
+    assert of_diagnosis(diagnosis, "").numbers[0][2].endswith(f"recalibrated {shown}")
+    assert tables_of(diagnosis)["Variants"].set_index("variant").accuracy["control"] == diagnosis.control.accuracy
+    assert any(line.startswith("control") and shown in line for line in as_text(diagnosis).splitlines())
