@@ -75,7 +75,7 @@ def test_slices_judge_the_release_and_read_ones_own_columns(
     (tmp_path / "own.csv").write_text(f"parity\n{rows}\n")
     page.locator("[data-testid=stMain] input[type=file]").set_input_files(tmp_path / "own.csv")
     page.get_by_test_id("stMain").get_by_role("radio", name="parity").click()
-    expect(page.get_by_text(re.compile(r"even\s+\(n = \d+\)"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^even\s+\(n = \d+\)$"))).to_be_visible()
     found = taken(page)
     assert found["passed"] is False
     expect(page.locator(ANSWER).nth(1)).to_contain_text("over the corruptions")
