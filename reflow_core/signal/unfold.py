@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 def padded(layer: nn.Conv2d, images: Tensor) -> Tensor:
     """(N, C_in, H, W) with the zeros that the layer pads, "same" padding included."""
-    return F.pad(images, layer._reversed_padding_repeated_twice)
+    reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    whole = reach if layer.padding == "same" else [0, 0]
+    before = [side // 2 for side in whole] if isinstance(layer.padding, str) else list(layer.padding)
+    after = [side - first for side, first in zip(whole, before, strict=True)] if layer.padding == "same" else before
+    return F.pad(images, (before[1], after[1], before[0], after[0]))
 
 
 def output_sides(layer: nn.Conv2d, padded_images: Tensor) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from reflow_core.networks import efficientnet
 from reflow_core.networks.catalog import find
 from reflow_core.networks.info import facts_of
 from reflow_core.pruning.prune import prune
+from reflow_core.signal.unfold import windows
 from reflow_core.sources.access import EVERYTHING
 
 PICTURES = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet_sample"
@@ -70,6 +71,10 @@ def test_what_pads_itself_reads_what_others_are_told() -> None:
     own = [m for m in built.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size[0] > 1 and m.stride[0] == 1]
     assert own and all(layer.padding[0] == layer.kernel_size[0] // 2 for layer in own)
     assert prune(built, sparsity=0.5)
+    layer, images = own[0].eval(), torch.randn(2, own[0].in_channels, 9, 8)
+    columns = windows(layer, images).unflatten(1, (layer.groups, -1))  # (N, groups, inputs of a filter, positions)
+    products = torch.einsum("ngdp,god->ngop", columns, layer.weight.flatten(1).unflatten(0, (layer.groups, -1)))
+    torch.testing.assert_close(products.flatten(1, 2), layer(images).flatten(2), rtol=1e-4, atol=1e-5)
 
 
 def test_without_its_packages_one_is_told_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
