@@ -37,11 +37,6 @@ class Normal:
         """‖X w − y‖² − ‖y‖², summed over the filters (G, f, d)."""
         return float((weights @ self.gram * weights - 2 * self.pull * weights).sum())
 
-    def scale(self, weights: Tensor) -> Tensor:
-        """The one number a filter (G, f) by which its output comes nearest to what is wanted; 1 where there is none."""
-        scale = (self.pull * weights).sum(2) / (weights @ self.gram * weights).sum(2)
-        return torch.where(scale.isfinite() & (scale > 0), scale, 1.0)
-
     def some(self) -> tuple[Tensor, Tensor]:
         """The numbers of JUDGED filters spread evenly over the layer: groups (G', 1) and filters (f',)."""
         groups, filters = self.pull.shape[:2]
@@ -71,19 +66,18 @@ def best_ridge(weights: Tensor, fit: Normal, held: Normal) -> float:
 
 
 def solved(weights: Tensor, normal: Normal, ridge: float) -> Tensor:
-    """Filters (G, f, d) in float64, each re-fitted where it is not 0: (G_SS + λI) w_S = X_Sᵀy + λ a w_S⁰.
+    """Filters (G, f, d) in float64, each re-fitted where it is not 0: (G_SS + λI) w_S = X_Sᵀy + λ w_S⁰.
 
-    λ = `ridge` times the mean diagonal of the group's XᵀX; a, see `scale`. Where nothing arrives it stays a w⁰.
+    λ = `ridge` times the mean diagonal of the group's XᵀX. Where nothing arrives it stays w⁰.
     """
     groups, filters = weights.shape[:2]
     flat, pull = weights.double().flatten(0, 1), normal.pull.flatten(0, 1)
-    aim = flat * normal.scale(weights.double()).view(-1, 1)
     group = torch.arange(groups).repeat_interleave(filters)
     strength = (ridge * normal.gram.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(TINY)[group, None]
     kept = flat != 0
     for some in portions(kept.sum(1)):
         places = kept[some].byte().argsort(dim=1, descending=True, stable=True)[:, : int(kept[some[-1]].sum())]
-        there, before = kept[some].gather(1, places), aim[some].gather(1, places)
+        there, before = kept[some].gather(1, places), flat[some].gather(1, places)
         matrix = torch.stack(
             [
                 normal.gram[own].index_select(0, at).index_select(1, at)

@@ -49,8 +49,8 @@ Targets = dict[str, Tensor]
 def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:
     """Ridge regression of the dense layer's outputs on the inputs of each filter's support, layer by layer.
 
-    For filter c with kept weights S: w_S = (X_Sᵀ X_S + λI)⁻¹ (X_Sᵀ y_c + λ a w_S⁰), where w⁰ is what the filter had and
-    a scales its output to y_c. X and y are centered where something takes up the mean: the layer's own bias, or a
+    For filter c with kept weights S: w_S = (X_Sᵀ X_S + λI)⁻¹ (X_Sᵀ y_c + λ w_S⁰), where w⁰ is what the filter had. X
+    and y are centered where something takes up the mean: the layer's own bias, or a
     BatchNorm right behind it. λ is chosen for each layer by the error on a quarter of the images, fitted on a half. On
     the last quarter what those three give is held against REFLOW from the same three (without BatchNorm: against no
     repair), by agreement with dense; the better of the two is then fitted on all. Everything zero stays zero.

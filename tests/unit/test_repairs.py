@@ -128,12 +128,9 @@ def test_a_refitted_filter_equals_the_library_solution_on_its_support(centered: 
     for row in range(3):
         kept = before.weight[row] != 0
         old = before.weight[row, kept].double()
-        own = inputs[:, kept] @ old
-        scale = own @ wanted[:, row] / own.square().sum()
-        pull = old * (scale if scale > 0 else 1)
-        # a ridge toward the scaled old weights as an augmented ordinary least-squares problem
+        # a ridge toward the old weights as an augmented ordinary least-squares problem
         matrix = torch.cat([inputs[:, kept], ridge.sqrt() * torch.eye(int(kept.sum()), dtype=torch.float64)])
-        values = torch.cat([wanted[:, row], ridge.sqrt() * pull])
+        values = torch.cat([wanted[:, row], ridge.sqrt() * old])
         expected = torch.linalg.lstsq(matrix, values).solution
         torch.testing.assert_close(layer.weight[row, kept].double(), expected, rtol=1e-4, atol=1e-6)
     if centered:
