@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.cli import main
-from reflow_core.diagnosis.calibration import long_tailed
+from reflow_core.diagnosis.calibration import evaluation, long_tailed
 from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point, point
@@ -235,3 +235,15 @@ def test_the_budget_is_compared_where_the_repair_does_not_apply() -> None:
     points = {spec: point(diagnose(spec, library)) for spec in rivals.values()}
     told = sensitivity.compared(base, 0.5, rivals, points)
     assert told.tables["Allocations"].accuracy.max() == max(each.score("pruned") for each in points.values())
+
+
+def test_a_budget_is_chosen_without_a_look_at_the_images_that_judge_it() -> None:
+    library = Library()
+    images = library.images(SMALL)
+    chosen_by = sensitivity.alone(SMALL, trace_of(SMALL, library).layers, [0.5])
+    judged = sensitivity.rivals(SMALL.replace(evaluation_split="train"), 0.5, {"conv1": 0.5})
+    seen = {tuple(picture.flatten().tolist()) for spec in chosen_by[:1] for picture in evaluation(spec, images).pixels}
+    test = {tuple(picture.flatten().tolist()) for picture in images.test.pixels}
+    assert len(seen) > 10 and not seen & test
+    assert {spec.evaluation_split for spec in chosen_by} == {"train"}
+    assert {spec.evaluation_split for spec in judged.values()} == {"test"}
