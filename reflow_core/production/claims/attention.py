@@ -110,9 +110,10 @@ def heads(trial: Trial) -> Tested:
     verdict, clearest = matter(overall, slices), min(slices, key=lambda each: each.chance)
     worst = max(slices, key=lambda each: each.loss.value)
     measured = (
-        f"{described(beheaded)}: {overall} are lost overall; of {len(slices)} slices by class and by length {worst.name} "
-        f"loses most, {worst.loss} (n = {worst.n}), {clearest.name} most clearly, {clearest.loss} (n = {clearest.n}, "
-        f"p = {clearest.chance:.2g}, where Holm asks {ALPHA / len(slices):.2g}). {judged(verdict, MATTER)}"
+        f"{described(beheaded)}: {overall} are lost overall; of {len(slices)} slices by class and by length "
+        f"{worst.name} loses most, {worst.loss} (n = {worst.n}), {clearest.name} most clearly, {clearest.loss} "
+        f"(n = {clearest.n}, p = {clearest.chance:.2g}, where Holm asks {ALPHA / len(slices):.2g}). "
+        f"{judged(verdict, MATTER)}"
     )
     return Tested(verdict, measured, {"Heads": as_table(slices)})
 
