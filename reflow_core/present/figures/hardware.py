@@ -20,6 +20,7 @@ INKS = {
     "onnxruntime": "#8A7A00",
     "dense": COLORS["dense"],
 }
+STAGE_INKS, QUANTILES = ("#BBBBBB", "#66A5AD", "#999933"), "#AA3377"  # that stand for no network elsewhere
 FEW = 20  # requests, of which a 95 % quantile says little
 DASHES = ("dot", "dash", "solid")
 SYMBOLS = ("circle", "square", "diamond")
@@ -103,10 +104,10 @@ def in_service(finding: Finding) -> Chart:
     table, (_, kernels) = finding.tables["Requests"], finding.tables["Amdahl"].to_dict("records")
     rest = table.forward_ms - table.layers_ms.fillna(0)
     stages = {
-        "decode and normalize": (table.read_ms, "#BBBBBB"),
+        "decode and normalize": (table.read_ms, STAGE_INKS[0]),
         "layers that CSR replaces": (table.layers_ms.fillna(0), INKS["CSR"]),
-        "rest of the network": (rest, INKS["zeros"]),
-        "argmax": (table.answer_ms, "#444444"),
+        "rest of the network": (rest, STAGE_INKS[1]),
+        "argmax": (table.answer_ms, STAGE_INKS[2]),
     }
     traces: list[dict[str, object]] = [
         {"type": "bar", "orientation": "h", "name": name, "y": table.network, "x": spent, "marker": {"color": ink}}
@@ -114,7 +115,7 @@ def in_service(finding: Finding) -> Chart:
         for name, (spent, ink) in stages.items()
     ]
     for quantile, symbol in (("p50", "line-ns"), ("p95", "diamond")):
-        mark = {"symbol": symbol, "size": 13, "color": "#D55E00", "line": {"width": 3, "color": "#D55E00"}}
+        mark = {"symbol": symbol, "size": 13, "color": QUANTILES, "line": {"width": 3, "color": QUANTILES}}
         traces.append(
             {"type": "scatter", "mode": "markers", "name": f"{quantile} of all", "y": table.network, "marker": mark}
             | {"x": table[f"{quantile}_ms"], "hovertemplate": "%{y}, " + quantile + ": %{x:.2f} ms<extra></extra>"}
@@ -124,7 +125,7 @@ def in_service(finding: Finding) -> Chart:
         "barmode": "stack",
         "margin": {"l": 8, "r": 8, "t": 56, "b": 46},
         "uirevision": "keep",
-        "legend": LEGEND_ABOVE,
+        "legend": LEGEND_ABOVE | {"traceorder": "normal"},
         "xaxis": {"title": {"text": "ms a request (bars: mean by stage)"}, "rangemode": "tozero"},
         "yaxis": NAMES_DOWNWARD,
     }
