@@ -35,7 +35,8 @@ bench: $(VENV)/test.stamp
 	$(BIN)/python -m tests.benchmarks
 
 train: $(VENV)/run.stamp
-	for name in resnet20-digits resnet20-digits-longtail mobilenet-digits resnext-digits vgg-digits convnext-digits; do \
+	for name in resnet20-digits resnet20-digits-longtail mobilenet-digits resnext-digits vgg-digits convnext-digits \
+			vit-digits; do \
 		$(BIN)/python -m reflow_core train $$name || exit 1; done
 
 zoo: $(VENV)/run.stamp

@@ -22,6 +22,7 @@ with left:
     chart(pictures.speeds(finding.tables["End to end"], finding.answer), "speeds", "End to end")
 with right:
     chart(pictures.crossing(finding.tables["Kernel"]), "crossing", "One kernel alone")
+chart(pictures.in_service(finding), "requests", "In service")
 chart(pictures.bytes_of(finding.tables["Size"]), "bytes", "In a file")
 st.subheader("2:4 on sparse tensor cores", anchor=False)
 table = finding.tables["2:4"]

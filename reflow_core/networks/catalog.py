@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from reflow_core.errors import unknown
-from reflow_core.networks import compact, efficientnet
+from reflow_core.networks import compact, efficientnet, vit
 from reflow_core.networks.hub import described, is_timm
 from reflow_core.networks.info import IMAGENET_MEAN, IMAGENET_STD, Download, Facts, NetworkInfo, Triple, facts_of
 from reflow_core.networks.resnet import resnet
@@ -110,6 +110,7 @@ _digits("mobilenet-digits", "MobileNet on digits", compact.mobilenet, "arXiv 170
 _digits("resnext-digits", "ResNeXt on digits", compact.resnext, "arXiv 1611.05431", 0.7)
 _digits("vgg-digits", "VGG with BatchNorm on digits", compact.vgg, "arXiv 1409.1556", 0.8)
 _digits("convnext-digits", "ConvNeXt on digits (LayerNorm, no BatchNorm)", compact.ConvNeXt, "arXiv 2201.03545", 0.85)
+_digits("vit-digits", "ViT on digits (attention, LayerNorm)", vit.VisionTransformer, "arXiv 2010.11929", 0.9)
 _digits(
     "resnet20-digits-longtail",
     "ResNet-20 on digits, long tail in training (1:10)",

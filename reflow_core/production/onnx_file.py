@@ -24,13 +24,16 @@ INPUT, OUTPUT = "images", "logits"
 EXPORTING = threading.Lock()  # the exporter keeps its state in globals
 
 
-def export(network: nn.Module, example: Tensor) -> bytes:
+def export(network: nn.Module, example: Tensor, any_size: bool = False) -> bytes:
     """A network as an ONNX file for any number of images; `example` (1, 3, H, W). Raises ReflowError.
+
+    `any_size`: for images of any size too, of a network that takes them.
 
     By the TorchScript exporter: it takes a second where the newer one takes seven, and folds BatchNorm as well.
     """
     file = io.BytesIO()
-    axes = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
+    sides = {2: "height", 3: "width"} if any_size else {}
+    axes = {INPUT: {0: "batch"} | sides, OUTPUT: {0: "batch"}}
     with EXPORTING, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from reflow_core.images.canvas import Lengths, drawn_sides, on_canvas
 from reflow_core.images.digits import SPLIT_SEED
 from reflow_core.images.image_set import ImageSet
 from reflow_core.images.views import views
@@ -22,7 +23,10 @@ from reflow_core.networks.info import NetworkInfo
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Hyper-parameters of one training: SGD with Nesterov momentum under a one-cycle learning rate."""
+    """Hyper-parameters of one training: SGD with Nesterov momentum under a one-cycle learning rate.
+
+    `lengths`: sides of the canvases on which images are seen, each with the share of the batches; none: as they are.
+    """
 
     epochs: int = 20
     batch: int = 64
@@ -30,6 +34,7 @@ class Recipe:
     weight_decay: float = 5e-4
     optimizer: str = "sgd"
     seed: int = 0
+    lengths: Lengths = ()
 
 
 RECIPES = {
@@ -37,6 +42,14 @@ RECIPES = {
     "resnet20-digits-longtail": Recipe(epochs=40),
     "mobilenet-digits": Recipe(epochs=30),
     "convnext-digits": Recipe(epochs=40, optimizer="adamw", learning_rate=4e-3, weight_decay=0.05),
+    "vit-digits": Recipe(
+        epochs=120,
+        batch=32,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        lengths=((16, 0.5), (24, 0.3), (32, 0.15), (40, 0.05)),
+    ),
 }
 Report = Callable[[int, int, float], None]
 
@@ -51,7 +64,7 @@ def train(info: NetworkInfo, images: ImageSet, recipe: Recipe, report: Report) -
     generator = torch.Generator().manual_seed(recipe.seed)
     for epoch in range(recipe.epochs):
         loss = 0.0
-        for pixels, labels in batches(info, images, recipe.batch, generator):
+        for pixels, labels in batches(info, images, recipe, generator):
             loss += step(network, optimizer, pixels, labels) / steps
             schedule.step()
         report(epoch + 1, recipe.epochs, loss)
@@ -59,7 +72,7 @@ def train(info: NetworkInfo, images: ImageSet, recipe: Recipe, report: Report) -
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD for networks with BatchNorm, AdamW for the one without."""
+    """SGD for networks with BatchNorm, AdamW for those without."""
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(
@@ -67,13 +80,18 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer
     )
 
 
-def batches(info: NetworkInfo, images: ImageSet, size: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
-    """One epoch of shuffled, augmented and normalized batches."""
+def batches(
+    info: NetworkInfo, images: ImageSet, recipe: Recipe, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of shuffled, augmented and normalized batches, each on a canvas of one size."""
     assert images.train.labels is not None
     order = torch.randperm(len(images.train), generator=generator)
     seen = views[info.train_view].function(images.train.pixels[order], info.size, generator)
     mean, std = torch.tensor(info.mean)[:, None, None], torch.tensor(info.std)[:, None, None]
-    return list(zip(((seen - mean) / std).split(size), images.train.labels[order].split(size), strict=True))
+    for pixels, labels in zip(seen.split(recipe.batch), images.train.labels[order].split(recipe.batch), strict=True):
+        if recipe.lengths:
+            pixels = on_canvas(pixels, int(drawn_sides(recipe.lengths, 1, generator)), generator)
+        yield (pixels - mean) / std, labels
 
 
 def step(network: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> float:

@@ -130,6 +130,6 @@ def test_claims_come_in_one_by_one(page: Page, address: str, for_everybody: Call
     picture(page)
     expect(page.get_by_text("Source:").first).to_be_visible()
     page.get_by_role("button", name="Pause").click()
-    expect(page.get_by_text(re.compile(r"Paused at \d+ of 12 claims"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Paused at \d+ of 14 claims"))).to_be_visible()
     assert query(page)["evaluation_images"] == "64"
     for_everybody(page)

@@ -77,7 +77,7 @@ def test_another_device_is_another_key_and_leaves_the_shared_network_where_it_is
 
 @pytest.mark.skipif("cuda" not in devices(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("repair", ["reflow", "statcorr", "least-squares"])
-@pytest.mark.parametrize("model", [MODEL, "mobilenet-digits", "convnext-digits"])
+@pytest.mark.parametrize("model", [MODEL, "mobilenet-digits", "convnext-digits", "vit-digits"])
 def test_a_gpu_gives_the_same_to_half_a_point(model: str, repair: str, library: Library) -> None:
     spec = Spec(model, sparsity=0.7, repair=repair)
     found, plain = diagnose(spec, Library(device="cuda")), diagnose(spec, library)

@@ -55,12 +55,14 @@ def test_a_csr_layer_answers_as_the_dense_one(layer: nn.Module, shape: tuple[int
         torch.testing.assert_close(sparse(images), layer(images), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["resnet20-digits", "resnext-digits", "convnext-digits"])
+@pytest.mark.parametrize("name", ["resnet20-digits", "resnext-digits", "convnext-digits", "vit-digits"])
 def test_a_whole_network_in_csr_answers_as_the_dense_one(name: str) -> None:
     network = Library().network(name).module
     private = clone_module(network)
     left = sparsified(private)
-    assert bool(left) == (name != "resnet20-digits")  # grouped convolutions stay dense, and are named
+    assert bool(left) == (
+        name in ("resnext-digits", "convnext-digits")
+    )  # grouped convolutions stay dense, and are named
     images = torch.randn(3, 3, 16, 16)
     with torch.inference_mode():
         torch.testing.assert_close(private(images), network(images), rtol=1e-3, atol=1e-3)

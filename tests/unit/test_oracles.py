@@ -202,7 +202,7 @@ def test_a_constant_channel_has_variance_zero_and_nan_stays_nan() -> None:
     assert variance[1].isnan()
 
 
-@pytest.mark.parametrize("model", ["resnet20-digits", "convnext-digits"])
+@pytest.mark.parametrize("model", ["resnet20-digits", "convnext-digits", "vit-digits"])
 def test_layer_variances_equal_an_independent_hooks(library: Library, model: str) -> None:
     network = copy.deepcopy(library.network(model).module)
     x = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(0))

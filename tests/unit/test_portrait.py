@@ -31,6 +31,9 @@ from reflow_core.signal.copies import clone_module, hooked
 SPEC = Spec(sparsity=0.9, evaluation_images=64, calibration_images=64)
 
 
+WITHOUT_BATCHNORM = ("convnext-digits", "vit-digits")
+
+
 @pytest.fixture(scope="module")
 def found(library: Library) -> Finding:
     return inspect("portrait", SPEC, library)
@@ -121,10 +124,10 @@ def test_any_layer_becomes_a_picture() -> None:
     assert strongest(torch.stack([torch.zeros(2, 3, 3), torch.randn(2, 3, 3)], 1)) == 1
 
 
-@pytest.mark.parametrize("model", ["mobilenet-digits", "vgg-digits", "convnext-digits"])
+@pytest.mark.parametrize("model", ["mobilenet-digits", "vgg-digits", "convnext-digits", "vit-digits"])
 def test_every_kind_of_network_has_a_portrait(model: str, library: Library) -> None:
     seen = inspect("portrait", Spec(model, sparsity=0.5, evaluation_images=32, calibration_images=32), library)
     sites = trace_of(Spec(model), library).sites
     assert seen.facts["layers"] == [site.name for site in sites]
-    assert set(seen.facts["maps"]) == {"dense", "pruned"} | ({"repaired"} if "convnext" not in model else set())
+    assert set(seen.facts["maps"]) == {"dense", "pruned"} | ({"repaired"} if model not in WITHOUT_BATCHNORM else set())
     assert all(len(points) == 32 for points in seen.facts["points"].values())

@@ -52,7 +52,7 @@ def test_decibels_are_ten_times_the_logarithm() -> None:
     assert decibels(signal, signal) == 200
 
 
-@pytest.mark.parametrize("name", ["resnet20-digits", "resnext-digits", "convnext-digits"])
+@pytest.mark.parametrize("name", ["resnet20-digits", "resnext-digits", "convnext-digits", "vit-digits"])
 def test_the_exported_network_answers_as_torchs_with_batchnorm_folded(name: str) -> None:
     network = Library().network(name).module
     images = torch.randn(5, 3, 16, 16)
@@ -90,7 +90,7 @@ def scales(file: bytes) -> dict[str, float]:
     return {node.input[0]: float(values[node.input[1]]) for node in graph.node if node.op_type == "QuantizeLinear"}
 
 
-@pytest.mark.parametrize("name", ["resnet20-digits", "mobilenet-digits", "convnext-digits"])
+@pytest.mark.parametrize("name", ["resnet20-digits", "mobilenet-digits", "convnext-digits", "vit-digits"])
 def test_ranges_are_onnxruntimes_own_or_those_of_the_dense_network(name: str, tmp_path: Path) -> None:
     library = Library()
     spec = SPEC.replace(model=name)

@@ -139,6 +139,14 @@ def test_every_shipped_network_is_cut_verified_and_repaired(name: str, quick_tim
     assert to_json(again) == to_json(found)
 
 
+def test_of_an_attention_network_only_the_perceptrons_are_cut(quick_timing: None) -> None:
+    found = structured(SPEC.replace(model="vit-digits", repair="none"))
+    assert found.passed, found.tables["Checks"]
+    widths_of = found.tables["Widths"].set_index("layer")
+    assert (widths_of.after < widths_of.before).sum() == 3 and widths_of.after["blocks.0.widen"] < 128
+    assert {f"blocks.{block}.attention.qkv" for block in range(3)} <= set(found.facts["held"])
+
+
 def test_the_least_important_channels_go_first() -> None:
     network, images = block(), torch.randn(2, 3, 6, 6)
     main = next(group for group in coupled(network, images, "head") if len(group.members) > 4)

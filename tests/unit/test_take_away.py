@@ -113,7 +113,7 @@ def test_the_taken_network_gives_the_same_answers_when_it_is_loaded(
 
 
 @pytest.mark.parametrize(
-    "model", ["resnet20-digits", "mobilenet-digits", "resnext-digits", "vgg-digits", "convnext-digits"]
+    "model", ["resnet20-digits", "mobilenet-digits", "resnext-digits", "vgg-digits", "convnext-digits", "vit-digits"]
 )
 def test_the_onnx_file_has_no_batchnorm_and_answers_as_torch(model: str, library: Library, found: Diagnosis) -> None:
     made = rebuild(Spec(model, repair="none", sparsity=0.5, evaluation_images=64), library)

@@ -20,6 +20,7 @@ BY_TABLE: dict[str, tuple[str, Callable[[Finding], Chart]]] = {
     "Latency": ("How fast it is", lambda finding: structured.latency(finding.tables["Latency"])),
     "End to end": ("End to end", lambda finding: hardware.speeds(finding.tables["End to end"], finding.answer)),
     "Kernel": ("One kernel alone", lambda finding: hardware.crossing(finding.tables["Kernel"])),
+    "Requests": ("In service", hardware.in_service),
     "Size": ("In a file", lambda finding: hardware.bytes_of(finding.tables["Size"])),
     "Claims": ("Claims", claims.tally),
     "Learning curve": ("Fine-tuning after the cut of early channels", claims.learning),

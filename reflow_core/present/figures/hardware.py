@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
 from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, Chart
+from reflow_core.production.finding import Finding
 from reflow_core.production.inspections.hardware import crossover
 
 INKS = {
@@ -16,6 +20,8 @@ INKS = {
     "onnxruntime": "#8A7A00",
     "dense": COLORS["dense"],
 }
+STAGE_INKS, QUANTILES = ("#BBBBBB", "#66A5AD", "#999933"), "#AA3377"  # that stand for no network elsewhere
+FEW = 20  # requests, of which a 95 % quantile says little
 DASHES = ("dot", "dash", "solid")
 SYMBOLS = ("circle", "square", "diamond")
 
@@ -91,6 +97,54 @@ def crossing(kernel: pd.DataFrame) -> Chart:
     }
     message = f"{kernel.layer.iloc[0]} alone: the sparsity from which CSR is as fast as dense: {', '.join(crossovers)}."
     return Chart(go.Figure({"data": traces, "layout": layout}), message, kernel)
+
+
+def in_service(finding: Finding) -> Chart:
+    """Milliseconds of a request, from the file to the answer: the mean by stage, the median and the 95 % quantile."""
+    table, (_, kernels) = finding.tables["Requests"], finding.tables["Amdahl"].to_dict("records")
+    rest = table.forward_ms - table.layers_ms.fillna(0)
+    stages = {
+        "decode and normalize": (table.read_ms, STAGE_INKS[0]),
+        "layers that CSR replaces": (table.layers_ms.fillna(0), INKS["CSR"]),
+        "rest of the network": (rest, STAGE_INKS[1]),
+        "argmax": (table.answer_ms, STAGE_INKS[2]),
+    }
+    traces: list[dict[str, object]] = [
+        {"type": "bar", "orientation": "h", "name": name, "y": table.network, "x": spent, "marker": {"color": ink}}
+        | {"hovertemplate": "%{y}, " + name + ": %{x:.2f} ms on average<extra></extra>"}
+        for name, (spent, ink) in stages.items()
+    ]
+    for quantile, symbol in (("p50", "line-ns"), ("p95", "diamond")):
+        mark = {"symbol": symbol, "size": 13, "color": QUANTILES, "line": {"width": 3, "color": QUANTILES}}
+        traces.append(
+            {"type": "scatter", "mode": "markers", "name": f"{quantile} of all", "y": table.network, "marker": mark}
+            | {"x": table[f"{quantile}_ms"], "hovertemplate": "%{y}, " + quantile + ": %{x:.2f} ms<extra></extra>"}
+        )
+    layout = {
+        "height": 130 + 38 * len(table),
+        "barmode": "stack",
+        "margin": {"l": 8, "r": 8, "t": 56, "b": 46},
+        "uirevision": "keep",
+        "legend": LEGEND_ABOVE | {"traceorder": "normal"},
+        "xaxis": {"title": {"text": "ms a request (bars: mean by stage)"}, "rangemode": "tozero"},
+        "yaxis": NAMES_DOWNWARD,
+    }
+    return Chart(go.Figure({"data": traces, "layout": layout}), _service(table, kernels), table)
+
+
+def _service(table: pd.DataFrame, kernels: Mapping[str, Any]) -> str:
+    """What requests take, and what Amdahl leaves of a kernel's speed."""
+    by = table.set_index("network")
+    dense, csr, opaque = by.loc["dense"], by.loc["CSR"], by.index[by.layers_ms.isna()].tolist()
+    few = " The p95 of so few requests is nearly the slowest of them." if dense.requests < FEW else ""
+    whole_only = f" Of {' and '.join(opaque)} only the whole network is timed." if opaque else ""
+    return (
+        f"Over {dense.requests} requests, from the file to the answer, dense takes {dense.p50_ms:.1f} ms (p50) and "
+        f"{dense.p95_ms:.1f} ms (p95), CSR {csr.p50_ms:.1f} and {csr.p95_ms:.1f}. The layers that CSR replaces are "
+        f"{100 * kernels['share']:.0f} % of dense's time, so kernels {kernels['speed']:.2f} times as fast can make the "
+        f"whole {kernels['bound']:.2f} times as fast (Amdahl; measured {kernels['measured']:.2f}), and kernels that "
+        f"take no time {kernels['ceiling']:.2f} times.{whole_only}{few}"
+    )
 
 
 def bytes_of(table: pd.DataFrame) -> Chart:

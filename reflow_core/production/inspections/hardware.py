@@ -17,7 +17,7 @@ from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.errors import ReflowError
 from reflow_core.machine import fingerprint
-from reflow_core.production import onnx_file
+from reflow_core.production import onnx_file, requests
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import InspectionInfo, inspections
 from reflow_core.production.inspections.quantize import CALIBRATED
@@ -67,7 +67,9 @@ def hardware(spec: Spec, source: Library, watch: Watch) -> Finding:
         runs, notes = contenders(experiment, pruned)
         end = end_to_end(runs, inputs, watch)
         kernel = kernels(experiment, inputs)
-        return _finding(experiment, pruned, end, kernel, notes)
+        one = end.set_index(["network", "batch"]).median_ms["dense", 1] / 1e3
+        service, told = in_service(experiment, runs, one, str(kernel.layer.iloc[0]))
+        return _finding(experiment, pruned, {"End to end": end, "Kernel": kernel, **service}, [*notes, *told])
 
 
 def contenders(experiment: Experiment, pruned: nn.Module) -> tuple[dict[str, Callable[[Tensor], object]], list[str]]:
@@ -88,13 +90,47 @@ def contenders(experiment: Experiment, pruned: nn.Module) -> tuple[dict[str, Cal
     try:
         if len(experiment.images.train) == 0:
             raise no_training_images(experiment.images)
-        file = onnx_file.export(pruned, experiment.inputs(slice(0, 1)))
+        file = exported(pruned, experiment.inputs(slice(0, 1)))
         small = quantized(file, experiment.pruner.calibration.inputs[:CALIBRATED])
         for name, content in (("onnxruntime", file), ("int8", small)):
             runs[name] = functools.partial(onnx_file.run, onnx_file.session(content))
     except ReflowError as error:
         notes.append(f"int8 is left out: {error}")
     return runs, notes
+
+
+def exported(network: nn.Module, example: Tensor) -> bytes:
+    """The network as an ONNX file, for images of any size where that can be. Raises ReflowError."""
+    try:
+        return onnx_file.export(network, example, any_size=True)
+    except ReflowError:
+        return onnx_file.export(network, example)
+
+
+def in_service(
+    experiment: Experiment, runs: Mapping[str, Callable[[Tensor], object]], one: float, costliest: str
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Requests as in service, what a kernel's speed is worth on the whole way, and what there is to know about both.
+
+    `one`: seconds of a dense pass over one image. `costliest`: the layer whose kernel is timed alone.
+    """
+    module, info = experiment.network.module, experiment.network.info
+    asked = requests.traffic(module, info.size, one)
+    able = {name: run for name, run in runs.items() if all(requests.takes(run, size) for size in asked.sizes)}
+    replaced = [layer.name for layer in experiment.trace.layers if is_product(module.get_submodule(layer.name))]
+    images = experiment.evaluation[: max(asked.batches)]
+    rows = requests.served(able, asked, images, info, replaced, experiment.watch)
+    notes = [f"Requests are drawn, batch and size apart: {asked}."]
+    if len(asked.sizes) == 1:
+        notes.append("This network takes images of one size only, so only the batches of requests differ.")
+    if unable := [name for name in runs if name not in able]:
+        notes.append(f"Left out of the requests, for they take one size only: {', '.join(unable)}.")
+    beside = {name: BASES.get(name, name) for name in able}
+    tables = {
+        "Requests": requests.summarized(rows, replaced, beside),
+        "Amdahl": requests.split(rows, costliest, replaced),
+    }
+    return tables, notes
 
 
 def cut_network(experiment: Experiment) -> nn.Module:
@@ -184,31 +220,31 @@ def semi_structured(experiment: Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _finding(
-    experiment: Experiment, pruned: nn.Module, end: pd.DataFrame, kernel: pd.DataFrame, notes: list[str]
-) -> Finding:
+def _finding(experiment: Experiment, pruned: nn.Module, timed: Mapping[str, pd.DataFrame], notes: list[str]) -> Finding:
     dense = {name: parameter.detach() for name, parameter in experiment.network.module.named_parameters()}
     sparse = {name: parameter.detach() for name, parameter in pruned.named_parameters()}
     stored = sizes(dense, sparse)
     layers = experiment.trace.layers
     total = sum(layer.multiply_adds for layer in layers)
     left = sum(round(layer.multiply_adds * _share(pruned, layer.name)) for layer in layers)
-    speeds = end.set_index(["network", "batch"]).speed
+    speeds, served = timed["End to end"].set_index(["network", "batch"]).speed, timed["Requests"]
     facts: dict[str, Any] = {
         "speed": {
             name: {str(batch): float(speeds[name, batch]) for batch in BATCHES} for name in BASES if name in speeds
         },
         "crossover": {
             str(batch): crossover(rows.sparsity.tolist(), rows.speed.tolist())
-            for batch, rows in kernel.groupby("batch")
+            for batch, rows in timed["Kernel"].groupby("batch")
+        },
+        "requests": {
+            quantile: dict(zip(served.network, served[f"speed_{quantile}"], strict=True)) for quantile in ("p50", "p95")
         },
         "multiply_adds": total,
         "multiply_adds_left": left,
         "bytes": stored,
     }
     tables = {
-        "End to end": end,
-        "Kernel": kernel,
+        **timed,
         "Size": pd.DataFrame([{"form": form, "bytes": count} for form, count in stored.items()]),
         "2:4": semi_structured(experiment),
     }
