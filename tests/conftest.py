@@ -99,4 +99,4 @@ def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reflow_core.production.timing.LEAST", 2)
     monkeypatch.setattr("reflow_core.production.timing.WARM_UP", 1)
     monkeypatch.setattr("reflow_core.production.inspections.hardware.KERNEL_S", 0.0)
-    monkeypatch.setattr("reflow_core.production.requests.ENOUGH_S", 0.0)
+    monkeypatch.setattr("reflow_core.production.service.ENOUGH_S", 0.0)

@@ -24,13 +24,13 @@ FLAGS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in OFF
 AT_ONCE = """
 from reflow_core.diagnosis import preflight
 from reflow_core.lab import pool
-from reflow_core.production import requests, timing
+from reflow_core.production import service, timing
 from reflow_core.production.inspections import hardware
 from streamlit.web.cli import main
 pool.QUIET_S, pool.lowest_priority, pool.cores = 0.0, lambda: None, lambda: 1
 preflight.WARM_UP_S = 60.0
 timing.MOST_S, timing.LEAST, timing.WARM_UP, hardware.KERNEL_S = 0.0, 2, 1, 0.0
-requests.ENOUGH_S = 0.0
+service.ENOUGH_S = 0.0
 main()
 """
 

@@ -17,7 +17,7 @@ from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.errors import ReflowError
 from reflow_core.machine import fingerprint
-from reflow_core.production import onnx_file, requests
+from reflow_core.production import onnx_file, service
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import InspectionInfo, inspections
 from reflow_core.production.inspections.quantize import CALIBRATED
@@ -115,11 +115,11 @@ def in_service(
     `one`: seconds of a dense pass over one image. `costliest`: the layer whose kernel is timed alone.
     """
     module, info = experiment.network.module, experiment.network.info
-    asked = requests.traffic(module, info.size, one)
-    able = {name: run for name, run in runs.items() if all(requests.takes(run, size) for size in asked.sizes)}
+    asked = service.traffic(module, info.size, one)
+    able = {name: run for name, run in runs.items() if all(service.takes(run, size) for size in asked.sizes)}
     replaced = [layer.name for layer in experiment.trace.layers if is_product(module.get_submodule(layer.name))]
     images = experiment.evaluation[: max(asked.batches)]
-    rows = requests.served(able, asked, images, info, replaced, experiment.watch)
+    rows = service.served(able, asked, images, info, replaced, experiment.watch)
     notes = [f"Requests are drawn, batch and size apart: {asked}."]
     if len(asked.sizes) == 1:
         notes.append("This network takes images of one size only, so only the batches of requests differ.")
@@ -127,8 +127,8 @@ def in_service(
         notes.append(f"Left out of the requests, for they take one size only: {', '.join(unable)}.")
     beside = {name: BASES.get(name, name) for name in able}
     tables = {
-        "Requests": requests.summarized(rows, replaced, beside),
-        "Amdahl": requests.split(rows, costliest, replaced),
+        "Requests": service.summarized(rows, replaced, beside),
+        "Amdahl": service.split(rows, costliest, replaced),
     }
     return tables, notes
 

@@ -17,9 +17,9 @@ from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.errors import ReflowError
 from reflow_core.networks.catalog import find
 from reflow_core.present.figures.hardware import in_service
-from reflow_core.production import onnx_file, requests
+from reflow_core.production import onnx_file, service
 from reflow_core.production.inspections import hardware
-from reflow_core.production.requests import Traffic, amdahl, decoded, encoded, served, split, summarized, traffic
+from reflow_core.production.service import Traffic, amdahl, decoded, encoded, served, split, summarized, traffic
 from reflow_core.production.sparse import sparsified
 from reflow_core.signal.copies import clone_module
 from reflow_core.watch import ignore
@@ -77,7 +77,7 @@ class Slow(nn.Module):
 
 
 def test_layers_and_the_whole_are_timed_apart(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "MOST", 8)
+    monkeypatch.setattr(service, "MOST", 8)
     info, images = find("resnet20-digits"), library.images(Spec()).test[:4]
     runs = {"dense": Slow(0.004, 0.008), "CSR": Slow(0.001, 0.008)}
     rows = served(runs, Traffic({1: 0.5, 2: 0.5}, {OWN: 1.0}), images, info, ["waits"], ignore)
@@ -114,7 +114,7 @@ def test_a_file_for_any_size_answers_as_torch_at_every_size(name: str, library: 
     for size in (16, 24, 32):
         assert onnx_file.largest_difference(content, network, torch.randn(2, 3, size, size)) < 1e-4
     own = onnx_file.export(network, torch.zeros(1, 3, *OWN))
-    assert not requests.takes(lambda images: onnx_file.run(onnx_file.session(own), images), (24, 24))
+    assert not service.takes(lambda images: onnx_file.run(onnx_file.session(own), images), (24, 24))
 
 
 @pytest.mark.parametrize("name", ["resnet20-digits", "vit-digits"])
@@ -122,7 +122,7 @@ def test_requests_stand_on_the_hardware_page(name: str, quick_timing: None, libr
     found = inspect("hardware", Spec(name, evaluation_images=64, calibration_images=32), library)
     table, kernels = found.tables["Requests"].set_index("network"), found.tables["Amdahl"]
     assert {"dense", "zeros", "CSR", "onnxruntime", "int8"} <= set(table.index)
-    assert (table.requests == requests.FEWEST).all() and table.layers_ms.isna().sum() == 2
+    assert (table.requests == service.FEWEST).all() and table.layers_ms.isna().sum() == 2
     assert (kernels.share < 1).all() and (kernels.ceiling >= kernels.bound).all()
     assert any(note.startswith("Requests are drawn, batch and size apart: batches of 1 (") for note in found.notes)
     drawn = in_service(found)
@@ -141,8 +141,8 @@ def test_a_network_whose_file_takes_one_size_is_exported_for_that(monkeypatch: p
 
     monkeypatch.setattr(onnx_file, "export", only_own)
     content = hardware.exported(conv(), torch.zeros(1, 3, *OWN))
-    assert requests.takes(lambda images: onnx_file.run(onnx_file.session(content), images), OWN)
-    assert not requests.takes(lambda images: onnx_file.run(onnx_file.session(content), images), (24, 24))
+    assert service.takes(lambda images: onnx_file.run(onnx_file.session(content), images), OWN)
+    assert not service.takes(lambda images: onnx_file.run(onnx_file.session(content), images), (24, 24))
 
 
 def test_what_takes_one_size_only_is_said(
@@ -152,7 +152,7 @@ def test_what_takes_one_size_only_is_said(
     with Experiment.open(spec, library, ignore) as experiment:
         runs = {"dense": experiment.network.module, "CSR": clone_module(experiment.network.module)}
         sparsified(runs["CSR"])
-        monkeypatch.setattr(requests, "takes", lambda run, size: size == OWN)
+        monkeypatch.setattr(service, "takes", lambda run, size: size == OWN)
         tables, notes = hardware.in_service(experiment, runs, 0.001, "patches")
     assert notes[0].endswith("images of 16 × 16 (100 %).")
     assert notes[1] == "This network takes images of one size only, so only the batches of requests differ."
