@@ -25,7 +25,7 @@ from reflow_core.diagnosis.statistics import (
     upper_tail,
     wilson,
 )
-from reflow_core.diagnosis.verdict import percent, points_of
+from reflow_core.diagnosis.verdict import percent, points_between, points_of
 from reflow_core.errors import ReflowError
 
 PASSES, FAILS, UNDECIDED = "passes", "fails", "undecided"
@@ -53,6 +53,8 @@ class Limits:
 class Check:
     """One limit and its test. `measured`, `low`, `high`, `limit`: the loss, or of a floor the accuracy (fractions).
 
+    `before`, `after`: the accuracies that a loss lies between.
+
     `score`: standard errors from the limit, positive on the wrong side. `more`: images that would decide it at the same
     rates, None where it is decided or no number of images would.
     """
@@ -68,6 +70,8 @@ class Check:
     score: float
     outcome: str = UNDECIDED
     more: int | None = None
+    before: float = 0.0
+    after: float = 0.0
 
     @property
     def breach(self) -> float:
@@ -86,8 +90,9 @@ class Check:
             between = f"95 % interval {percent(self.low)} to {percent(self.high)}"
             text = f"{where} has {percent(self.measured)} ({between}), asked are {percent(self.limit)}"
         else:
-            between = f"95 % interval {100 * self.low:.1f} to {100 * self.high:.1f}"
-            text = f"{where} loses {points_of(self.measured)} ({between}), allowed are {points_of(self.limit)}"
+            between = f"95 % interval {100 * self.low:.1f} to {100 * self.high:.1f}".replace("-", "−")
+            fall = f"{points_between(self.before, self.after)}, {percent(self.before)} to {percent(self.after)}"
+            text = f"{where} loses {fall} ({between}), allowed are {points_of(self.limit)}"
         if self.outcome != UNDECIDED:
             return text
         return f"{text}; " + (
@@ -140,7 +145,9 @@ def judge(dense: Correct, variant: Correct, sliced: Mapping[str, pd.Series], lim
 def _loss(by: str, name: str, dense: Correct, variant: Correct, limit: float) -> Check:
     lost, won, n = int((dense & ~variant).sum()), int((variant & ~dense).sum()), len(dense)
     low, high = paired_interval(lost, won, n)
-    return Check(by, name, n, False, (lost - won) / n, low, high, limit, paired_score(lost, won, n, limit))
+    accuracies = {"before": float(dense.mean()), "after": float(variant.mean())}
+    score = paired_score(lost, won, n, limit)
+    return Check(by, name, n, False, (lost - won) / n, low, high, limit, score, **accuracies)
 
 
 def _floors(variant: Correct, sliced: Mapping[str, pd.Series], wanted: Mapping[str, float]) -> Iterator[Check]:

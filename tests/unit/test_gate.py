@@ -134,7 +134,11 @@ def test_it_says_what_is_broken_with_its_interval_and_names_a_missing_slice() ->
     assert [(check.slice, check.outcome) for check in checks] == [
         ("all", PASSES), ("cat", FAILS), ("cow", PASSES), ("cat", FAILS), ("cow", PASSES)
     ]  # fmt: skip
-    assert checks[1].sentence().startswith("class cat (n = 100) loses 40.0 points (95 % interval ")
+    assert (
+        checks[1]
+        .sentence()
+        .startswith(f"class cat (n = 100) loses 40.0 points, {percent(1)} to {percent(0.6)} (95 % interval ")
+    )
     assert checks[3].sentence().endswith(f"asked are {percent(0.9)}")
     assert gate.outcome(checks) == FAILS
     assert gate.judge(dense, variant, names, Limits(least=101))[1].slice == "cow"
