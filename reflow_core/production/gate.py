@@ -53,10 +53,8 @@ class Limits:
 class Check:
     """One limit and its test. `measured`, `low`, `high`, `limit`: the loss, or of a floor the accuracy (fractions).
 
-    `before`, `after`: the accuracies that a loss lies between.
-
-    `score`: standard errors from the limit, positive on the wrong side. `more`: images that would decide it at the same
-    rates, None where it is decided or no number of images would.
+    `before`, `after`: the accuracies that a loss lies between. `score`: standard errors from the limit, positive on the
+    wrong side. `more`: images that would decide it at the same rates, None where it is decided or no number would.
     """
 
     by: str
@@ -145,9 +143,8 @@ def judge(dense: Correct, variant: Correct, sliced: Mapping[str, pd.Series], lim
 def _loss(by: str, name: str, dense: Correct, variant: Correct, limit: float) -> Check:
     lost, won, n = int((dense & ~variant).sum()), int((variant & ~dense).sum()), len(dense)
     low, high = paired_interval(lost, won, n)
-    accuracies = {"before": float(dense.mean()), "after": float(variant.mean())}
-    score = paired_score(lost, won, n, limit)
-    return Check(by, name, n, False, (lost - won) / n, low, high, limit, score, **accuracies)
+    score, before, after = paired_score(lost, won, n, limit), float(dense.mean()), float(variant.mean())
+    return Check(by, name, n, False, (lost - won) / n, low, high, limit, score, before=before, after=after)
 
 
 def _floors(variant: Correct, sliced: Mapping[str, pd.Series], wanted: Mapping[str, float]) -> Iterator[Check]:
