@@ -84,8 +84,7 @@ def layers(diagnosis: Diagnosis, layer: str | None) -> None:
         st.subheader("What each layer still knows", anchor=False)
         st.caption(
             f"After REFLOW a variance ratio near 1 is true by construction, and one above {AMPLIFIED:g} is no sign of "
-            "health "
-            "at all. Similarity to the dense network is evidence."
+            "health at all. Similarity to the dense network is evidence."
         )
         similarity = st.segmented_control(
             "Similarity",

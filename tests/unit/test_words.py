@@ -12,12 +12,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reflow_core import Diagnosis, Library, Spec, diagnose, inspect
+from reflow_core import Diagnosis, Finding, Library, Spec, diagnose, inspect
+from reflow_core.diagnosis.point import point
 from reflow_core.diagnosis.statistics import wilson
 from reflow_core.diagnosis.verdict import THRESHOLDS, verdict
 from reflow_core.errors import ReflowError
 from reflow_core.present.figures.collapse import ratios
 from reflow_core.present.figures.layers import channels, knowledge
+from reflow_core.present.figures.structured import traded
 from reflow_core.present.figures.studies import signal
 from reflow_core.present.lesson import ORDER, STEPS, Seen, see, spec_of
 from reflow_core.present.lesson.glossary import GLOSSARY
@@ -36,6 +38,7 @@ UNFOUNDED = (
     "half a minute", "in a second.", "but the content", "is gone", "first fails", "stays collapsed",
     "Zeros do not make", "are shifted", "can cost points", "Not what one expects", "hardly anything happens",
     "no figure below means", "brings it back\n", "what fixes it", "one answer for everything",
+    "as in fog", "out of focus", "Overexposure", "Below, the same on", "Onset",
 )  # fmt: skip
 
 
@@ -247,6 +250,16 @@ def test_the_stale_answer_says_what_leaves_by_measurement(library: Library) -> N
     share = (last.out_pruned / last.out_dense).median()
     assert f"what leaves the last has {share:.0%} of the standard deviation" in finding.answer
     assert {"stored_std", "arriving_std", "re_estimated_std"} <= set(rows.columns)
+
+
+def test_a_time_that_nobody_measured_is_not_drawn(small: dict[str, Diagnosis]) -> None:
+    """Single weights stand on the time axis only once zeros in dense kernels were timed, beside the first cut."""
+    loose = [point(small["collapsed"])]
+    assert traded(loose, []).table.time.isna().all()
+    facts = {"parameters": 0.5, "speed": {"64": 2.0}, "zeros_speed": {"64": 0.8}, "accuracy": {"pruned": 0.9}}
+    cut = Finding(small["collapsed"].spec, "", {}, facts | {"variant": "pruned"})
+    drawn = traded(loose, [cut])
+    assert drawn.table.time.tolist() == [1.25, 0.5] and "as timed beside the cuts" in drawn.message
 
 
 def test_step_texts_stand_on_three_networks(library: Library) -> None:
