@@ -40,9 +40,8 @@ def doubt_of(diagnosis: Diagnosis) -> str | None:
         return (
             "The stored BatchNorm statistics do not fit these images: recalibrating the dense network, with nothing "
             f"pruned, raises its accuracy {change}. Until that is explained, what a repair gains below is not all due "
-            "to "
-            "pruning: check the normalization (mean and standard deviation) and whether these weights were trained on "
-            "such images."
+            "to pruning: check the normalization (mean and standard deviation) and whether these weights were trained "
+            "on such images."
         )
     return (
         "The calibration images are unlike those of training, or too few: recalibrating the dense network on them, "

@@ -48,8 +48,7 @@ def answer(seen: Seen) -> str:
     count, total = int(table[(table.by == "class") & (table["slice"] == name)].n.sum()), int(table.n.iloc[0])
     return (
         f"Class “{name}” has {count} of the {total} images. If it alone loses {lost:.1f} points and the others "
-        "nothing, "
-        f"the average falls by {count} / {total} of that, {lost * count / total:.2f} points."
+        f"nothing, the average falls by {count} / {total} of that, {lost * count / total:.2f} points."
     )
 
 

@@ -35,8 +35,7 @@ def reveal(seen: Seen) -> str:
     return (
         f"From the first layer to the last the ratio goes {ratio_of(ratios[0])}, {ratio_of(middle)} in the middle, "
         f"{ratio_of(ratios[-1])} at the end. It falls in {falls} of the {steps} steps from a layer to the next, and "
-        "need "
-        f"not fall in each. The accuracy is {percent(seen.diagnosis.pruned.score)}; before pruning it was "
+        f"need not fall in each. The accuracy is {percent(seen.diagnosis.pruned.score)}; before pruning it was "
         f"{percent(seen.diagnosis.dense.score)}."
     )
 

@@ -34,9 +34,8 @@ def reveal(seen: Seen) -> str:
     left = 100 * seen.facts("multiply_adds_left") / seen.facts("multiply_adds")
     return (
         f"It runs {times(seen):.2f} times as fast, on {largest(seen)} images at once. Without the zeros {left:.0f} % "
-        "of the "
-        "multiplications would be left (a weight counts once for every position of its layer), but they "
-        f"are stored like any number, and the [[kernel]] is the same. {seen.finding.answer} (Structured: channels are "
+        "of the multiplications would be left (a weight counts once for every position of its layer), but they are "
+        f"stored like any number, and the [[kernel]] is the same. {seen.finding.answer} (Structured: channels are "
         "really cut out. CSR: a format that leaves zeros out. Int8: smaller numbers.) Measured on "
         f"{seen.finding.machine}."
     )

@@ -63,8 +63,8 @@ def answer(seen: Seen) -> str:
     """The answer to the exercise."""
     shares = "; ".join(f"σ² = {variance:.7f} gives {variance / (variance + EPS):.0%}" for variance in VARIANCES)
     return (
-        f"{shares}. "
-        "The ε is there so that the norm never divides by zero; a variance that is not large beside it it holds down."
+        f"{shares}. The ε is there so that the norm never divides by zero; a variance that is not large beside it it "
+        "holds down."
     )
 
 

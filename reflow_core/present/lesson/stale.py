@@ -11,9 +11,9 @@ def opening(seen: Seen) -> str:
     return (
         f"This network has {len(seen.finding.tables['Norms'])} layers of [[BatchNorm]]. Each subtracts a mean and "
         "divides by a [[standard deviation]], which sets the scale of what the next layer gets. In training it "
-        "measured "
-        "both, batch by batch. In use it does not measure again: it uses the [[stored statistics]]. They belong to the "
-        "dense network. Pruning has changed what arrives, and it still divides by the old standard deviation."
+        "measured both, batch by batch. In use it does not measure again: it uses the [[stored statistics]]. They "
+        "belong to the dense network. Pruning has changed what arrives, and it still divides by the old standard "
+        "deviation."
     )
 
 
@@ -24,9 +24,8 @@ def reveal(seen: Seen) -> str:
     return (
         f"In the first layer the stored standard deviation is {seen.facts('first'):.2f} times the one that arrives, in "
         f"the last {seen.facts('last'):.1f} times (the median channel). By that factor the [[stale]] number is off "
-        "from "
-        f"the one that would set the scale right. It is too large in {int((times > 1).sum())} of {len(times)} layers, "
-        f"by more than a tenth in {int((times > 1.1).sum())}. The table lists them all."
+        f"from the one that would set the scale right. It is too large in {int((times > 1).sum())} of {len(times)} "
+        f"layers, by more than a tenth in {int((times > 1.1).sum())}. The table lists them all."
     )
 
 

@@ -40,10 +40,9 @@ def answer(seen: Seen) -> str:
     times = halving(dense.score, dense.n)
     return (
         f"The interval is {points_between(high, low)} wide at {dense.n} images. If {percent(dense.score)} of more "
-        "images "
-        f"were right too, it would be half as wide at about {times * dense.n:,.0f}, {times:.1f} times as many. (Where "
-        "the "
-        "share is far from all and from none, the width falls with the square root of the number of images.)"
+        f"images were right too, it would be half as wide at about {times * dense.n:,.0f}, {times:.1f} times as many. "
+        "(Where the share is far from all and from none, the width falls with the square root of the number of "
+        "images.)"
     )
 
 

@@ -60,9 +60,8 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
     passed = float((last.out_pruned / last.out_dense.where(last.out_dense > 0)).median())
     answer = (
         f"The standard deviation that BatchNorm stored is {first:.2g} times the one that arrives in the first layer "
-        "and "
-        f"{end:.2g} times in the last (median over channels); what leaves the last has {passed:.0%} of the standard "
-        "deviation that leaves it in the dense network."
+        f"and {end:.2g} times in the last (median over channels); what leaves the last has {passed:.0%} of the "
+        "standard deviation that leaves it in the dense network."
     )
     facts = {"first": first, "last": end, "norm": names[-1], "eps": norms[names[-1]][0].eps, "channel": dict(chosen)}
     tables = {"Norms": layers.reset_index(), "Channels": channels.reset_index(drop=True)}
