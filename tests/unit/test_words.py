@@ -262,6 +262,12 @@ def test_a_time_that_nobody_measured_is_not_drawn(small: dict[str, Diagnosis]) -
     assert drawn.table.time.tolist() == [1.25, 0.5] and "as timed beside the cuts" in drawn.message
 
 
+def test_without_enough_images_no_class_is_the_worst(library: Library) -> None:
+    few = diagnose(Spec("vgg-digits", evaluation_images=20, calibration_images=32), library)
+    told = said(ORDER.index("at_work"), Seen(few))
+    assert "No class has 10 images" in told and "The worst is" not in told and "“none”" not in told
+
+
 def test_step_texts_stand_on_three_networks(library: Library) -> None:
     """What a step says of one network it does not say, number for number, of another."""
     few = {"evaluation_images": 96, "calibration_images": 32}

@@ -6,13 +6,15 @@ from reflow_core.diagnosis.verdict import percent, points_between
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.production import gate, slices
 
+NOBODY = f"No class has {gate.LEAST} images, the fewest that are judged here"
+
 
 def worst(seen: Seen) -> tuple[str, float]:
-    """The class that lost the most, and the points that it lost."""
+    """The class that lost the most, and the points that it lost; "" and 0 where none has enough images."""
     table = slices.slices(seen.diagnosis, None)
     rows = table[(table.by == "class") & (table.n >= gate.LEAST)]
     if rows.empty:
-        return "none", 0.0
+        return "", 0.0
     lost = rows[f"lost_{seen.diagnosis.last}"]
     return str(rows["slice"][lost.idxmax()]), 100 * float(lost.max())
 
@@ -31,8 +33,9 @@ def opening(seen: Seen) -> str:
 def reveal(seen: Seen) -> str:
     """The worst class, and what to measure before a release."""
     diagnosis, (name, lost) = seen.diagnosis, worst(seen)
+    first = f"The worst is class “{name}”, which lost {lost:.1f} points" if name else NOBODY
     return (
-        f"The worst is class “{name}”, which lost {lost:.1f} points, where over all images "
+        f"{first}; over all images "
         f"{points_between(diagnosis.dense.score, diagnosis.final.score)} were lost. What one would measure before a "
         "release, each on a page of its own: **1.** what each layer can lose (Sensitivity); **2.** which calibration "
         "images the repair needs (Calibration); **3.** every slice, with limits set beforehand (Slices); **4.** in "
@@ -44,6 +47,8 @@ def reveal(seen: Seen) -> str:
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
     name, lost = worst(seen)
+    if not name:
+        return f"{NOBODY}. With more evaluation images some would have."
     table = slices.slices(seen.diagnosis, None)
     count, total = int(table[(table.by == "class") & (table["slice"] == name)].n.sum()), int(table.n.iloc[0])
     return (
