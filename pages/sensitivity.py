@@ -147,5 +147,10 @@ def draw_cuts(study: Sweep[Point]) -> None:
     take_away(finding, "sensitivity", {"fine-tune": True})
 
 
-if st.toggle("Cut and train", help="About half a minute on digits.", key="cut", bind="query-params"):
+if st.toggle(
+    "Cut and train",
+    help=f"{len(set(cuts.values()))} networks; those with the repair fine-tune are trained.",
+    key="cut",
+    bind="query-params",
+):
     follow(list(dict.fromkeys(cuts.values())), draw_cuts, "cuts")

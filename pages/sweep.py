@@ -52,7 +52,8 @@ def draw(study: Sweep[Point]) -> None:
             MEASURES,
             default="variance ratio",
             required=True,
-            help="Variance ratio: orange where the signal has shrunk, white at 1. CKA: white where all is as in dense.",
+            help="Variance ratio: orange where the signal has shrunk, white at 1, blue where it is amplified. CKA: "
+            "white where all is as in dense.",
             key="measure",
             bind="query-params",
         )

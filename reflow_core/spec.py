@@ -100,7 +100,7 @@ class Spec:
         "over the others.",
         choices=("none", "first", "classifier", "both"),
     )
-    repair: str = _field("reflow", "Repair", "What is done about the collapsed signal.")
+    repair: str = _field("reflow", "Repair", "What is done about the signal after pruning.")
     statistics: str = _field(
         "population",
         "Statistics",
@@ -117,7 +117,7 @@ class Spec:
         "train",
         "Calibration view",
         "train: augmented as in the network's own training. eval: clean. cifar, imagenet, affine: a view by name. "
-        "custom: of the network's own code. Statistics from other images than training saw are shifted.",
+        "custom: of the network's own code. What a view costs by itself stands beside dense as “recalibrated”.",
         choices=("train", "eval", "cifar", "imagenet", "affine", "custom"),
     )
     calibration_batch: int = _field(
@@ -158,8 +158,8 @@ class Spec:
     quantize_order: str = _field(
         "prune-repair-int8",
         "Order",
-        "Of pruning, repair and int8. Prune, repair, then int8 is what is recommended: BatchNorm is folded into the "
-        "weights when the int8 file is made, so nothing can be re-estimated after it. The others fix the grid of the "
+        "Of pruning, repair and int8. BatchNorm is folded into the weights when the int8 file is made, so nothing can "
+        "be re-estimated after it; prune, repair, then int8 repairs before that. The others fix the grid of the "
         "weights and the ranges of the activations before the repair, or before the selection.",
         choices=QUANTIZE_ORDERS,
         also="quantise_order",

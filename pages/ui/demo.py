@@ -27,11 +27,11 @@ def show(spec: Spec) -> None:
 
 
 def presets_of(model: str) -> list[dict[str, object]]:
-    """Healthy, onset, collapse and rescued; the last two at the sparsity at which this network has collapsed."""
+    """Little, more and most pruned, then repaired; what that does to this network the verdict says, not the name."""
     down = find(model).collapse_at
     return [
-        {"name": "Healthy", "sparsity": 0.3},
-        {"name": "Onset", "sparsity": round(down - 0.1, 2)},
-        {"name": "Collapse", "sparsity": down},
-        {"name": "Rescued", "sparsity": down},
+        {"name": "Little pruned", "sparsity": 0.3},
+        {"name": "More pruned", "sparsity": round(down - 0.1, 2)},
+        {"name": "Most pruned", "sparsity": down},
+        {"name": "Repaired", "sparsity": down},
     ]

@@ -15,6 +15,7 @@ from pages.ui.session import session
 from pages.ui.styles import style
 from reflow_core.diagnosis.calibration import evaluation
 from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.diagnosis.verdict import AMPLIFIED, WEAK_SIGNAL
 from reflow_core.present.figures import Chart
 from reflow_core.present.figures.layers import SIMILARITIES, channels, knowledge
 from reflow_core.repairs import repairs
@@ -82,7 +83,8 @@ def layers(diagnosis: Diagnosis, layer: str | None) -> None:
     with left:
         st.subheader("What each layer still knows", anchor=False)
         st.caption(
-            "After REFLOW a variance ratio near 1 is true by construction. Similarity to the dense network is evidence."
+            f"After REFLOW a variance ratio near 1 is true by construction, and one above {AMPLIFIED:g} is no sign of "
+            "health at all. Similarity to the dense network is evidence."
         )
         similarity = st.segmented_control(
             "Similarity",
@@ -90,8 +92,8 @@ def layers(diagnosis: Diagnosis, layer: str | None) -> None:
             default=next(iter(SIMILARITIES)),
             required=True,
             help="CKA: whether images that were alike stay alike, whatever the scale. cosine: whether the values still "
-            "point the same way. ε floor: the share of unit variance that a norm can restore, σ²/(σ²+ε); near 0 its "
-            "constant ε drowns the signal.",
+            "point the same way. ε floor: the share of unit variance that a norm can restore, σ²/(σ²+ε); near 0 the "
+            "variance is small beside the constant ε.",
             key="similarity",
             bind="query-params",
             label_visibility="collapsed",
@@ -102,8 +104,8 @@ def layers(diagnosis: Diagnosis, layer: str | None) -> None:
     with right:
         st.subheader("One layer, channel by channel", anchor=False)
         st.caption(
-            "The layer chosen here or by a click on the scope is marked in every panel. auto: where the signal first "
-            "fails."
+            "The layer chosen here or by a click on the scope is marked in every panel. auto: where the signal is "
+            f"first under {WEAK_SIGNAL:g} of dense's variance, else where it is weakest."
         )
         choose_layer(diagnosis, layer)
         if layer is not None:
@@ -117,7 +119,8 @@ def choose_layer(diagnosis: Diagnosis, layer: str | None) -> None:
     st.selectbox(
         "Layer",
         ["auto", *(row.name for row in diagnosis.layers)],
-        help=f"auto: where the signal first fails, here {layer}.",
+        help=f"auto: where the signal is first under {WEAK_SIGNAL:g} of dense's variance, else weakest. Shown: "
+        f"{layer}.",
         key="layer",
         bind="query-params",
         label_visibility="collapsed",

@@ -64,7 +64,7 @@ def frame(file: str) -> None:
         _navigation()
         _go_to(Path(file).stem)
     if (statement := STATEMENTS.get(st.query_params.get("paper", ""))) is not None:
-        st.info(f"The article says: “{statement.sentence}” ({SOURCE}). Below, the same on your network.")
+        st.info(f"The article says: “{statement.sentence}” ({SOURCE}). Below, what is measured on your network.")
 
 
 def _go_to(name: str) -> None:

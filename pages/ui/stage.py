@@ -161,7 +161,7 @@ def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None, polling: boo
     fresh = points_to_draw(sweep, also) - session().drawn_points
     if not browsing() and (fresh >= REDRAW_EVERY or polling != running(sweep, also)):
         st.rerun()
-    complete = "All 100 sparsities are computed: drag the slider, every panel follows without the server."
+    complete = f"All {sweep.total} sparsities are computed: drag the slider, every panel follows without the server."
     progress_row(sweep, "sparsities", complete)
     if sweep.problems:
         st.caption(f"{len(sweep.problems)} sparsities failed: {next(iter(sweep.problems.values()))}")

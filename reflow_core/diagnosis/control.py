@@ -38,12 +38,13 @@ def doubt_of(diagnosis: Diagnosis) -> str | None:
     change = f"from {percent(dense)} to {percent(control)} (same {diagnosis.dense.n} images, McNemar p = {p:.1g})"
     if control > dense:
         return (
-            "The stored BatchNorm statistics do not belong to these images: recalibrating the dense network, with "
-            f"nothing pruned, raises its accuracy {change}. Until that is fixed no figure below means anything: check "
-            "the normalization (mean and standard deviation) and whether these weights were trained on such images."
+            "The stored BatchNorm statistics do not fit these images: recalibrating the dense network, with nothing "
+            f"pruned, raises its accuracy {change}. Until that is explained, what a repair gains below is not all due "
+            "to pruning: check the normalization (mean and standard deviation) and whether these weights were trained "
+            "on such images."
         )
     return (
         "The calibration images are unlike those of training, or too few: recalibrating the dense network on them, "
-        f"with nothing pruned, lowers its accuracy {change}, so every repair here pays about "
-        f"{points_between(dense, control)}. Choose the calibration view that training used, or more calibration images."
+        f"with nothing pruned, lowers its accuracy {change}, by {points_between(dense, control)} that REFLOW costs "
+        "here by itself. Choose the calibration view that training used, or more calibration images."
     )

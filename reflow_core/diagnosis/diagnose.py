@@ -136,8 +136,9 @@ def view_notes(model: str, info: NetworkInfo) -> Iterator[str]:
     """What is only assumed of the images that training saw: statistics should come from the like of them."""
     if not info.train_view:
         yield (
-            "Nobody said how training augmented its images, so clean ones calibrate, which can cost points: if you "
-            "know it, choose the calibration view (cifar, imagenet, affine)."
+            "Nobody said how training augmented its images, so clean ones calibrate. “Recalibrated” beside "
+            "dense shows what that costs by itself. If you know it, choose the calibration view (cifar, imagenet, "
+            "affine)."
         )
     elif parted(model)[1]:
         yield (

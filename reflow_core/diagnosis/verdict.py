@@ -16,7 +16,8 @@ WEAK_SIGNAL = 0.1
 AMPLIFIED = 2.0
 
 THRESHOLDS = (
-    "Skill is accuracy above chance, as a share of the dense network's (without labels: agreement with dense). "
+    "These thresholds are conventions of this lab. Skill is accuracy above chance, as a share of the dense network's "
+    "(without labels: agreement with dense). "
     f"Healthy: pruned skill at least {HEALTHY_SKILL:.0%}. Degrading: {COLLAPSED_SKILL:.0%} to {HEALTHY_SKILL:.0%}. "
     f"Collapsed: under {COLLAPSED_SKILL:.0%}. Rescued: pruned not healthy, repaired skill at least {RESCUED_SKILL:.0%} "
     f"and above pruned. A layer's signal counts as lost under {WEAK_SIGNAL:g} of its dense variance, as "
@@ -86,6 +87,23 @@ def points_between(before: float, after: float) -> str:
     return points_of((shown[0] - shown[1]) / 100)
 
 
+def chance(classes: int) -> str:
+    """What an even spread over so many classes gives each, as text: 10 %, 14.3 %, 0.1 %."""
+    return f"{100 / classes:.3g} %"
+
+
+def ratio_of(ratio: float | None) -> str:
+    """A variance ratio as text: 0.033; above AMPLIFIED it is called so, for it is no sign of health."""
+    if ratio is None:
+        return "not measured"
+    return f"{ratio:.2g}, amplified" if ratio > AMPLIFIED else f"{ratio:.2g}"
+
+
+def judged_on(diagnosis: Diagnosis) -> str:
+    """The images behind the accuracies, as text: 700 test images."""
+    return f"{diagnosis.dense.n} {'test' if diagnosis.spec.evaluation_split == 'test' else 'training'} images"
+
+
 def _score(summary: Outcome) -> str:
     return percent(summary.score)
 
@@ -112,8 +130,8 @@ def _headline(diagnosis: Diagnosis, status: str, repaired: float | None) -> str:
 def _spread(diagnosis: Diagnosis) -> str:
     summary, classes = diagnosis.pruned, diagnosis.classes
     return (
-        f"{100 * summary.top_share:.0f} % of the pruned network's predictions are “{classes[summary.top_class]}” "
-        f"(an even spread would give {100 / len(classes):.0f} %); "
+        f"{percent(summary.top_share)} of the pruned network's predictions are “{classes[summary.top_class]}” "
+        f"(an even spread would give {chance(len(classes))}); "
         f"it uses {summary.effective_classes:.1f} of {len(classes)} classes."
     )
 

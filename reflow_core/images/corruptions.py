@@ -57,7 +57,7 @@ def _operations() -> ModuleType:
     return importlib.import_module("torchvision.transforms.v2.functional")
 
 
-@corruptions.register(Info("noise", "Noise", "Gaussian noise, as of a sensor in the dark.", "arXiv 1903.12261"))
+@corruptions.register(Info("noise", "Noise", "Gaussian noise.", "arXiv 1903.12261"))
 def noise(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     """Independent normal noise of this deviation (pixels in 0 to 1) on every value, clipped."""
     sigma = _grade(pixels, severity, (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38))
@@ -65,7 +65,7 @@ def noise(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     return (pixels + 255 * sigma * drawn).round_().clamp_(0, 255).to(torch.uint8)
 
 
-@corruptions.register(Info("blur", "Blur", "Gaussian blur, as out of focus.", "arXiv 1903.12261"))
+@corruptions.register(Info("blur", "Blur", "Gaussian blur.", "arXiv 1903.12261"))
 def blur(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     """A Gaussian kernel of this deviation in pixels, three deviations to each side."""
     sigma = _grade(pixels, severity, (0.4, 0.6, 0.7, 0.8, 1.0), (1, 2, 3, 4, 6))
@@ -86,7 +86,9 @@ def jpeg(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     return torch.stack([again(picture) for picture in pixels])
 
 
-@corruptions.register(Info("contrast", "Contrast", "Low contrast, as in fog.", "arXiv 1903.12261"))
+@corruptions.register(
+    Info("contrast", "Contrast", "Low contrast: each channel nearer to its mean.", "arXiv 1903.12261")
+)
 def contrast(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     """This share of each channel's distance from its mean over the picture is left."""
     share = _grade(pixels, severity, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05))
@@ -95,7 +97,7 @@ def contrast(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     return ((values - means) * share + means).round_().clamp_(0, 255).to(torch.uint8)
 
 
-@corruptions.register(Info("brightness", "Brightness", "Overexposure.", "arXiv 1903.12261"))
+@corruptions.register(Info("brightness", "Brightness", "More of the value V in HSV.", "arXiv 1903.12261"))
 def brightness(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     """This much more of the value V in HSV (0 to 1), hue and saturation kept: all channels grow by the same factor."""
     more = 255 * _grade(pixels, severity, (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5))

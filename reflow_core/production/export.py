@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.diagnosis.verdict import judged_on
 from reflow_core.errors import ReflowError
 from reflow_core.networks.checkpoint import fingerprint
 from reflow_core.production import onnx_file
@@ -65,7 +66,7 @@ def card(made: Made, diagnosis: Diagnosis) -> dict[str, Any]:
         "accuracy": {variant: finite(outcome.accuracy) for variant, outcome in outcomes.items()},
         "accuracy_95_percent_interval": {variant: outcome.ci95 for variant, outcome in outcomes.items()},
         "agreement_with_dense": {variant: outcome.agreement for variant, outcome in outcomes.items()},
-        "evaluated_on": f"{diagnosis.dense.n} test images of {diagnosis.data}",
+        "evaluated_on": f"{judged_on(diagnosis)} of {diagnosis.data}",
         "repair": diagnosis.repair_report or diagnosis.reason,
         "notes": list(diagnosis.notes),
         "classes": list(info.classes),

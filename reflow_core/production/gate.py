@@ -94,7 +94,9 @@ class Check:
         if self.outcome != UNDECIDED:
             return text
         return f"{text}; " + (
-            "no number of images decides it" if self.more is None else f"{self.more:,} more images would decide it"
+            "no number of images decides it"
+            if self.more is None
+            else f"about {self.more:,} more images like these would decide it"
         )
 
 

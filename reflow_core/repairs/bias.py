@@ -16,7 +16,7 @@ from reflow_core.watch import Watch
     RepairInfo(
         "bias",
         "Bias correction",
-        "Match each layer's output mean to the dense network's; the standard deviation stays collapsed.",
+        "Match each layer's output mean to the dense network's; the standard deviation stays as it is.",
         "Nagel et al., arXiv 1906.04721, section 4.2",
         needs_data=True,
     )

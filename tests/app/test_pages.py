@@ -253,3 +253,17 @@ def test_a_diagnosis_is_repeated_over_seeds() -> None:
 def test_a_statement_of_the_article_stands_above_what_measures_it() -> None:
     app = open_app("sweep", paper="selection")
     assert any("The article says: “Existing one-shot pruning methods" in each.value for each in app.info)
+
+
+def test_the_story_sets_its_controls_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step sets controls that have defaults for the sake of the link; both are meant, and the log stays silent."""
+    warned: list[str] = []
+    monkeypatch.setattr("streamlit.elements.lib.policies._shown_default_value_warning", False)
+    monkeypatch.setattr(
+        "streamlit.elements.lib.policies._LOGGER.warning", lambda text, *rest, **more: warned.append(text % rest)
+    )
+    app = open_app("story", step="5", guess="50")
+    assert not app.exception and app.selectbox(key="criterion").value == "snip"
+    app.button(key="next").click().run()
+    assert not app.exception and app.selectbox(key="criterion").value == "magnitude"
+    assert not warned

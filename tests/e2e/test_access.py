@@ -19,7 +19,7 @@ FIGURE = ".js-plotly-plot .main-svg"
 def test_cold_deep_link_to_the_story_opens_it_inside_the_shell(page: Page, address: str) -> None:
     """First of all tests: this server has not run app.py yet."""
     open_page(page, f"{address}/story?step=4&guess=50&{SMALL}")
-    expect(page.get_by_role("heading", name="4. Collapse: one answer for everything")).to_be_visible()
+    expect(page.get_by_role("heading", name="4. Collapse: what is predicted now?")).to_be_visible()
     expect(page.locator(".st-key-pages a p")).to_have_text(PAGES)
     assert query(page)["step"] == "4"
 

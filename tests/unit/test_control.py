@@ -77,7 +77,7 @@ def test_another_normalization_is_caught(fields: dict[str, Any]) -> None:
     diagnosis = diagnose(quick(**fields), Misread(EVERYTHING))
     assert diagnosis.control is not None and diagnosis.control.score > diagnosis.dense.score + 0.05
     doubt = doubt_of(diagnosis)
-    assert doubt is not None and doubt.startswith("The stored BatchNorm statistics do not belong")
+    assert doubt is not None and doubt.startswith("The stored BatchNorm statistics do not fit")
     assert diagnosis.notes[0] == doubt
 
 

@@ -120,7 +120,7 @@ def test_what_is_kept_by_far_passes_and_more_images_decide_what_is_not() -> None
     assert few.more is not None
     enough = {"a": pd.Series(["x"] * (1950 - few.more) + ["y"] * (50 + few.more))}
     assert gate.outcome(gate.judge(right, right, enough, Limits(0.01, 0.05))) == PASSES
-    assert f"{few.more} more images would decide it" in few.sentence()
+    assert f"about {few.more} more images like these would decide it" in few.sentence()
     nearly = {"a": pd.Series(["x"] * (1951 - few.more) + ["y"] * (49 + few.more))}
     assert gate.outcome(gate.judge(right, right, nearly, Limits(0.01, 0.05))) == UNDECIDED
     assert gate.outcome(gate.judge(right, right, names, Limits(0.0, 1.0))) == UNDECIDED  # no loss at all: never shown

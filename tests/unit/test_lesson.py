@@ -89,7 +89,7 @@ def test_a_prediction_is_judged_by_its_distance(lessons: dict[str, list[Seen]]) 
     question, seen = STEPS[1].question, lessons[MODELS[0]][1]
     truth = question.truth(seen)
     assert question.judged(truth, seen).startswith("Well predicted: you said")
-    assert question.judged(0.0, seen).startswith("Not what one expects: you said 0 %, it is ")
+    assert question.judged(0.0, seen).startswith("Not as predicted: you said 0 %, it is ")
 
 
 @pytest.fixture(scope="module")
@@ -108,15 +108,13 @@ def test_stale_statistics_are_what_batchnorm_itself_would_store(stale: Finding, 
     for name in ("bn1", "layer2.1.bn2", "layer3.2.bn2"):
         rows, norm = table[table.norm == name], pruned.get_submodule(name)
         np.testing.assert_allclose(rows.stored_mean, dense.get_buffer(f"{name}.running_mean"), rtol=1e-6)
-        np.testing.assert_allclose(
-            rows.re_estimated_deviation**2, repaired.get_buffer(f"{name}.running_var"), rtol=1e-4
-        )
+        np.testing.assert_allclose(rows.re_estimated_std**2, repaired.get_buffer(f"{name}.running_var"), rtol=1e-4)
         fresh = torch.nn.BatchNorm2d(len(rows), momentum=1.0)
         with torch.no_grad(), hooked(pruned, {name: lambda m, arguments, fresh=fresh: fresh(arguments[0])}):  # type: ignore[misc]
             pruned(inputs)
         count = inputs[:, 0].numel() // {"bn1": 1, "layer2.1.bn2": 4, "layer3.2.bn2": 16}[name]
         np.testing.assert_allclose(rows.arriving_mean, fresh.running_mean, rtol=1e-3, atol=1e-5)
-        np.testing.assert_allclose(rows.arriving_deviation**2, fresh.running_var * (count - 1) / count, rtol=1e-3)
+        np.testing.assert_allclose(rows.arriving_std**2, fresh.running_var * (count - 1) / count, rtol=1e-3)
         kept: list[torch.Tensor] = []
         with torch.no_grad(), hooked(pruned, {}, {name: lambda m, a, output: kept.append(output)}):  # noqa: B023
             pruned(inputs)

@@ -11,6 +11,7 @@ import streamlit as st
 
 from reflow_core.diagnosis.fields import unused_fields
 from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.diagnosis.verdict import AMPLIFIED
 from reflow_core.lab.sweep import pack
 from reflow_core.repairs import repairs
 
@@ -69,6 +70,7 @@ def scope(diagnosis: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str 
             "n": len(diagnosis.predictions["dense"].predicted),
             "control": None if diagnosis.control is None else diagnosis.control.score,
             "probed": diagnosis.probed,
+            "amplified": AMPLIFIED,
             "repair": repairs[diagnosis.spec.repair].info.title if diagnosis.repaired else "Repaired",
             "repaired": diagnosis.repaired is not None,
             "reason": diagnosis.reason or "",

@@ -206,7 +206,7 @@ class Scope {
     const key = variants.map((variant) => `<tspan style="fill:var(--${variant}-ink)">${marks[variant]}</tspan>`).join("  ");
     const measured = point.ratio.pruned.filter((v) => v != null);
     box.setAttribute("aria-valuenow", chosen + 1);
-    box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${number(measured[0])} in the first layer to ${number(measured.at(-1))} in the last`);
+    box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${this.ratio(measured[0])} in the first layer to ${this.ratio(measured.at(-1))} in the last`);
     this.write(box, `<svg height="${height}" viewBox="0 0 ${width} ${height}">${band}${ticks.join("")}${series.join("")}
       <text x="${left}" y="${height - 6}">first layer</text><text x="${width}" y="${height - 6}" text-anchor="end">last layer</text><text x="${(left + width) / 2}" y="${height - 6}" text-anchor="middle">${key}</text></svg>`);
     this.hover(this.hovered ?? null);
@@ -246,14 +246,17 @@ class Scope {
     return index >= 0 && index < this.data.layers.length ? index : null;
   }
 
+  // A variance ratio in words: far above 1 it is no sign of health.
+  ratio(value) { return value > this.data.amplified ? `${number(value)}, amplified` : number(value); }
+
   hover(index) {
     this.hovered = index;
     const [point] = this.point();
     if (!point) return;
     const shown = index ?? this.data.layers.indexOf(this.data.layer);
     const name = this.data.layers[shown];
-    const legend = `▼ under ${LOW}; first ${this.data.probed} images`;
-    this.find(".ratios .note").textContent = name === undefined ? legend : `${name} (${shown + 1} of ${this.data.layers.length}): pruned ${number(point.ratio.pruned[shown])}, ${this.data.repair} ${number(point.ratio.repaired[shown])}. ${legend}.`;
+    const legend = `▼ under ${LOW}, ▲ over ${HIGH}; over ${this.data.amplified}, amplified, is no sign of health; first ${this.data.probed} images`;
+    this.find(".ratios .note").textContent = name === undefined ? legend : `${name} (${shown + 1} of ${this.data.layers.length}): pruned ${this.ratio(point.ratio.pruned[shown])}, ${this.data.repair} ${this.ratio(point.ratio.repaired[shown])}. ${legend}.`;
   }
 
   choose(index) { if (index != null && this.data.layers[index] !== this.data.layer) this.send("layer", this.data.layers[index]); }

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
-from reflow_core.diagnosis.verdict import percent
+from reflow_core.diagnosis.verdict import AMPLIFIED, percent, ratio_of
 from reflow_core.present.figures import COLORS, DASHES, HEIGHT, MARKERS, RATIO_RANGE, Chart, key
 
 Views = Mapping[str, Diagnosis]  # by the title above each; "" where there is only one
@@ -98,11 +98,17 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
 
 def _ratio_message(table: pd.DataFrame) -> str:
     trends = [
-        f"{' '.join(filter(None, group))}: from {part.ratio.iloc[0]:.2g} in the first layer to "
-        f"{part.ratio.iloc[-1]:.2g} in the last"
+        f"{' '.join(filter(None, group))}: from {ratio_of(part.ratio.iloc[0])} in the first layer to "
+        f"{ratio_of(part.ratio.iloc[-1])} in the last{_overshoot(part)}"
         for group, part in table.groupby(["view", "variant"], sort=False)
     ]
     return f"Variance ratio, {'; '.join(trends)}." if trends else "No layer of this network could be measured."
+
+
+def _overshoot(part: pd.DataFrame) -> str:
+    """How many layers are amplified, where any is."""
+    count = int((part.ratio > AMPLIFIED).sum())
+    return f" ({count} of {len(part)} layers above {AMPLIFIED:g} are amplified, no sign of health)" if count else ""
 
 
 def answered(views: Views) -> Chart:
@@ -137,7 +143,7 @@ def answered(views: Views) -> Chart:
 
 def _most_frequent(diagnosis: Diagnosis) -> str:
     return ", ".join(
-        f"{variant} “{diagnosis.classes[summary.top_class]}” {100 * summary.top_share:.0f} %"
+        f"{variant} “{diagnosis.classes[summary.top_class]}” {percent(summary.top_share)}"
         for variant, summary in diagnosis.outcomes().items()
     )
 

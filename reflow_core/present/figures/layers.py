@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
+from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of
 from reflow_core.present.figures import COLORS, DASHES, MARKERS, RATIO_RANGE, Chart, figure
 from reflow_core.signal.layer_statistics import Layer
 
@@ -58,7 +59,7 @@ def _knowledge_message(diagnosis: Diagnosis) -> str:
     alike = (
         f"CKA to dense in the last layer: {', '.join(values)}."
         if values
-        else "The last layer is constant: CKA is not defined."
+        else "In the last layer CKA to dense is not defined."
     )
     separabilities = [
         (variant, summary.separability)
@@ -110,11 +111,25 @@ def _channels_message(diagnosis: Diagnosis, layer: Layer) -> str:
     dead = ", ".join(
         f"{variant} {len(layer.dead_channels(variant))}" for variant in VARIANTS if variant in layer.variance
     )
-    ratio, median = layer.variance_ratio("pruned"), layer.median_ratio("pruned")
-    shrunk = "is constant in the dense network" if ratio is None else f"keeps {ratio:.2g} of its variance when pruned"
+    median = layer.median_ratio("pruned")
     middle = "" if median is None else f" (median channel {median:.2g})"
     total = len(layer.variance["dense"])
-    return f"{layer.name} {shrunk}{middle}.{zeros} Dead channels of {total}: {dead}."
+    return f"{layer.name} {_kept(layer)}{middle}.{zeros}{_overshoot(layer)} Dead channels of {total}: {dead}."
+
+
+def _kept(layer: Layer) -> str:
+    ratio = layer.variance_ratio("pruned")
+    if ratio is None:
+        return "is constant in the dense network"
+    if ratio > AMPLIFIED:
+        return f"has {ratio:.2g} times its dense variance when pruned, amplified"
+    return f"keeps {ratio:.2g} of its variance when pruned"
+
+
+def _overshoot(layer: Layer) -> str:
+    """What is said of a repair after which there is far more variance than in dense; nothing where there is not."""
+    ratio = layer.variance_ratio("repaired")
+    return f" Repaired, its ratio is {ratio_of(ratio)}." if ratio is not None and ratio > AMPLIFIED else ""
 
 
 def _shown(diagnosis: Diagnosis) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,6 +10,7 @@ import plotly.graph_objects as go
 
 from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, Chart
 from reflow_core.production.finding import Finding
+from reflow_core.production.inspections.quantize import both_shown, shown
 
 INT8 = "#CC79A7"
 
@@ -36,10 +38,10 @@ def losses(finding: Finding) -> Chart:
         "y": list(bars),
         "x": [100 * value for value, _ in bars.values()],
         "marker": {"color": [ink for _, ink in bars.values()], "pattern": {"shape": patterns}},
-        "text": [f"{100 * value + 0.0:.1f}" for value, _ in bars.values()],
+        "text": [both_shown(loss) if name == "sum of both" else shown(value) for name, (value, _) in bars.items()],
         "textposition": "outside",
         "cliponaxis": False,
-        "hovertemplate": "%{y}: %{x:.1f} points lost<extra></extra>",
+        "hovertemplate": "%{y}: %{text} points lost<extra></extra>",
     }
     layout = {
         "height": 90 + 38 * len(bars),
@@ -72,7 +74,9 @@ def errors(table: pd.DataFrame) -> Chart:
         "yaxis": {"title": {"text": "signal over quantization noise (dB)"}, "rangemode": "tozero"},
     }
     worst = table.loc[table.sqnr_db.idxmin()]
-    message = f"The noisiest layer is {worst.layer} with {worst.sqnr_db:.0f} dB; 6 dB are one bit."
+    message = (
+        f"The noisiest layer is {worst.layer} with {worst.sqnr_db:.0f} dB; {20 * math.log10(2):.0f} dB are one bit."
+    )
     return Chart(go.Figure({"data": [trace], "layout": layout}), message, table)
 
 

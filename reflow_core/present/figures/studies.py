@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import jaccard
+from reflow_core.diagnosis.verdict import AMPLIFIED, percent, ratio_of
 from reflow_core.lab.study import Split, saturation
 from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, RATIO_RANGE, Chart
 from reflow_core.pruning.criteria import criteria
@@ -257,10 +258,13 @@ def signal(table: pd.DataFrame) -> Chart:
     x_axis = {"title": "variance ratio of the last layer (log)", "type": "log", "range": [-4, 1], "dtick": 1}
     figure = _dots([_dot(bare, bare.last_ratio.clip(low, high), "none", "ratio %{x:.3g}")], x_axis)
     ratios = ", ".join(
-        f"{row.selection} {row.last_ratio:.2g} ({100 * row.accuracy:.0f} %)"
+        f"{row.selection} {ratio_of(row.last_ratio)} ({percent(row.accuracy)})"
         for row in bare.sort_values("last_ratio", ascending=False).itertuples()
     )
-    return Chart(figure, f"Variance ratio (accuracy in brackets) before any repair: {ratios}.", bare)
+    note = (
+        f" Above {AMPLIFIED:g} a signal is amplified, no sign of health." if (bare.last_ratio > AMPLIFIED).any() else ""
+    )
+    return Chart(figure, f"Variance ratio (accuracy in brackets) before any repair: {ratios}.{note}", bare)
 
 
 def price(table: pd.DataFrame) -> Chart:

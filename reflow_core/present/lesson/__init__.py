@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.errors import ReflowError
 from reflow_core.networks.catalog import find
 from reflow_core.production.finding import Finding
 from reflow_core.spec import DEFAULTS, Spec, parted
@@ -68,7 +69,7 @@ class Question:
         truth = self.truth(seen)
         off_scale = " (off the scale)" if not self.low <= truth <= self.high else ""
         near = abs(guess - truth) <= 0.05 * (self.high - self.low)
-        verdict = "Well predicted" if near else "Not what one expects"
+        verdict = "Well predicted" if near else "Not as predicted"
         return f"{verdict}: you said {self.shown(guess)}, it is {self.shown(truth)}{off_scale}."
 
 
@@ -136,4 +137,7 @@ def see(
     """Compute what a step says about a spec, before or after it is `revealed`. Raises ReflowError."""
     others = {name: diagnose(further) for name, further in step.others(spec).items()}
     inspecting = bool(step.inspection) and (revealed or not step.late)
-    return Seen(diagnose(spec), others, inspect(step.inspection, inspected(spec)) if inspecting else None)
+    diagnosis = diagnose(spec)
+    if diagnosis.labels is None:
+        raise ReflowError("The lesson counts right predictions, and these images have no labels; choose others.")
+    return Seen(diagnosis, others, inspect(step.inspection, inspected(spec)) if inspecting else None)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from reflow_core.diagnosis.verdict import percent, points_of
+from reflow_core.diagnosis.verdict import percent, points_between
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.production import gate, slices
 
+NOBODY = f"No class has {gate.LEAST} images, the fewest that are judged here"
+
 
 def worst(seen: Seen) -> tuple[str, float]:
-    """The class that lost the most, and the points that it lost."""
+    """The class that lost the most, and the points that it lost; "" and 0 where none has enough images."""
     table = slices.slices(seen.diagnosis, None)
     rows = table[(table.by == "class") & (table.n >= gate.LEAST)]
     if rows.empty:
-        return "none", 0.0
+        return "", 0.0
     lost = rows[f"lost_{seen.diagnosis.last}"]
     return str(rows["slice"][lost.idxmax()]), 100 * float(lost.max())
 
@@ -20,33 +22,38 @@ def worst(seen: Seen) -> tuple[str, float]:
 def opening(seen: Seen) -> str:
     """What an average hides."""
     diagnosis = seen.diagnosis
+    kind = "repaired" if diagnosis.repaired is not None else "not repaired"
     return (
-        f"You would like to release this network: {100 * diagnosis.sparsity:.0f} % pruned, repaired, "
-        f"{points_of(diagnosis.dense.score - diagnosis.final.score)} below dense over all images. But an average hides "
-        "differences. Look at one [[slice]] at a time, class by class."
+        f"You would like to release this network: {100 * diagnosis.sparsity:.0f} % pruned, {kind}. Over all "
+        f"images dense has {percent(diagnosis.dense.score)} and this one {percent(diagnosis.final.score)}. An average "
+        "can hide differences: look at one [[slice]] at a time, class by class."
     )
 
 
 def reveal(seen: Seen) -> str:
-    """What to do before a release."""
-    name, lost = worst(seen)
+    """The worst class, and what to measure before a release."""
+    diagnosis, (name, lost) = seen.diagnosis, worst(seen)
+    first = f"The worst is class “{name}”, which lost {lost:.1f} points" if name else NOBODY
     return (
-        f"The worst is class “{name}”, which lost {lost:.1f} points. In practice: **1.** measure what each layer can "
-        "lose (Sensitivity) and spend the budget where it costs least; **2.** prune, then re-estimate the statistics "
-        "with images as training saw them (Calibration); **3.** judge every slice, with limits set beforehand "
-        "(Slices); **4.** only then fold and quantize (Quantization); **5.** time it on the machine it is for "
-        "(Hardware); **6.** take the report away, so that somebody else can check it. This network reaches "
-        f"{percent(seen.diagnosis.final.score)}."
+        f"{first}; over all images "
+        f"{points_between(diagnosis.dense.score, diagnosis.final.score)} were lost. What one would measure before a "
+        "release, each on a page of its own: **1.** what each layer can lose (Sensitivity); **2.** which calibration "
+        "images the repair needs (Calibration); **3.** every slice, with limits set beforehand (Slices); **4.** in "
+        "which order to prune, repair and quantize (Quantization); **5.** the time on the machine it is for "
+        "(Hardware). The report takes it all along, so that somebody else can check it."
     )
 
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
     name, lost = worst(seen)
-    count = len(seen.diagnosis.classes)
+    if not name:
+        return f"{NOBODY}. With more evaluation images some would have."
+    table = slices.slices(seen.diagnosis, None)
+    count, total = int(table[(table.by == "class") & (table["slice"] == name)].n.sum()), int(table.n.iloc[0])
     return (
-        f"If one of {count} equally frequent classes loses all its {lost:.1f} points and the others nothing, the whole "
-        f"loses {lost / count:.2f} points. That is how the loss of a class (here “{name}”) hides behind a good average."
+        f"Class “{name}” has {count} of the {total} images. If it alone loses {lost:.1f} points and the others "
+        f"nothing, the average falls by {count} / {total} of that, {lost * count / total:.2f} points."
     )
 
 

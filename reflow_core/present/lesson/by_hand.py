@@ -25,12 +25,12 @@ def opening(seen: Seen) -> str:
     row = channel(seen)
     return (
         f"Take one channel: number {row['channel']} of {row['norm']}, the strongest of the last layer. BatchNorm "
-        f"stored the mean {row['stored_mean']:.3f} and the standard deviation {row['stored_deviation']:.3f}. What "
+        f"stored the mean {row['stored_mean']:.3f} and the standard deviation {row['stored_std']:.3f}. What "
         f"arrives now has the mean {row['arriving_mean']:.3f} and the standard deviation "
-        f"{row['arriving_deviation']:.3f}. BatchNorm learned γ = {row['gamma']:.3f}. So what leaves has the standard "
-        f"deviation γ · {row['arriving_deviation']:.3f} / {row['stored_deviation']:.3f} = **{row['out_pruned']:.3f}**; "
+        f"{row['arriving_std']:.3f}. BatchNorm learned γ = {row['gamma']:.3f}. So what leaves has the standard "
+        f"deviation |γ| · {row['arriving_std']:.3f} / {row['stored_std']:.3f} = **{row['out_pruned']:.3f}**; "
         f"in the dense network it was {row['out_dense']:.3f}. Now we store what really arrives, first in the layers "
-        f"before, so that more reaches this one, with the standard deviation {row['re_estimated_deviation']:.3f}, and "
+        f"before, after which the standard deviation that reaches this one is {row['re_estimated_std']:.3f}, and "
         "then here."
     )
 
@@ -39,23 +39,23 @@ def reveal(seen: Seen) -> str:
     """The numbers after the correction."""
     row = channel(seen)
     return (
-        f"γ · {row['re_estimated_deviation']:.3f} / {row['re_estimated_deviation']:.3f} = "
+        f"|γ| · {row['re_estimated_std']:.3f} / {row['re_estimated_std']:.3f} = "
         f"**{row['out_repaired']:.3f}**, which is {restored(seen):.0f} % of the {row['out_dense']:.3f} that left the "
         "dense network. Two numbers were changed, a mean and a variance, and no [[weight]]. That is all that "
-        "[[REFLOW]] does, in every channel of every BatchNorm, in forward order. The scale is then right by "
-        "construction; whether the *content* is right is another question, and the next step asks it."
+        "[[REFLOW]] does, in every channel of every BatchNorm, in forward order. The scale of what leaves is then "
+        "|γ| by construction; whether the *content* is right is another question, and the next step asks it."
     )
 
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
     row = channel(seen)
-    before = row["gamma"] * (1.0 - row["stored_mean"]) / row["stored_deviation"] + row["beta"]
-    after = row["gamma"] * (1.0 - row["re_estimated_mean"]) / row["re_estimated_deviation"] + row["beta"]
+    before = row["gamma"] * (1.0 - row["stored_mean"]) / row["stored_std"] + row["beta"]
+    after = row["gamma"] * (1.0 - row["re_estimated_mean"]) / row["re_estimated_std"] + row["beta"]
     return (
-        f"Before: {row['gamma']:.3f} · (1 − {row['stored_mean']:.3f}) / {row['stored_deviation']:.3f} + "
+        f"Before: {row['gamma']:.3f} · (1 − {row['stored_mean']:.3f}) / {row['stored_std']:.3f} + "
         f"({row['beta']:.3f}) = {before:.3f}. After: {row['gamma']:.3f} · (1 − {row['re_estimated_mean']:.3f}) / "
-        f"{row['re_estimated_deviation']:.3f} + ({row['beta']:.3f}) = {after:.3f}."
+        f"{row['re_estimated_std']:.3f} + ({row['beta']:.3f}) = {after:.3f}."
     )
 
 
@@ -73,8 +73,8 @@ STEP = Step(
     formula=Formula(
         r"\mu\leftarrow\mathbb E[x^{\text{pruned}}],\quad \sigma^2\leftarrow\operatorname{Var}(x^{\text{pruned}})"
         r"\;\Rightarrow\;\operatorname{std}(y)=|\gamma|\sqrt{\frac{\sigma^2}{\sigma^2+\varepsilon}}\approx|\gamma|",
-        "Store what arrives on calibration images, norm by norm in forward order; the output again has the "
-        "standard deviation γ.",
+        "Store what arrives on calibration images, norm by norm in forward order; the output then has the "
+        "standard deviation |γ|, as far as σ² is large beside ε.",
         "REFLOW: arXiv 2502.15790. Known before as BN tuning, for instance arXiv 2007.02491.",
     ),
     exercise="An input of 1.0 arrives at this channel. What leaves before the correction, and what after it?",

@@ -2,49 +2,74 @@
 
 from __future__ import annotations
 
-from reflow_core.diagnosis.verdict import percent
+import numpy as np
+
+from reflow_core.diagnosis.verdict import COLLAPSED, chance, percent, ratio_of, verdict
 from reflow_core.present.lesson import Formula, Question, Seen, Step
+
+MORE = 0.1  # of the images: so much better the features must do than the predictions before a sentence says so
 
 
 def opening(seen: Seen) -> str:
     """A few more weights."""
     return (
-        f"A few more weights: {100 * seen.diagnosis.spec.sparsity:.0f} % are zero now. What reaches the last layer "
-        "hardly differs from image to image any more. The network must still predict something, for it always picks "
-        "the class with the largest output. What does a network predict that cannot see its input?"
+        f"A few more weights: {100 * seen.diagnosis.spec.sparsity:.0f} % are zero now. The variance ratio of the last "
+        f"layer is {ratio_of(seen.diagnosis.last_ratio('pruned'))}. Whatever is left of its signal, the network "
+        "predicts something, for it always picks the class with the largest output. What will that be?"
     )
 
 
 def reveal(seen: Seen) -> str:
-    """One prediction for everything."""
+    """How one-sided the predictions are."""
     diagnosis, pruned = seen.diagnosis, seen.diagnosis.pruned
-    knowledge = "" if pruned.separability is None else (
-        f" And yet the knowledge is still there: by its distance to the class means, {percent(pruned.separability)} of "
-        "the images could be told apart in the pruned network's own last features, all of them and not only the plane "
-        "that the map shows. The signal is not wrong, only far "
-        "too faint."
-    )  # fmt: skip
+    collapsed = verdict(diagnosis).status == COLLAPSED
+    named = (
+        "This is [[signal collapse]], and this is the collapse plot"
+        if collapsed
+        else "By the lab's thresholds that is not [[signal collapse]] yet; move the slider on"
+    )
     return (
         f"{percent(pruned.top_share)} of all images get the same prediction, “{diagnosis.classes[pruned.top_class]}”. "
         f"Of {len(diagnosis.classes)} classes it uses {pruned.effective_classes:.1f} (the [[entropy]] of its "
         f"predictions is {pruned.entropy:.2f} bits), and {len(pruned.never)} are never predicted. Its accuracy is "
-        f"{percent(pruned.score)}; guessing gives {100 / len(diagnosis.classes):.0f} %. This is [[signal collapse]], "
-        f"and this is the collapse plot.{knowledge}"
+        f"{percent(pruned.score)}; guessing gives {chance(len(diagnosis.classes))}. {named}.{knowledge(seen)}"
+    )
+
+
+def knowledge(seen: Seen) -> str:
+    """What the last features still tell apart, beside what the predictions do; nothing where it is not measured."""
+    pruned, dense = seen.diagnosis.pruned, seen.diagnosis.dense
+    if pruned.separability is None or dense.separability is None:
+        return ""
+    more = pruned.separability > pruned.score + MORE
+    return (
+        f" Now look at the last features instead, the full penultimate features of the pruned network and not only the "
+        f"plane that a map shows: of the first {seen.diagnosis.probed} images, {percent(pruned.separability)} lie "
+        f"nearest to the mean of their own class (dense {percent(dense.separability)}), "
+        + (
+            "so these features still tell apart what the predictions do not."
+            if more
+            else "so they tell apart hardly more than the predictions do."
+        )
     )
 
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
-    pruned, count = seen.diagnosis.pruned, len(seen.diagnosis.classes)
+    diagnosis, pruned = seen.diagnosis, seen.diagnosis.pruned
+    assert diagnosis.labels is not None
+    occurs = float(np.mean(diagnosis.labels == pruned.top_class))
     return (
-        f"A network that always predicts the same class is right as often as that class occurs, about 1 in {count}: "
-        f"{100 / count:.0f} %. This one reaches {percent(pruned.score)}. Accuracy alone cannot tell a network that "
+        "A network that always predicts the same class is right as often as that class occurs; "
+        f"“{diagnosis.classes[pruned.top_class]}” is the class of {percent(occurs)} of these images, and a guess among "
+        f"{len(diagnosis.classes)} classes is right in {chance(len(diagnosis.classes))}. This one reaches "
+        f"{percent(pruned.score)}. Accuracy alone cannot tell a network that "
         "guesses from one that always predicts the same class; the histogram can."
     )
 
 
 STEP = Step(
-    title="Collapse: one answer for everything",
+    title="Collapse: what is predicted now?",
     changes=lambda collapse_at: {"sparsity": collapse_at, "repair": "none", "criterion": "magnitude"},
     opening=opening,
     question=Question(
@@ -60,5 +85,5 @@ STEP = Step(
     ),
     exercise="How accurate is a network that always predicts the same class? Could you tell it from one that guesses?",
     answer=answer,
-    notes="The sentence about the class means is the turning point of the lesson: so far only the scale is lost.",
+    notes="The sentence about the class means is the turning point: compare its percentage with the accuracy.",
 )

@@ -1,8 +1,10 @@
-"""Step 3: variance, and why it falls from layer to layer."""
+"""Step 3: variance, and what becomes of it from layer to layer."""
 
 from __future__ import annotations
 
-from reflow_core.diagnosis.verdict import percent
+import itertools
+
+from reflow_core.diagnosis.verdict import percent, ratio_of
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 
@@ -13,12 +15,14 @@ def last_ratio(seen: Seen) -> float:
 
 def opening(seen: Seen) -> str:
     """What variance is."""
+    diagnosis = seen.diagnosis
     return (
-        "What a layer passes on is useful only as far as it *differs* from image to image: if a [[channel]] gave the "
-        "same number for a 3 and for an 8, no later layer could tell them apart. That difference is its [[variance]], "
-        "and here it is the signal. A neuron adds up many weighted inputs; each weight that is set to zero takes its "
-        f"share of the variance away. At {100 * seen.diagnosis.spec.sparsity:.0f} % sparsity every one of the "
-        f"{len(seen.diagnosis.layers)} layers loses a little, and the next one starts from less."
+        "What a layer passes on is useful only as far as it *differs* from image to image: if all its "
+        "[[channel|channels]] gave the same numbers for every image, no later layer could tell two images apart. That "
+        "difference is its [[variance]], and here it is the signal. A neuron adds up many weighted inputs; where these "
+        "vary independently, a weight that is set to zero takes its share of the variance away (see the formula). At "
+        f"{100 * diagnosis.spec.sparsity:.0f} % sparsity we measure it in {len(diagnosis.layers)} layers, and each "
+        "starts from what the layers before it left."
     )
 
 
@@ -26,21 +30,25 @@ def reveal(seen: Seen) -> str:
     """How far it falls."""
     ratios = [ratio for layer in seen.diagnosis.layers if (ratio := layer.variance_ratio("pruned")) is not None]
     middle = ratios[len(ratios) // 2]
+    falls = sum(after < before for before, after in itertools.pairwise(ratios))
+    steps = len(ratios) - 1
     return (
-        f"From the first layer to the last the ratio goes {ratios[0]:.2f}, {middle:.2f} in the middle, "
-        f"{ratios[-1]:.3f} at the end. Losses multiply: twenty layers that each keep 90 % keep 12 % together. "
-        "(Shortcuts around layers keep some signal alive, so the fall is not even.) The accuracy is down to "
-        f"{percent(seen.diagnosis.pruned.score)}."
+        f"From the first layer to the last the ratio goes {ratio_of(ratios[0])}, {ratio_of(middle)} in the middle, "
+        f"{ratio_of(ratios[-1])} at the end. It falls in {falls} of the {steps} steps from a layer to the next, and "
+        f"need not fall in each. The accuracy is {percent(seen.diagnosis.pruned.score)}; before pruning it was "
+        f"{percent(seen.diagnosis.dense.score)}."
     )
 
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
     count, share = len(seen.diagnosis.layers), last_ratio(seen) / 100
-    per_step = share ** (1 / max(count - 1, 1))
+    if not 0 < share < 1 or not count:
+        return f"The last ratio is {ratio_of(share)}, so there is no loss to share out."
+    kept = share ** (1 / count)
     return (
-        f"{share:.3f} over {count - 1} steps is {per_step:.3f} per step, since {per_step:.3f} to the power {count - 1} "
-        f"is {share:.3f}: each layer needs to lose only {100 * (1 - per_step):.0f} %."
+        f"{count} layers that each keep {kept:.4f} of what arrives keep {kept:.4f} to the power {count}, about "
+        f"{share:.2g}, together: each would have to lose {100 * (1 - kept):.1f} %."
     )
 
 
@@ -60,6 +68,7 @@ STEP = Step(
     ),
     exercise="If every layer lost the same share, how large would it have to be to end at the ratio of the last layer?",
     answer=answer,
-    notes="In the stream above the dots the width is the standard deviation. Feature maps turn gray as it narrows.",
+    notes="In the stream above the dots the width is the standard deviation. Feature maps are drawn on dense's scale: "
+    "as it narrows they turn gray.",
     view="Signal",
 )

@@ -1,8 +1,8 @@
-"""Step 2: what the slider does, and how much can be pruned at no cost."""
+"""Step 2: what the slider does, and what half of the weights are worth."""
 
 from __future__ import annotations
 
-from reflow_core.diagnosis.verdict import percent, points_of
+from reflow_core.diagnosis.verdict import percent, points_between, ratio_of
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 
@@ -10,23 +10,25 @@ def opening(seen: Seen) -> str:
     """What the slider does."""
     diagnosis = seen.diagnosis
     return (
-        f"The slider sets the [[sparsity]]. At 50 % it removes {diagnosis.sparsity * diagnosis.weights:,.0f} of the "
+        f"The slider sets the [[sparsity]]. At {100 * diagnosis.sparsity:.0f} % it removes "
+        f"{diagnosis.sparsity * diagnosis.weights:,.0f} of the "
         f"{diagnosis.weights:,} weights: those nearest to zero, wherever in the network they are "
         "([[magnitude pruning]]). Nothing is trained again afterwards."
     )
 
 
 def reveal(seen: Seen) -> str:
-    """How little is lost."""
+    """What is lost."""
     diagnosis = seen.diagnosis
     last = diagnosis.last_ratio("pruned")
     tail = "" if last is None else (
-        f" But look at the right end of the dots: the last layer has only {last:.2f} of its [[variance]] left."
+        " But look at the right end of the dots: the ratio of the last layer's [[variance]] to what it was is "
+        f"{ratio_of(last)}."
     )  # fmt: skip
     return (
-        f"With half of its weights gone it still predicts {percent(diagnosis.pruned.score)} correctly; it lost "
-        f"{points_of(diagnosis.dense.score - diagnosis.pruned.score)}. Most weights were small, and small weights "
-        f"change little. That is why everybody prunes.{tail}"
+        f"With half of its weights gone it predicts {percent(diagnosis.pruned.score)} correctly, before it was "
+        f"{percent(diagnosis.dense.score)}: {points_between(diagnosis.dense.score, diagnosis.pruned.score)} lost. The "
+        f"half that went were the weights nearest to zero.{tail}"
     )
 
 
@@ -36,7 +38,7 @@ def answer(seen: Seen) -> str:
     most, least = max(rows, key=lambda name: rows[name] or 0), min(rows, key=lambda name: rows[name] or 0)
     return (
         f"{most} lost the most, {percent(rows[most])} of its weights, and {least} the least, {percent(rows[least])}. "
-        "One threshold for all layers removes most where weights are small, which is where there are many of them."
+        "One threshold for all layers removes most where the largest share of the weights lies under it."
     )
 
 
@@ -56,5 +58,5 @@ STEP = Step(
     ),
     exercise="Which layer lost the largest share of its weights, which the smallest, and why?",
     answer=answer,
-    notes="Let them move the slider from 0 to 50 % themselves: hardly anything happens, which is the point.",
+    notes="Let them move the slider from 0 upward themselves: where does the accuracy begin to move?",
 )

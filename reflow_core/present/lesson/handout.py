@@ -9,6 +9,7 @@ from string import Template
 
 from latex2mathml.converter import convert
 
+from reflow_core.diagnosis.verdict import judged_on
 from reflow_core.places import ASSETS
 from reflow_core.present.lesson import STEPS, TERM, Seen, Step
 from reflow_core.present.lesson.glossary import GLOSSARY
@@ -26,7 +27,7 @@ def handout(seen: Sequence[Seen], teacher: bool = False) -> str:
     terms = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(GLOSSARY[term])}</dd>" for term in sorted(GLOSSARY))
     return Template(TEMPLATE.read_text()).substitute(
         network=html.escape(spec.model),
-        images=f"{seen[0].diagnosis.dense.n} test images of {html.escape(seen[0].diagnosis.data)}",
+        images=f"{judged_on(seen[0].diagnosis)} of {html.escape(seen[0].diagnosis.data)}",
         steps="".join(steps),
         answers=f"<section class='answers'><h1>Answers and notes</h1>{''.join(answers)}</section>" if teacher else "",
         glossary=terms,

@@ -1,16 +1,17 @@
-"""Step 9: what REFLOW cannot bring back."""
+"""Step 9: what REFLOW does not bring back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from reflow_core.diagnosis.fields import normalize
-from reflow_core.diagnosis.verdict import percent
+from reflow_core.diagnosis.verdict import percent, points_between
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.spec import Spec
 
 FURTHER = 0.15  # beyond the sparsity at which the network has collapsed
 MOST = 0.97
+EPS, VARIANCES = 1e-5, (1e-3, 1e-5, 1e-7)  # of the exercise
 
 
 def others(spec: Spec) -> Mapping[str, Spec]:
@@ -21,10 +22,11 @@ def others(spec: Spec) -> Mapping[str, Spec]:
 def opening(seen: Seen) -> str:
     """Further pruning, and the ε floor."""
     return (
-        f"We go on, to {100 * seen.diagnosis.spec.sparsity:.0f} %: one weight in "
-        f"{round(1 / (1 - seen.diagnosis.spec.sparsity))} is left. REFLOW can set the scale of what arrives. It cannot "
-        "bring back what no longer arrives at all. And there is a [[floor]]: BatchNorm adds a small ε to the variance "
-        "before it divides, and a signal smaller than that stays small."
+        f"We go on, to {100 * seen.diagnosis.spec.sparsity:.0f} %: about one weight in "
+        f"{round(1 / (1 - seen.diagnosis.spec.sparsity))} is left. REFLOW changes no weight: it gives "
+        "each channel of each norm another scale and another shift, and nothing else. And there is a [[floor]]: "
+        "BatchNorm adds a small ε to the variance before it divides, so that a variance that is not large beside it "
+        "stays small."
     )
 
 
@@ -33,37 +35,41 @@ def reveal(seen: Seen) -> str:
     diagnosis, squares = seen.diagnosis, seen.others["least squares"]
     floors = [value for layer in diagnosis.layers if (value := layer.eps_floor.get("repaired")) is not None]
     floor = (
-        f" In the worst layer the ε floor lets only {100 * min(floors):.0f} % of unit variance through."
-        if floors
-        else ""
+        f" In the worst layer the ε floor lets {100 * min(floors):.0f} % of unit variance through." if floors else ""
     )
     cka = diagnosis.layers[-1].cka.get("repaired") if diagnosis.layers else None
     similarity = "" if cka is None else f" The last layer's similarity to dense (CKA) is {cka:.2f}."
-    gain = squares.final.score - diagnosis.final.score
-    verdict = (
-        f"so {100 * gain:.0f} points of what looked lost could still be recovered: the surviving weights carried it, "
-        "but with the wrong values"
-        if gain > 0.01
-        else "so here the values of the surviving weights were not the problem"
+    reached = (
+        f"REFLOW reaches {percent(diagnosis.final.score)}"
+        if diagnosis.repaired is not None
+        else f"REFLOW does not apply here, so that it stays at {percent(diagnosis.final.score)}"
     )
     return (
-        f"REFLOW reaches {percent(diagnosis.final.score)} of {percent(diagnosis.dense.score)} (pruned "
-        f"{percent(diagnosis.pruned.score)}).{floor}{similarity} A repair that also re-fits the weights that are left, "
-        f"by [[least squares]] and still without labels, reaches {percent(squares.final.score)}: {verdict}. What "
-        "neither brings back is gone."
+        f"{reached}; dense has {percent(diagnosis.dense.score)}, unrepaired it is {percent(diagnosis.pruned.score)}."
+        f"{floor}{similarity} A repair that also re-fits the weights that are left, by [[least squares]] and still "
+        f"without labels, reaches {percent(squares.final.score)}, {gained(diagnosis.final.score, squares.final.score)}."
     )
+
+
+def gained(before: float, after: float) -> str:
+    """What re-fitting adds, of the percentages as they are shown."""
+    if points_between(after, before) == points_between(0, 0):
+        return "the same"
+    more = after > before
+    return f"{points_between(max(before, after), min(before, after))} {'more' if more else 'less'}"
 
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
+    shares = "; ".join(f"σ² = {variance:.7f} gives {variance / (variance + EPS):.0%}" for variance in VARIANCES)
     return (
-        "With ε = 0.00001: σ² = 0.001 gives 0.001 / 0.00101 = 99 %; σ² = 0.00001 gives 50 %; σ² = 0.0000001 gives 1 %. "
-        "The ε is there so that the norm never divides by zero, and now it holds the signal down."
+        f"{shares}. The ε is there so that the norm never divides by zero; a variance that is not large beside it it "
+        "holds down."
     )
 
 
 STEP = Step(
-    title="What REFLOW cannot bring back",
+    title="What REFLOW does not bring back",
     changes=lambda collapse_at: {
         "sparsity": min(round(collapse_at + FURTHER, 2), MOST),
         "repair": "reflow",
@@ -83,7 +89,8 @@ STEP = Step(
     ),
     exercise="With ε = 0.00001, what share of unit variance does a norm restore for σ² = 0.001, 0.00001, 0.0000001?",
     answer=answer,
-    notes="Honest limits convince. Least squares costs more time; the Calibration page shows how many images it needs.",
+    notes="What each repair costs stands beneath the panels in seconds; the Calibration page shows what more images "
+    "give.",
     others=others,
     view="Signal",
 )

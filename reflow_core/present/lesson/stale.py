@@ -1,4 +1,4 @@
-"""Step 6: what BatchNorm stores, and why it is stale."""
+"""Step 6: what BatchNorm stores, and how stale it is."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 def opening(seen: Seen) -> str:
     """What BatchNorm does."""
+    assert seen.finding is not None
     return (
-        "Look at what follows every convolution: [[BatchNorm]]. It subtracts a mean and divides by a "
-        "[[standard deviation]], so that the next layer always gets numbers of the same size. In training it measured "
-        "both, batch by batch. In use it does not measure again: it uses the [[stored statistics]]. They were right "
-        "for the dense network. But less arrives now, and it still divides by the old standard deviation."
+        f"This network has {len(seen.finding.tables['Norms'])} layers of [[BatchNorm]]. Each subtracts a mean and "
+        "divides by a [[standard deviation]], which sets the scale of what the next layer gets. In training it "
+        "measured both, batch by batch. In use it does not measure again: it uses the [[stored statistics]]. They "
+        "belong to the dense network. Pruning has changed what arrives, and it still divides by the old standard "
+        "deviation."
     )
 
 
 def reveal(seen: Seen) -> str:
     """How far off the stored statistics are."""
+    assert seen.finding is not None
+    times = seen.finding.tables["Norms"].times
     return (
         f"In the first layer the stored standard deviation is {seen.facts('first'):.2f} times the one that arrives, in "
-        f"the last {seen.facts('last'):.1f} times (the median channel). BatchNorm divides by a number that is too "
-        "large by that factor. Its whole purpose is to set the scale right, and with [[stale]] numbers it sets it "
-        "wrong, in every layer anew. The table lists all layers."
+        f"the last {seen.facts('last'):.1f} times (the median channel). By that factor the [[stale]] number is off "
+        f"from the one that would set the scale right. It is too large in {int((times > 1).sum())} of {len(times)} "
+        f"layers, by more than a tenth in {int((times > 1.1).sum())}. The table lists them all."
     )
 
 
@@ -29,9 +33,11 @@ def answer(seen: Seen) -> str:
     """The answer to the exercise."""
     assert seen.finding is not None
     times = seen.finding.tables["Norms"].times
+    grows = int((times.diff() > 0).sum())
     return (
-        f"From {times.iloc[0]:.2f} to {times.iloc[-1]:.1f} the error grows with depth: each layer starts from a signal "
-        "that the layers before it made too small, and adds its own loss."
+        f"It goes from {times.iloc[0]:.2f} to {times.iloc[-1]:.1f} and grows in {grows} of {len(times) - 1} steps "
+        "from a layer to the next. By the formula what leaves a norm is too small by its factor, where that is more "
+        "than one; the layers after it start from that, and their own pruned weights come on top."
     )
 
 
@@ -54,7 +60,7 @@ STEP = Step(
         "x arrives, y leaves; μ and σ² are stored, γ and β are learned, ε is a small constant.",
         "Ioffe and Szegedy, Batch Normalization, arXiv 1502.03167, algorithm 2.",
     ),
-    exercise="Plot the factor over the layers from the table. Why does it grow?",
+    exercise="Plot the factor over the layers from the table. Does it grow with depth, and what would the formula say?",
     answer=answer,
     notes="A network without BatchNorm stores nothing, and the lesson says so. LayerNorm measures anew each time.",
     inspection="stale",

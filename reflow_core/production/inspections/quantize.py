@@ -187,14 +187,24 @@ def quantize_facts(table: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def shown(loss: float) -> str:
+    """A loss (fraction) in points: 1.2."""
+    return f"{100 * loss + 0.0:.1f}"
+
+
+def both_shown(loss: Mapping[str, float]) -> str:
+    """The sum of what pruning and int8 lose alone, in points: of what is shown beside it, so that it agrees."""
+    return f"{float(shown(loss['pruned_float32'])) + float(shown(loss['dense_int8'])) + 0.0:.1f}"
+
+
 def quantize_answer(facts: dict[str, Any]) -> str:
     """The finding's answer, in a sentence."""
-    loss = {name: f"{100 * value + 0.0:.1f}" for name, value in facts["loss"].items()}
+    loss = {name: shown(value) for name, value in facts["loss"].items()}
     repaired = f"; with the repair {loss['repaired_int8']}" if facts["variant"] == "repaired" else ""
     return (
         f"Pruning alone loses {loss['pruned_float32']} points, int8 alone {loss['dense_int8']}, both together "
         f"{loss[f'pruned_{UNCALIBRATED}']} with the dense network's activation ranges and {loss['pruned_int8']} with "
-        f"ranges measured anew (the sum would be {100 * facts['sum'] + 0.0:.1f}){repaired}; int8 takes "
+        f"ranges measured anew (the sum would be {both_shown(facts['loss'])}){repaired}; int8 takes "
         f"{100 * facts['size']:.0f} % of the bytes and runs {facts['speed']['1']:.2f} times as fast on one image, "
         f"{facts['speed']['64']:.2f} times on 64."
     )

@@ -57,9 +57,11 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
     last = channels[channels.norm == names[-1]]
     chosen = last.loc[last.out_dense.idxmax()]
     first, end = float(layers.times.iloc[0]), float(layers.times.iloc[-1])
+    passed = float((last.out_pruned / last.out_dense.where(last.out_dense > 0)).median())
     answer = (
-        f"The deviation that BatchNorm stored is {first:.2g} times the one that arrives in the first layer and "
-        f"{end:.2g} times in the last (median over channels), so what leaves is that much too small."
+        f"The standard deviation that BatchNorm stored is {first:.2g} times the one that arrives in the first layer "
+        f"and {end:.2g} times in the last (median over channels); what leaves the last has {passed:.0%} of the "
+        "standard deviation that leaves it in the dense network."
     )
     facts = {"first": first, "last": end, "norm": names[-1], "eps": norms[names[-1]][0].eps, "channel": dict(chosen)}
     tables = {"Norms": layers.reset_index(), "Channels": channels.reset_index(drop=True)}
@@ -95,12 +97,12 @@ def _channel_rows(name: str, stored: _BatchNorm, repaired: _BatchNorm, trained: 
             "gamma": gamma,
             "beta": beta,
             "stored_mean": mean,
-            "stored_deviation": np.sqrt(variance),
+            "stored_std": np.sqrt(variance),
             "arriving_mean": now.mean.numpy(),
-            "arriving_deviation": np.sqrt(here),
+            "arriving_std": np.sqrt(here),
             "times": np.sqrt((variance + eps) / np.maximum(here, tiny)),
             "re_estimated_mean": new_mean,
-            "re_estimated_deviation": np.sqrt(new_variance),
+            "re_estimated_std": np.sqrt(new_variance),
             "out_dense": np.abs(gamma) * np.sqrt(was / (variance + eps)),
             "out_pruned": np.abs(gamma) * np.sqrt(here / (variance + eps)),
             "out_repaired": np.abs(gamma) * np.sqrt(new_variance / (new_variance + eps)),
