@@ -51,7 +51,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One limit and its test. `measured`, `low`, `high`, `limit`: the loss, or of a floor the accuracy (fractions).
+    """One limit and its test. `measured`, `limit`: the loss, or of a floor the accuracy (fractions).
+
+    `lost`, `won`: images that only dense, and only the variant, got right; of a floor `won` are those it got right.
 
     `before`, `after`: the accuracies that a loss lies between. `score`: standard errors from the limit, positive on the
     wrong side. `more`: images that would decide it at the same rates, None where it is decided or no number would.
@@ -62,14 +64,18 @@ class Check:
     n: int
     floor: bool
     measured: float
-    low: float
-    high: float
+    lost: int
+    won: int
     limit: float
     score: float
     outcome: str = UNDECIDED
     more: int | None = None
     before: float = 0.0
     after: float = 0.0
+
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of what was measured."""
+        return wilson(self.won, self.n) if self.floor else paired_interval(self.lost, self.won, self.n)
 
     @property
     def breach(self) -> float:
@@ -83,12 +89,13 @@ class Check:
 
     def sentence(self) -> str:
         """What was measured, with its interval, beside what is allowed, and what would decide."""
+        low, high = self.interval()
         where = "overall it" if self.by == ALL else f"{self.by} {self.slice} (n = {self.n})"
         if self.floor:
-            between = f"95 % interval {percent(self.low)} to {percent(self.high)}"
+            between = f"95 % interval {percent(low)} to {percent(high)}"
             text = f"{where} has {percent(self.measured)} ({between}), asked are {percent(self.limit)}"
         else:
-            between = f"95 % interval {100 * self.low:.1f} to {100 * self.high:.1f}".replace("-", "−")
+            between = f"95 % interval {100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
             fall = f"{points_between(self.before, self.after)}, {percent(self.before)} to {percent(self.after)}"
             text = f"{where} loses {fall} ({between}), allowed are {points_of(self.limit)}"
         if self.outcome != UNDECIDED:
@@ -144,9 +151,8 @@ def judge(dense: Correct, variant: Correct, sliced: Mapping[str, pd.Series], lim
 
 def _loss(by: str, name: str, dense: Correct, variant: Correct, limit: float) -> Check:
     lost, won, n = int((dense & ~variant).sum()), int((variant & ~dense).sum()), len(dense)
-    low, high = paired_interval(lost, won, n)
     score, before, after = paired_score(lost, won, n, limit), float(dense.mean()), float(variant.mean())
-    return Check(by, name, n, False, (lost - won) / n, low, high, limit, score, before=before, after=after)
+    return Check(by, name, n, False, (lost - won) / n, lost, won, limit, score, before=before, after=after)
 
 
 def _floors(variant: Correct, sliced: Mapping[str, pd.Series], wanted: Mapping[str, float]) -> Iterator[Check]:
@@ -158,8 +164,7 @@ def _floors(variant: Correct, sliced: Mapping[str, pd.Series], wanted: Mapping[s
             existing = ", ".join(f"{kind}/{part}" for kind, names in there.items() for part in names.unique())
             raise ReflowError(f"There is no slice {place!r}; there are {existing}.")
         right = int(variant[inside].sum())
-        low, high = wilson(right, n)
-        yield Check(by, name, n, True, right / n, low, high, least, -proportion_score(right, n, least))
+        yield Check(by, name, n, True, right / n, 0, right, least, -proportion_score(right, n, least))
 
 
 def decided(checks: Sequence[Check]) -> list[Check]:
@@ -192,8 +197,8 @@ def table(checks: Sequence[Check]) -> pd.DataFrame:
             "n": check.n,
             "measured": "accuracy" if check.floor else "loss",
             "value": check.measured,
-            "low": check.low,
-            "high": check.high,
+            "low": check.interval()[0],
+            "high": check.interval()[1],
             "limit": check.limit,
             "outcome": check.outcome,
             "more_images": check.more,
