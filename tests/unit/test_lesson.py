@@ -28,7 +28,12 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?")
 def lessons(library: Library) -> dict[str, list[Seen]]:
     """Every step on two networks, quickly timed."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("timing.MOST_S", 0.0), ("timing.LEAST", 2), ("timing.WARM_UP", 1)):
+        for name, value in (
+            ("timing.MOST_S", 0.0),
+            ("timing.LEAST", 2),
+            ("timing.WARM_UP", 1),
+            ("service.ENOUGH_S", 0.0),
+        ):
             patch.setattr(f"reflow_core.production.{name}", value)
         patch.setattr("reflow_core.production.inspections.hardware.KERNEL_S", 0.0)
         return {

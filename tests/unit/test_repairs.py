@@ -199,7 +199,7 @@ def test_without_a_bias_or_a_norm_the_error_is_that_of_the_uncentered_fit() -> N
 
 
 def test_with_nothing_pruned_every_weight_stays_where_it_was() -> None:
-    dense, calibration = small(), Calibration(inputs(128))
+    dense, calibration = small(), Calibration(inputs(64))
     recalibrate(dense, calibration)  # statistics that another estimate would not move
     private = copy.deepcopy(dense)
     ls.least_squares(dense, private, calibration, ignore)
