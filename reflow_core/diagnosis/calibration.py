@@ -10,7 +10,6 @@ from torch import Tensor
 from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import corrupted
 from reflow_core.images.image_set import Images, ImageSet
-from reflow_core.images.tail import long_tail
 from reflow_core.images.views import View, custom, views
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.repairs import Calibration
@@ -76,7 +75,7 @@ def evaluation_order(spec: Spec, images: ImageSet) -> Tensor:
     """Which images (N,) of the split evaluate, in order. Raises ReflowError where none is left."""
     part = images.test if spec.evaluation_split == "test" else images.train
     order = evaluating(spec, images)[: spec.evaluation_images]
-    return order[long_tailed(part[order], spec.evaluation_tail)]
+    return order[part[order].long_tailed(spec.evaluation_tail)]
 
 
 def evaluating(spec: Spec, images: ImageSet) -> Tensor:
@@ -93,18 +92,6 @@ def evaluating(spec: Spec, images: ImageSet) -> Tensor:
             "images."
         )
     return free
-
-
-def long_tailed(images: Images, ratio: float) -> Tensor:
-    """Which images (N,) to keep so that classes get rarer exponentially (see `long_tail`); 1: all.
-
-    Raises ReflowError for images without labels.
-    """
-    if ratio == 1:
-        return torch.arange(len(images))
-    if images.labels is None:
-        raise ReflowError("evaluation_tail needs labeled evaluation images; leave it out.")
-    return long_tail(images.labels, ratio)
 
 
 def evaluation_inputs(images: Images, info: NetworkInfo) -> Callable[[slice], Tensor]:

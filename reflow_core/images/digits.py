@@ -17,7 +17,6 @@ from torch import Tensor
 from reflow_core.errors import ReflowError
 from reflow_core.images.classes import fitted
 from reflow_core.images.image_set import Images, ImageSet
-from reflow_core.images.tail import long_tail
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.places import ASSETS
 from reflow_core.watch import Watch
@@ -31,8 +30,8 @@ SPLIT_SEED = 0
 class Digits:
     """The set by its name; it ships, so there is nothing to download.
 
-    `tail`: how many times rarer the last class is made than the first among the *training* images (see `long_tail`);
-    the test images are always all of them.
+    `tail`: how many times rarer the last class is made than the first among the *training* images (see
+    `Images.long_tailed`); the test images are always all of them.
     """
 
     name: str = "digits"
@@ -42,8 +41,7 @@ class Digits:
     def open(self, root: Path, info: NetworkInfo) -> ImageSet:
         """All images with the network's classes. Raises ReflowError for a network of another size or other classes."""
         whole = digits()
-        assert whole.train.labels is not None
-        train = whole.train if self.tail == 1 else whole.train[long_tail(whole.train.labels, self.tail)]
+        train = whole.train[whole.train.long_tailed(self.tail)]
         return fitted(ImageSet(self.name, train, whole.test, whole.classes), info)
 
     def download(self, root: Path, watch: Watch) -> None:

@@ -37,6 +37,24 @@ class Images:
         """The seeded order (N,) in which images are drawn."""
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
+    def long_tailed(self, ratio: float) -> Tensor:
+        """Which images (N,) to keep so that the last class is `ratio` times as rare as the first; 1: all.
+
+        Class k of K, by index, keeps the share ratio^(−k/(K−1)) of its images, its first ones, at least one (Cao et
+        al., arXiv 1906.07413, section 4.1). Raises ReflowError for images without labels.
+        """
+        if ratio == 1:
+            return torch.arange(len(self))
+        if self.labels is None:
+            raise ReflowError("A long tail needs labeled images; leave evaluation_tail out.")
+        kept = torch.zeros(len(self), dtype=torch.bool)
+        there = self.labels.unique().tolist()
+        for place, label in enumerate(there):
+            own = (self.labels == label).nonzero().flatten()
+            share = ratio ** (-place / max(1, len(there) - 1))
+            kept[own[: max(1, round(share * len(own)))]] = True
+        return kept.nonzero().flatten()
+
     def png(self, index: int) -> bytes:
         """One image as a PNG file, pixel for pixel."""
         buffer = io.BytesIO()

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.cli import main
-from reflow_core.diagnosis.calibration import evaluation, long_tailed
+from reflow_core.diagnosis.calibration import evaluation
 from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point, point
@@ -195,11 +195,11 @@ def test_a_wrong_corruption_is_named() -> None:
 def test_the_tail_falls_exponentially() -> None:
     labels = torch.arange(5).repeat_interleave(100)
     images = Images(torch.zeros(500, 3, 1, 1, dtype=torch.uint8), labels)
-    counts = labels[long_tailed(images, 16)].bincount().tolist()
+    counts = labels[images.long_tailed(16)].bincount().tolist()
     assert counts == [100, 50, 25, 12, 6]
-    assert torch.equal(long_tailed(images, 1), torch.arange(500))
+    assert torch.equal(images.long_tailed(1), torch.arange(500))
     with pytest.raises(ReflowError, match="needs labeled"):
-        long_tailed(Images(images.pixels, None), 2)
+        Images(images.pixels, None).long_tailed(2)
 
 
 def layers_and_points(spec: Spec, share: float) -> tuple[tuple[WeightLayer, ...], dict[Spec, Point]]:
