@@ -33,6 +33,14 @@ def inputs(count: int = 64) -> Tensor:
     return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
+def narrow() -> nn.Module:
+    """A network with norms, groups and strides that is fitted in no time."""
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Conv2d(8, 16, 3, 2, 1, groups=2, bias=False)
+    body = (first, nn.BatchNorm2d(8), nn.ReLU(), second, nn.BatchNorm2d(16), nn.ReLU())
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)).eval().requires_grad_(False)
+
+
 def outputs(network: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...], images: Tensor) -> list[Tensor]:
     """Each such module's output in float64, channels second, by a plain hook."""
     seen: list[Tensor] = []
@@ -199,7 +207,7 @@ def test_without_a_bias_or_a_norm_the_error_is_that_of_the_uncentered_fit() -> N
 
 
 def test_with_nothing_pruned_every_weight_stays_where_it_was() -> None:
-    dense, calibration = small(), Calibration(inputs(64))
+    dense, calibration = narrow(), Calibration(inputs(64))
     recalibrate(dense, calibration)  # statistics that another estimate would not move
     private = copy.deepcopy(dense)
     ls.least_squares(dense, private, calibration, ignore)
@@ -220,12 +228,12 @@ def test_what_agrees_less_with_dense_than_reflow_alone_is_not_returned(monkeypat
 
 def test_the_trial_is_fitted_without_the_images_that_judge_it() -> None:
     """Other images in the last quarter change what is judged, and nothing of what the first three give."""
-    dense, first = small(), inputs(32)
+    dense, first = narrow(), inputs(32)
     walk = dataclasses.replace(ls.Walk.of(dense, Calibration(first), ignore), fitted=24)
     other = dataclasses.replace(walk, images=torch.cat([walk.images[:24], 5 * walk.images[24:]]), ridges={})
     states = []
     for one in (walk, other):
-        network = pruned(small(), 0.5)
+        network = pruned(narrow(), 0.5)
         with torch.inference_mode():
             one.repaired(network, ls.dense_outputs(dense, one)[0])
         states.append(network.state_dict())
