@@ -67,15 +67,18 @@ def calibration_order(spec: Spec, images: Images) -> Tensor:
 
 def evaluation(spec: Spec, images: ImageSet) -> Images:
     """The evaluation images of a spec. Raises ReflowError."""
-    part = images.test if spec.evaluation_split == "test" else images.train
-    return corrupted(part[evaluation_order(spec, images)], spec.corruption, spec.seed)
+    return corrupted(evaluated_split(spec, images)[evaluation_order(spec, images)], spec.corruption, spec.seed)
+
+
+def evaluated_split(spec: Spec, images: ImageSet) -> Images:
+    """The images among which those are that evaluate: test images, or training images to choose something by."""
+    return images.test if spec.evaluation_split == "test" else images.train
 
 
 def evaluation_order(spec: Spec, images: ImageSet) -> Tensor:
     """Which images (N,) of the split evaluate, in order. Raises ReflowError where none is left."""
-    part = images.test if spec.evaluation_split == "test" else images.train
     order = evaluating(spec, images)[: spec.evaluation_images]
-    return order[part[order].long_tailed(spec.evaluation_tail)]
+    return order[evaluated_split(spec, images)[order].long_tailed(spec.evaluation_tail)]
 
 
 def evaluating(spec: Spec, images: ImageSet) -> Tensor:

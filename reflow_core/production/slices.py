@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reflow_core.diagnosis.calibration import evaluation, evaluation_order
+from reflow_core.diagnosis.calibration import evaluated_split, evaluation, evaluation_order
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import Diagnosis
@@ -42,8 +42,8 @@ def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | None = None) 
     if file is None:
         return measured
     order = evaluation_order(spec, images).numpy()
-    part = images.test if spec.evaluation_split == "test" else images.train
-    return pd.concat([measured, _read_columns(file, len(part)).loc[order].reset_index(drop=True)], axis=1)
+    count = len(evaluated_split(spec, images))
+    return pd.concat([measured, _read_columns(file, count).loc[order].reset_index(drop=True)], axis=1)
 
 
 def _read_columns(file: Path | IO[bytes], count: int) -> pd.DataFrame:
