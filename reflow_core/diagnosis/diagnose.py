@@ -114,8 +114,10 @@ def _notes(experiment: Experiment, observed: Mapping[str, Observation]) -> Itera
 
 
 def _counts(experiment: Experiment) -> Iterator[str]:
-    """Where there are fewer images than were asked for."""
+    """Where there are other or fewer images than one expects."""
     spec, images = experiment.spec, experiment.images
+    if spec.evaluation_split == "train":
+        yield "Evaluated on training images that do not calibrate, for choosing: the test images have to judge."
     asked, there = spec.evaluation_images, len(experiment.evaluation)
     drawn = min(asked, len(evaluating(spec, images)))
     if there < drawn:
