@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reflow_core.errors import ReflowError
+from reflow_core.leftovers import LockedFolder
 from reflow_core.production.onnx_file import INPUT, session
 from reflow_core.signal.layers import PRUNABLE
 
@@ -78,10 +78,10 @@ def quantized(content: bytes, images: Tensor, ranges_of: bytes | None = None) ->
         raise ReflowError("The two files are not of the same network, so one cannot take the other's ranges.")
     kinds = list({*QLinearOpsRegistry, *QDQRegistry})
     logger, level = logging.getLogger(), logging.getLogger().level
-    with QUANTIZING, tempfile.TemporaryDirectory(prefix="reflow-") as folder:
+    with QUANTIZING, LockedFolder() as folder:
         logger.setLevel(logging.ERROR)  # it advises optimizing first, which the export has done
         try:
-            ranges = _ranges(ranges_of or content, images, kinds, Path(folder))
+            ranges = _ranges(ranges_of or content, images, kinds, folder)
             types = QuantType.QInt8, QuantType.QUInt8
             model = onnx.load_model_from_string(content)
             quantizer = QDQQuantizer(model, True, not fast_int8(), *types, ranges, [], [], kinds, {})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from reflow_core.images.folder import image_folder, npz
 from reflow_core.images.image_set import ImageSet
 from reflow_core.images.imagenette import Imagenette
 from reflow_core.images.named import NamedSet
+from reflow_core.leftovers import LockedFolder
 from reflow_core.memo import Memo
 from reflow_core.networks.catalog import find, known
 from reflow_core.networks.checkpoint import fingerprint, load_into, read_state, weights_folder
@@ -199,8 +199,8 @@ def pictures(path: Path, info: NetworkInfo) -> ImageSet:
     """The images of a zip file or an .npz file. Raises ReflowError."""
     if path.suffix.lower() != ".zip":
         return npz(path, info)
-    with tempfile.TemporaryDirectory(prefix="reflow-") as folder:
-        return image_folder(unpack(path, Path(folder)), info, path.name)
+    with LockedFolder() as folder:
+        return image_folder(unpack(path, folder), info, path.name)
 
 
 def missing(model: str, data: str = "auto") -> list[str]:
