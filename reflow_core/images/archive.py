@@ -1,77 +1,74 @@
-"""Zip files of pictures: unpacked only after every entry was looked at."""
+"""Zip files of pictures, read where they lie: nothing is unpacked to the disk."""
 
 from __future__ import annotations
 
+import functools
 import stat
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from reflow_core.errors import ReflowError
+from reflow_core.images.folder import PARTS, SUFFIXES, Tree
 
 MOST_FILES = 200_000
 MOST_BYTES = 4 << 30
 MOST_RATIO = 200  # pictures hardly shrink; a bomb is a thousand times its size
-COPIED = 1 << 20
+SPARED = 1 << 20  # bytes that any zip may unpack to: small drawings do shrink
+DEEPEST = 16  # folders around a picture
 
 
-def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a zip file's pictures into an empty folder; returns where its classes begin.
+@contextmanager
+def pictures_in(archive: Path, name: str) -> Iterator[Tree]:
+    """The pictures of a zip file by their place in it, to be read within the body.
 
-    Raises ReflowError, with nothing unpacked, for what is no zip file, for entries that leave the folder, are links or
-    encrypted, and for more files or bytes than pictures of a class room have.
+    `name`: what its owner calls the file. Raises ReflowError for what is no zip file, for entries that leave the
+    folder, are links or encrypted, and for more files or bytes than the pictures of a class room have.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            entries = [entry for entry in opened.infolist() if not entry.is_dir() and not _of_no_use(entry.filename)]
-            _check(archive, entries)
-            for entry in entries:
-                _extract(opened, entry, folder)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
-        raise ReflowError(f"{archive.name!r} is not a readable zip file ({error}); pack the folder again.") from None
-    return _root(folder)
+            entries = [entry for entry in opened.infolist() if _is_picture(entry)]
+            _check_size(entries, archive.stat().st_size, name)
+            tree = {_parts(entry, name): functools.partial(opened.open, entry) for entry in entries}
+            yield _unwrapped({parts: opening for parts, opening in tree.items() if len(parts) <= DEEPEST})
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, NotImplementedError, EOFError, UnicodeError):
+        raise ReflowError(f"{name!r} is not a readable zip file; pack the folder again.") from None
 
 
-def _of_no_use(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or any(part.startswith("._") or part == ".DS_Store" for part in parts)
+def _is_picture(entry: zipfile.ZipInfo) -> bool:
+    """Whether an entry is to be read; all else in a zip file is left alone."""
+    path = PurePosixPath(entry.filename.replace("\\", "/"))
+    return not entry.is_dir() and path.suffix.lower() in SUFFIXES and not (
+        "__MACOSX" in path.parts or path.name.startswith("._")
+    )  # fmt: skip
 
 
-def _check(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
+def _check_size(entries: list[zipfile.ZipInfo], packed: int, name: str) -> None:
     size = sum(entry.file_size for entry in entries)
     if len(entries) > MOST_FILES or size > MOST_BYTES:
         raise ReflowError(
-            f"{archive.name!r} unpacks to {len(entries):,} files and {size / 1e9:.1f} GB; at most {MOST_FILES:,} files "
+            f"{name!r} unpacks to {len(entries):,} files and {size / 1e9:.1f} GB; at most {MOST_FILES:,} files "
             f"and {MOST_BYTES / 1e9:.1f} GB are taken."
         )
-    for entry in entries:
-        path = PurePosixPath(entry.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-            raise ReflowError(f"{archive.name!r} was refused: its entry {entry.filename!r} leaves the folder.")
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            raise ReflowError(f"{archive.name!r} holds a link ({entry.filename!r}); pack the files themselves.")
-        if entry.flag_bits & 1:
-            raise ReflowError(f"{archive.name!r} is encrypted; pack it without a password.")
-        if entry.file_size > MOST_RATIO * max(entry.compress_size, 1) and entry.file_size > COPIED:
-            raise ReflowError(
-                f"{archive.name!r} was refused: {entry.filename!r} unpacks to {MOST_RATIO} times its size."
-            )
+    if size > MOST_RATIO * packed and size > SPARED:
+        raise ReflowError(f"{name!r} was refused: it unpacks to more than {MOST_RATIO} times its size.")
 
 
-def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
-    """At most as many bytes as the entry says it has: its header may lie."""
-    target = folder.joinpath(*PurePosixPath(entry.filename.replace("\\", "/")).parts)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    left = entry.file_size
-    with opened.open(entry) as source, target.open("wb") as sink:
-        while part := source.read(min(COPIED, left + 1)):
-            left -= len(part)
-            if left < 0:
-                raise zipfile.BadZipFile(f"{entry.filename} is longer than it says")
-            sink.write(part)
+def _parts(entry: zipfile.ZipInfo, name: str) -> tuple[str, ...]:
+    path = PurePosixPath(entry.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise ReflowError(f"{name!r} was refused: its entry {entry.filename!r} leaves the folder.")
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise ReflowError(f"{name!r} holds a link ({entry.filename!r}); pack the files themselves.")
+    if entry.flag_bits & 1:
+        raise ReflowError(f"{name!r} is encrypted; pack it without a password.")
+    return path.parts
 
 
-def _root(folder: Path) -> Path:
-    """The folder itself, or the single folder in it that holds everything, as most programs pack."""
-    inside = list(folder.iterdir())
-    only = inside[0] if len(inside) == 1 and inside[0].is_dir() else None
-    return _root(only) if only is not None and any(each.is_dir() for each in only.iterdir()) else folder
+def _unwrapped(tree: Tree) -> Tree:
+    """Without the single folder around everything, as most programs pack."""
+    first = {parts[0] for parts in tree}
+    if len(first) == 1 and not first & set(PARTS) and any(len(parts) > 2 for parts in tree):
+        return _unwrapped({parts[1:]: opening for parts, opening in tree.items() if len(parts) > 1})
+    return tree

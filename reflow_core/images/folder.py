@@ -1,19 +1,20 @@
-"""Image folders and .npz files that a person brings."""
+"""Trees of pictures that a person brings: a folder, or what an archive holds."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import zipfile
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from reflow_core.errors import ReflowError
 from reflow_core.images.classes import Match, match
@@ -25,31 +26,55 @@ T = TypeVar("T")
 R = TypeVar("R")
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff"}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # none that Pillow hands to another program
 TEST_NAMES = ("test", "val")
+PARTS = ("train", *TEST_NAMES)
+LEVELS = 3  # of a tree: part, class, picture
 MOST_PIXELS = 1 << 26  # of one picture; what unpacks to more is taken for a bomb
+MOST_IN_ALL = 1 << 33  # pixels of all pictures of a set
+MOST_RATIO = 32  # of a picture's sides: a line resized to a network's height would fill the memory
 MOST_BYTES = 1 << 29  # of decoded pixels a part; of more images a sample is drawn
 LAYOUT = "expected train/CLASS/*.png and test/CLASS/*.png (or val/), or CLASS/*.png to be split"
-Files = list[tuple[Path, int]]  # each picture with its class folder's number, -1 without
+Opening = Callable[[], IO[bytes]]
+Tree = Mapping[tuple[str, ...], Opening]  # pictures by their place, such as ("train", "cat", "1.png")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file that may be a picture, and the number of its class folder, -1 without."""
+
+    name: str
+    opening: Opening
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The pictures of one part of a folder by class folder, before any is opened."""
+    """The pictures of one part of a tree by class folder, before any is opened."""
 
-    files: Files
+    files: list[Picture]
     classes: tuple[str, ...]
 
 
-def image_folder(root: Path, info: NetworkInfo, name: str | None = None) -> ImageSet:
+def image_folder(root: Path, info: NetworkInfo) -> ImageSet:
     """Images from root/train/CLASS/* and root/test/CLASS/* (or val/); or one of these or root/CLASS/*, split.
 
-    Class folders are matched with the model's classes (see `classes.match`). Pictures without class folders are images
-    without labels. Large folders are sampled, broken files skipped, and the notes say so. `name`: another than the
-    folder's. Raises ReflowError for an empty folder and for classes that the model does not have.
+    Raises ReflowError for an empty folder and for classes that the model does not have.
     """
-    tests = [root / name for name in TEST_NAMES if (root / name).is_dir()]
-    evaluated = tests[0] if tests else root
-    parts, notes = [_listed(root / "train"), _listed(evaluated)], []
+    return image_set(_tree(root), info, root.name, _name(root))
+
+
+def image_set(tree: Tree, info: NetworkInfo, place: str, name: str = "", most: int = MOST_BYTES) -> ImageSet:
+    """Images from a tree of pictures, whether in a folder or in an archive.
+
+    Class folders are matched with the model's classes (see `classes.match`). Pictures without class folders are images
+    without labels. Many pictures are sampled, broken files skipped, and the notes say so. `place`: what its owner calls
+    the tree; `name`: the set's own name where it is another. `most`: bytes of decoded pixels a part.
+
+    Raises ReflowError for a tree without pictures, and for classes that the model does not have.
+    """
+    tests = [part for part in TEST_NAMES if any(parts[0] == part for parts in tree)]
+    parts, notes = [_listed(_below(tree, "train")), _listed(_below(tree, tests[0]) if tests else tree)], []
     if not parts[0].files:
         parts = [Listed(half, parts[1].classes) for half in _halves(parts[1].files)]
         notes.append(
@@ -57,31 +82,15 @@ def image_folder(root: Path, info: NetworkInfo, name: str | None = None) -> Imag
             "other half evaluates."
         )
     if not parts[1].files:
-        raise ReflowError(f"{str(evaluated)!r} holds no readable image; {LAYOUT}.")
-    matched = match(tuple(dict.fromkeys(parts[1].classes + parts[0].classes)), info, str(root))
-    train, test = (_read(part, matched, info, notes) for part in parts)
+        raise ReflowError(f"{place!r} holds no readable image; {LAYOUT}.")
+    matched = match(tuple(dict.fromkeys(parts[1].classes + parts[0].classes)), info, place)
+    budget = _Budget()
+    train, test = (_read(part, matched, info, notes, most, budget) for part in parts)
     if len(test) == 0:
-        raise ReflowError(f"{str(evaluated)!r} holds no readable image; {LAYOUT}.")
+        raise ReflowError(f"{place!r} holds no readable image; {LAYOUT}.")
     if len(parts[1].classes) == 1:
         notes.append(f"All test images are of one class, {parts[1].classes[0]!r}: accuracy says little.")
-    return ImageSet(name or _name(root), train, test, matched.classes, (*matched.notes, *notes))
-
-
-def npz(path: Path, info: NetworkInfo) -> ImageSet:
-    """Arrays test_images (N, H, W, 3) uint8, test_labels, and optionally train_images, train_labels, classes.
-
-    Raises ReflowError where an array is missing or of another shape.
-    """
-    try:
-        content = _arrays(path)
-    except SystemError:  # NumPy parses headers with ast, which two threads of Python 3.11 must not do at once
-        content = _arrays(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        raise ReflowError(f"{str(path)!r} is not a readable .npz file; save it again with numpy.savez.") from None
-    names = tuple(str(name) for name in content.get("classes", info.classes))
-    matched = match(names, info, str(path))
-    train, test = (_from_arrays(content, part, matched, info) for part in ("train", "test"))
-    return ImageSet(_name(path), train, test, matched.classes, matched.notes)
+    return ImageSet(name or place, train, test, matched.classes, (*matched.notes, *notes))
 
 
 def framed(picture: Image.Image, info: NetworkInfo) -> NDArray[np.uint8]:
@@ -102,42 +111,43 @@ def framed(picture: Image.Image, info: NetworkInfo) -> NDArray[np.uint8]:
     return np.asarray(picture.crop((left, top, left + width, top + height)))
 
 
-def _arrays(path: Path) -> dict[str, NDArray[np.uint8]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in arrays.files}
-
-
-def _from_arrays(content: dict[str, NDArray[np.uint8]], part: str, matched: Match, info: NetworkInfo) -> Images:
-    pixels, labels = content.get(f"{part}_images"), content.get(f"{part}_labels")
-    if pixels is None:
-        return _images([], [], info)
-    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8:
-        raise ReflowError(f"{part}_images has shape {pixels.shape} of {pixels.dtype}; expected (N, H, W, 3) of uint8.")
-    known = len(matched.order)
-    if labels is not None and (
-        labels.shape != (len(pixels),) or (len(labels) and not 0 <= labels.min() <= labels.max() < known)
-    ):
-        raise ReflowError(f"{part}_labels must be {len(pixels)} class numbers from 0 to {known - 1}.")
-    numbers = [-1] * len(pixels) if labels is None else [matched.order[int(label)] for label in labels]
-    return _images(_parallel(lambda array: framed(Image.fromarray(array), info), pixels), numbers, info)
-
-
-def _listed(folder: Path) -> Listed:
+def _tree(folder: Path, levels: int = LEVELS) -> dict[tuple[str, ...], Opening]:
+    """The pictures in a folder and, `levels` deep, below it, by their place."""
+    tree: dict[tuple[str, ...], Opening] = {}
     if not folder.is_dir():
-        return Listed([], ())
-    inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
-    by_class = {entry.name: pictures for entry in inside if (pictures := _pictures(entry))}
-    files = [(file, number) for number, some in enumerate(by_class.values()) for file in some]
-    return Listed(files or [(file, -1) for file in _pictures(folder)], tuple(by_class))
+        return tree
+    for entry in sorted(folder.iterdir()):
+        if entry.suffix.lower() in SUFFIXES and entry.is_file():
+            tree[(entry.name,)] = functools.partial(_opened, entry)
+        elif levels > 1 and entry.is_dir() and not entry.is_symlink():
+            tree |= {(entry.name, *parts): opening for parts, opening in _tree(entry, levels - 1).items()}
+    return tree
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+def _opened(path: Path) -> IO[bytes]:
+    return path.open("rb")
 
 
-def _halves(files: Files) -> tuple[Files, Files]:
+def _below(tree: Tree, folder: str) -> Tree:
+    return {parts[1:]: opening for parts, opening in tree.items() if parts[0] == folder and len(parts) > 1}
+
+
+def _listed(tree: Tree) -> Listed:
+    """The pictures in class folders, or without any those beside them."""
+    classes = tuple(sorted({parts[0] for parts in tree if len(parts) == 2}))
+    numbers = {name: number for number, name in enumerate(classes)}
+    deep = len(classes) > 0
+    files = [
+        Picture(parts[-1], opening, numbers[parts[0]] if deep else -1)
+        for parts, opening in sorted(tree.items(), key=lambda item: item[0])
+        if len(parts) == 1 + deep
+    ]
+    return Listed(files, classes)
+
+
+def _halves(files: list[Picture]) -> tuple[list[Picture], list[Picture]]:
     """The same share of each class in both; drawn once for all."""
-    order = stratified([number for _, number in files])
+    order = stratified([file.number for file in files])
     middle = len(order) // 2
     return [files[place] for place in sorted(order[:middle])], [files[place] for place in sorted(order[middle:])]
 
@@ -153,41 +163,73 @@ def stratified(classes: Sequence[int]) -> list[int]:
     return [int(position) for position in place.argsort(kind="stable")]
 
 
-def _read(part: Listed, matched: Match, info: NetworkInfo, notes: list[str]) -> Images:
+def sampled(numbers: Sequence[int], info: NetworkInfo, most: int, notes: list[str]) -> list[int]:
+    """Which of the images of these class numbers to keep, in order, so that they take at most `most` bytes."""
     height, width = info.stored
-    most = max(1, MOST_BYTES // (3 * height * width))
-    files = part.files
-    if len(files) > most:
-        files = [files[place] for place in sorted(stratified([number for _, number in files])[:most])]
-        notes.append(f"{most} of {len(part.files)} images were drawn, the same share of each class.")
-    decoded = _parallel(lambda file: _decode(file[0], info), files)
-    broken = [file.name for (file, _), pixels in zip(files, decoded, strict=True) if pixels is None]
+    count = max(1, most // (3 * height * width))
+    if len(numbers) <= count:
+        return list(range(len(numbers)))
+    notes.append(f"{count} of {len(numbers)} images were drawn, the same share of each class.")
+    return sorted(stratified(numbers)[:count])
+
+
+def _read(part: Listed, matched: Match, info: NetworkInfo, notes: list[str], most: int, budget: _Budget) -> Images:
+    files = [part.files[place] for place in sampled([file.number for file in part.files], info, most, notes)]
+    decoded = parallel(lambda file: _decode(file, info, budget), files)
+    broken = [file.name for file, pixels in zip(files, decoded, strict=True) if pixels is None]
     if broken:
         notes.append(f"{len(broken)} broken image(s) skipped: {', '.join(broken[:3])}.")
     order = {name: matched.order[place] for place, name in enumerate(matched.given)}
-    numbers = [-1 if number < 0 else order[part.classes[number]] for _, number in files]
-    kept = [(pixels, number) for pixels, number in zip(decoded, numbers, strict=True) if pixels is not None]
-    return _images([pixels for pixels, _ in kept], [number for _, number in kept], info)
+    kept = [(pixels, file) for file, pixels in zip(files, decoded, strict=True) if pixels is not None]
+    numbers = [-1 if file.number < 0 else order[part.classes[file.number]] for _, file in kept]
+    return stacked([pixels for pixels, _ in kept], numbers, info)
 
 
-def _decode(file: Path, info: NetworkInfo) -> NDArray[np.uint8] | None:
+class _Budget:
+    """The pixels that all pictures of a set may have together. Raises ReflowError once they are spent."""
+
+    def __init__(self) -> None:
+        self._lock, self._left = threading.Lock(), MOST_IN_ALL
+
+    def take(self, pixels: int) -> None:
+        with self._lock:
+            self._left -= pixels
+            if self._left < 0:
+                raise ReflowError(
+                    f"The pictures have more than {MOST_IN_ALL / 1e9:.1f} billion pixels; bring fewer or smaller ones."
+                )
+
+
+def _decode(file: Picture, info: NetworkInfo, budget: _Budget) -> NDArray[np.uint8] | None:
     try:
-        with Image.open(file) as picture:
-            return framed(picture, info) if picture.width * picture.height <= MOST_PIXELS else None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
+        with file.opening() as content, Image.open(content, formats=FORMATS) as picture:
+            if not is_sound(picture.size):
+                return None
+            budget.take(picture.width * picture.height)
+            return framed(picture, info)
+    except (ReflowError, MemoryError):
+        raise
+    except Exception:  # the file decides what goes wrong: Pillow's and zlib's readers raise errors of many kinds
         return None
 
 
-def _parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def is_sound(size: tuple[int, int]) -> bool:
+    """Whether a picture has a width and a height that a camera or a person gives it."""
+    short, long = sorted(size)
+    return short > 0 and long <= MOST_RATIO * short and short * long <= MOST_PIXELS
+
+
+def parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """The function of each item, in order, by a thread a core."""
     with ThreadPoolExecutor(cores()) as threads:
         return list(threads.map(function, items))
 
 
-def _images(pixels: Iterable[NDArray[np.uint8]], labels: Sequence[int], info: NetworkInfo) -> Images:
-    arrays = list(pixels)
-    stacked = np.stack(arrays) if arrays else np.zeros((0, *info.stored, 3), np.uint8)
+def stacked(pixels: Sequence[NDArray[np.uint8]], labels: Sequence[int], info: NetworkInfo) -> Images:
+    """Pictures of equal size (H, W, 3) as images; a negative first label: without labels."""
+    arrays = np.stack(pixels) if pixels else np.zeros((0, *info.stored, 3), np.uint8)
     known = None if labels and labels[0] < 0 else torch.tensor(labels, dtype=torch.int64)
-    return Images(torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(), known)
+    return Images(torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous(), known)
 
 
 def _name(path: Path) -> str:

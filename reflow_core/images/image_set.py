@@ -84,6 +84,6 @@ def digest(images: ImageSet) -> str:
     state = hashlib.sha256("\0".join(images.classes).encode())
     for part in (images.train, images.test):
         state.update(str(tuple(part.pixels.shape)).encode())
-        state.update(part.pixels.numpy().tobytes())
-        state.update(b"" if part.labels is None else part.labels.numpy().tobytes())
+        state.update(part.pixels.contiguous().numpy().data)
+        state.update(b"" if part.labels is None else part.labels.contiguous().numpy().data)
     return state.hexdigest()

@@ -6,19 +6,22 @@ import hashlib
 import pickle
 import re
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from reflow_core.errors import ReflowError
 
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
 SUFFIXES = (".pt", ".pth", ".th", ".tar", ".safetensors")
+CODE = re.compile("GLOBAL|unrecognized function|Can only")  # in torch's words on a file with more than tensors
+MOST_HEADER = 8 << 20  # bytes that describe the tensors of a safetensors file; a thousand layers take 0.1 million
+SHARED = 2  # times that the tensors of a file may count the same memory, as tied weights do
 
 
 def weights_folder() -> Path:
@@ -26,25 +29,32 @@ def weights_folder() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, name: str = "") -> dict[str, Tensor]:
     """The tensors of a checkpoint: plain or under `state_dict`, `module.` prefixes dropped.
 
-    Only tensors are read (`weights_only`), so a file that carries code is refused and never run. Raises ReflowError
-    for a missing, broken, hostile or empty file.
+    Only tensors are read (`weights_only`), so a file that carries code is refused and never run. `name`: what its owner
+    calls the file. Raises ReflowError for a missing, broken, hostile or empty file.
     """
-    if path.suffix not in SUFFIXES:
-        raise ReflowError(f"{path.name!r} is no checkpoint; use a file ending in {', '.join(SUFFIXES)}.")
+    name = name or path.name
+    if path.suffix.lower() not in SUFFIXES:
+        raise ReflowError(f"{name!r} is no checkpoint; use a file ending in {', '.join(SUFFIXES)}.")
     if not path.is_file():
-        raise ReflowError(f"There is no checkpoint file {str(path)!r}; check the path.")
-    content = _unpack(path)
+        raise ReflowError(f"There is no checkpoint file {name!r}; check the path.")
+    content = _unpack(path, name)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):
-        raise ReflowError(f"{path.name!r} holds a {type(content).__name__}, not a state dict; save model.state_dict().")
-    state = {modern(str(key)): value for key, value in content.items() if isinstance(value, Tensor)}
+        raise ReflowError(f"{name!r} holds a {type(content).__name__}, not a state dict; save model.state_dict().")
+    state = {modern(key): value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not state:
-        raise ReflowError(f"{path.name!r} holds no tensor; save model.state_dict().")
+        raise ReflowError(f"{name!r} holds no tensor; save model.state_dict().")
+    _check_sizes(state, path.stat().st_size, name)
     return state
+
+
+def rewrite(path: Path, name: str, out: Path) -> None:
+    """Write the tensors of a checkpoint as safetensors to `out`, and nothing else of it. Raises ReflowError."""
+    save_file({key: value.detach().contiguous().clone() for key, value in read_state(path, name).items()}, out)
 
 
 def modern(key: str) -> str:
@@ -52,26 +62,67 @@ def modern(key: str) -> str:
     return OLD_DENSENET.sub(r"\1\2", key.removeprefix("module."))
 
 
-def _unpack(path: Path) -> object:
+def _unpack(path: Path, name: str) -> object:
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
+            _check_header(path, name)
             return load_file(path)
+        _check_zip(path, name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong with a file is said below, in one sentence
             return torch.load(path, map_location="cpu", weights_only=True)
+    except (ReflowError, MemoryError):
+        raise
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
+        if CODE.search(str(error)):
             raise ReflowError(
-                f"{path.name!r} holds more than tensors, so it was not opened (it could run code); "
+                f"{name!r} holds more than tensors, so it was not opened (it could run code); "
                 "save model.state_dict() and use that file."
             ) from None
-        raise _broken(path) from None
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, IndexError, SafetensorError):
-        raise _broken(path) from None
+        raise _broken(name) from None
+    except Exception:  # the file decides what goes wrong: torch's readers raise errors of many kinds
+        raise _broken(name) from None
 
 
-def _broken(path: Path) -> ReflowError:
-    return ReflowError(f"{path.name!r} is truncated or not a checkpoint; save or download it again.")
+def _check_header(path: Path, name: str) -> None:
+    """The header of a safetensors file is parsed as a whole: it must be one that a network has."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if not 2 <= size <= min(MOST_HEADER, path.stat().st_size):
+        raise _broken(name)
+
+
+def _check_zip(path: Path, name: str) -> None:
+    """torch stores what it saves; an entry that is compressed, or as large as the file cannot be, is a bomb."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as opened:
+        entries = opened.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
+        sum(entry.file_size for entry in entries) > path.stat().st_size
+    ):
+        raise ReflowError(f"{name!r} is compressed, which torch.save never does; save model.state_dict() again.")
+
+
+def _check_sizes(state: Mapping[str, Tensor], size: int, name: str) -> None:
+    """A tensor may share its memory with another, but not pretend to more than the file holds."""
+    for key, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
+            raise ReflowError(f"{name!r} holds {key!r} as no plain tensor; save it dense and on the CPU.")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ReflowError(
+                f"{name!r} holds {key!r} in less memory than its shape {_shape(tensor)} needs; save it anew."
+            )
+    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > SHARED * size:
+        raise ReflowError(f"{name!r} unpacks to more than {SHARED} times its size; save model.state_dict() again.")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape))
+
+
+def _broken(name: str) -> ReflowError:
+    return ReflowError(f"{name!r} is truncated or not a checkpoint; save or download it again.")
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:

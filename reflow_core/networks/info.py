@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -105,7 +106,15 @@ class NetworkInfo:
         """(H, W) in which images are kept: what the central crop is cut from, so that other views can be too."""
         return self.size if self.resize is None else (self.resize, self.resize)
 
+    def without_code(self) -> NetworkInfo:
+        """The same without functions, to be sent to another process that reads images for it."""
+        return dataclasses.replace(self, build=_unbuilt, packaged=None, facts=None, own_view=None)
+
     def seeing(self) -> str:
         """All that decides what the network sees of an image, as text for a hash."""
         source = "" if self.own_view is None else self.own_view.source
         return f"{self.mean}{self.std}{self.size}{self.resize}{self.interpolation}{self.train_view}{source}"
+
+
+def _unbuilt(classes: int) -> nn.Module:
+    raise NotImplementedError("a network without code")

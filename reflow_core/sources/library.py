@@ -12,14 +12,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from reflow_core.errors import ReflowError, unknown
-from reflow_core.images.archive import unpack
 from reflow_core.images.cifar import CIFAR10, CIFAR100
 from reflow_core.images.digits import Digits
-from reflow_core.images.folder import image_folder, npz
+from reflow_core.images.folder import image_folder
 from reflow_core.images.image_set import ImageSet
 from reflow_core.images.imagenette import Imagenette
 from reflow_core.images.named import NamedSet
-from reflow_core.leftovers import LockedFolder
 from reflow_core.memo import Memo
 from reflow_core.networks.catalog import find, known
 from reflow_core.networks.checkpoint import fingerprint, load_into, read_state, weights_folder
@@ -29,7 +27,8 @@ from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.own import is_own, own
 from reflow_core.places import ASSETS, cache_folder
 from reflow_core.sources.access import CLOSED, Access
-from reflow_core.sources.uploads import Uploads
+from reflow_core.sources.reading import pictures, strange_pictures, strange_state
+from reflow_core.sources.uploads import Upload, Uploads
 from reflow_core.spec import Spec, is_upload, needs_upload, parted
 from reflow_core.watch import Watch, ignore
 
@@ -37,6 +36,7 @@ SHIPPED = ASSETS / "networks"
 SELECTION_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
 VISIT_BYTES = 4 << 20  # the same, of one visitor's uploads
 PICTURES = (".zip", ".npz")
+MOST_CLASSES = 25_000  # of a checkpoint's classifier; ImageNet-21k has 21,843
 LONGTAIL = Digits("digits-longtail", tail=10.0)
 SETS: dict[str, NamedSet] = {each.name: each for each in (Digits(), LONGTAIL, CIFAR10, CIFAR100, Imagenette())}
 
@@ -67,19 +67,20 @@ class Library:
         device: str = "cpu",
     ) -> None:
         self.access, self._uploads, self._shared, self.device = access, uploads, shared, device
-        self._memo = Memo(size=8)
+        few = 8 if uploads is None else 2  # a visitor's present files, and a pinned view's
+        self._networks, self._images = Memo(few), Memo(few)
         selections = Memo(16, SELECTION_BYTES if uploads is None else VISIT_BYTES, held)
         self._shelves = {"facts": Memo(size=64), "selections": selections, "gradients": Memo(size=1)}
 
-    def network(self, name: str) -> Network:
+    def network(self, name: str, watch: Watch = ignore) -> Network:
         """The network called `name`. Raises ReflowError for an unknown name or weights not on this machine."""
         if self._shared is not None and not is_upload(parted(name)[1]):
             return self._shared.network(name)
         place, checkpoint = parted(name)
         changed = self._changed(place.rpartition(":")[0]), self._changed(checkpoint)
-        return self._memo.get(("network", name, changed), lambda: self._load(name))
+        return self._networks.get((name, changed), lambda: self._load(name, watch))
 
-    def images(self, spec: Spec) -> ImageSet:
+    def images(self, spec: Spec, watch: Watch = ignore) -> ImageSet:
         """The image set of a spec, in the size and class order of its model. Raises ReflowError."""
         if self._shared is not None and not needs_upload(spec.model, spec.data):
             return self._shared.images(spec)
@@ -87,8 +88,13 @@ class Library:
         name = info.data if spec.data == "auto" else spec.data
         if not name:
             raise ReflowError(f"Nobody said which images {info.name!r} was trained on; bring yours with --data.")
-        key = "images", name, self._changed(name), info.stored, info.classes
-        return self._memo.get(key, lambda: self._open(name, info))
+        key = name, self._changed(name), info.stored, info.classes
+        return self._images.get(key, lambda: self._open(name, info, watch))
+
+    def load(self, spec: Spec, watch: Watch = ignore) -> None:
+        """Load the network and the images of a spec. Raises ReflowError and what `watch` does."""
+        self.network(spec.model, watch)
+        self.images(spec, watch)
 
     def recall(self, key: tuple[object, ...], build: Callable[[], Any], shelf: str = "facts") -> Any:
         """What many specs share, built once: "facts" (dense answers, scores), "selections", the latest "gradients"."""
@@ -107,14 +113,14 @@ class Library:
             return None
         return None if status is None else (status.st_mtime_ns, status.st_size)
 
-    def _load(self, name: str) -> Network:
+    def _load(self, name: str, watch: Watch) -> Network:
         architecture, checkpoint = parted(name)
         info, origin = self.info(architecture), f"{architecture} as built"
         if is_own(architecture) and not checkpoint:
             module = info.build(len(info.classes))
         else:
-            path, origin = self._checkpoint(checkpoint) if checkpoint else _own_weights(info)
-            info, module = _loaded(info, read_state(path), origin)
+            state, origin = self._state(checkpoint, watch) if checkpoint else _own_state(info)
+            info, module = _loaded(info, state, origin)
         module.eval().requires_grad_(False)
         return Network(info, module, fingerprint(module, info.seeing()), origin)
 
@@ -127,26 +133,39 @@ class Library:
         place, _, function = architecture.rpartition(":")
         return own(f"{self.access.path(place) if place.endswith('.py') else place}:{function}")
 
-    def _checkpoint(self, name: str) -> tuple[Path, str]:
+    def _state(self, name: str, watch: Watch) -> tuple[dict[str, Tensor], str]:
+        """The tensors of a checkpoint, and what to call it."""
         if is_upload(name):
-            return self._uploaded(name), "The uploaded checkpoint"
+            upload = self._uploaded(name)
+            return strange_state(upload.path, upload.name, self._while_here(watch)), f"The checkpoint {upload.name!r}"
         if (path := self.access.path(name)) is None:
             raise ReflowError(f"Checkpoint {name!r} is a path, and paths are closed here; upload the file instead.")
-        return path, f"The checkpoint {path.name!r}"
+        return read_state(path), f"The checkpoint {path.name!r}"
 
-    def _uploaded(self, token: str) -> Path:
+    def _uploaded(self, token: str) -> Upload:
         if self._uploads is None:
             raise ReflowError(f"{token} is an upload, and this is not the visit it belongs to; bring the file again.")
-        return self._uploads.path(token)
+        return self._uploads.file(token)
 
-    def _open(self, name: str, info: NetworkInfo) -> ImageSet:
+    def _while_here(self, watch: Watch) -> Watch:
+        """A watch that also ends with the visit."""
+
+        def both(stage: str, done: int, total: int) -> None:
+            assert self._uploads is not None
+            self._uploads.watch(stage, done, total)
+            watch(stage, done, total)
+
+        return both
+
+    def _open(self, name: str, info: NetworkInfo, watch: Watch) -> ImageSet:
         if name in SETS:
             return SETS[name].open(cache_folder(), info)
         if is_upload(name):
-            return pictures(self._uploaded(name), info)
+            upload = self._uploaded(name)
+            return strange_pictures(upload.path, info, upload.name, self._while_here(watch))
         if (path := self.access.path(name)) is None or not path.exists():
             raise unknown("data", name, SETS)
-        return image_folder(path, info) if path.is_dir() else pictures(path, info)
+        return image_folder(path, info) if path.is_dir() else pictures(path, info, path.name)
 
 
 def held(value: object) -> int:
@@ -167,6 +186,11 @@ def _loaded(info: NetworkInfo, state: Mapping[str, Tensor], origin: str) -> tupl
         info, module = fitting, fitting.build(len(fitting.classes))
     load_into(module, state, origin)
     return info, module
+
+
+def _own_state(info: NetworkInfo) -> tuple[dict[str, Tensor], str]:
+    path, origin = _own_weights(info)
+    return read_state(path), origin
 
 
 def _own_weights(info: NetworkInfo) -> tuple[Path, str]:
@@ -190,17 +214,11 @@ def sized(info: NetworkInfo, built: nn.Module, state: Mapping[str, Tensor]) -> N
     own = built.state_dict()
     others = [(own[key].shape, state[key].shape) for key in own if key in state and own[key].shape != state[key].shape]
     counts = {theirs[0] for _, theirs in others if len(theirs) > 0}
+    if max(counts, default=0) > MOST_CLASSES:
+        raise ReflowError(f"The checkpoint has {max(counts):,} classes; at most {MOST_CLASSES:,} are taken.")
     if len(counts) != 1 or any(ours[0] != len(info.classes) or ours[1:] != theirs[1:] for ours, theirs in others):
         return info
     return dataclasses.replace(info, classes=tuple(str(number) for number in range(counts.pop())))
-
-
-def pictures(path: Path, info: NetworkInfo) -> ImageSet:
-    """The images of a zip file or an .npz file. Raises ReflowError."""
-    if path.suffix.lower() != ".zip":
-        return npz(path, info)
-    with LockedFolder() as folder:
-        return image_folder(unpack(path, folder), info, path.name)
 
 
 def missing(model: str, data: str = "auto") -> list[str]:

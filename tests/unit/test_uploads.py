@@ -21,13 +21,13 @@ def test_a_file_is_kept_under_its_hash_whatever_it_is_called() -> None:
     uploads = Uploads()
     token = uploads.add("../../etc/passwd.PT", io.BytesIO(b"content"), SUFFIXES)
     assert token == uploads.add("other.pt", io.BytesIO(b"content"), SUFFIXES)
-    kept = uploads.path(token)
+    kept = uploads.file(token).path
     assert kept.parent == uploads.folder and kept.suffix == ".pt" and kept.read_bytes() == b"content"
     with pytest.raises(ReflowError, match="of no use here"):
         uploads.add("run.sh", io.BytesIO(b"#!"), SUFFIXES)
     for other in ("upload:../../etc/passwd", "upload:", "upload:0123456789abcdef"):
         with pytest.raises(ReflowError, match="not of this visit"):
-            uploads.path(other)
+            uploads.file(other)
 
 
 def test_an_upload_serves_its_own_visit_only_and_is_deleted_with_it() -> None:
