@@ -7,12 +7,14 @@ import streamlit as st
 from pages.ui import panels, shell
 from pages.ui.controls import link_problems
 from pages.ui.findings import show_answer
+from pages.ui.lab import lab
 from pages.ui.scope import View, scope
 from pages.ui.stage import chosen_layer, errors_shown
 from pages.ui.study import open_on_collapse
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.present.figures.findings import pictured
-from reflow_core.present.report import LARGEST, reopened, tables_of
+from reflow_core.present.reopen import LARGEST, strange_report
+from reflow_core.present.report import tables_of
 from reflow_core.production.finding import Finding
 
 EMPTY = (
@@ -43,12 +45,14 @@ shell.frame(__file__)
 st.header("Open a report again", anchor=False)
 for problem in link_problems({}):
     st.warning(problem, icon=":material/link_off:")
-file = st.file_uploader("Report (HTML)", ["html"], help="Only its numbers are read.", key="reopen")
+file = st.file_uploader(
+    "Report (HTML)", ["html"], help="Only its numbers are read.", key="reopen", max_upload_size=LARGEST >> 20
+)
 if file is None:
     st.info(EMPTY, icon=":material/article:")
     st.stop()
 with errors_shown():
-    result = reopened(file.read(LARGEST).decode(errors="replace"), file.name)
+    result = lab().read_once(file, strange_report)
 if isinstance(result, Diagnosis):
     show_diagnosis(result)
 else:

@@ -59,7 +59,8 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
         st.button("Reset all", on_click=_reset, icon=":material/restart_alt:", width="stretch")
     try:
         spec = Spec(**chosen)  # type: ignore[arg-type]
-    except ReflowError as error:  # only free text can be wrong here
+        lab().load(spec)
+    except ReflowError as error:  # free text or a file can be wrong here
         st.error(str(error), icon=":material/error:")
         st.stop()
     with side:
@@ -157,13 +158,18 @@ def _brought(model: str) -> dict[str, object]:
         )
     try:
         if weights is not None:
-            token = lab().visit().token(weights.file_id, weights.name, weights, CHECKPOINTS)
+            token = lab().visit().token(weights.file_id, weights.name, weights, CHECKPOINTS, _pinned_names())
             named["model"] = f"{architecture}@{token}"
         if images is not None:
-            named["data"] = lab().visit().token(images.file_id, images.name, images, PICTURES)
+            named["data"] = lab().visit().token(images.file_id, images.name, images, PICTURES, _pinned_names())
     except ReflowError as error:
         st.error(str(error), icon=":material/error:")
     return dict(named)
+
+
+def _pinned_names() -> tuple[str, ...]:
+    """Model and data of view A, whose files a new one does not replace."""
+    return () if (spec := session().pinned) is None else (spec.model, spec.data)
 
 
 def _on_the_server() -> dict[str, str]:

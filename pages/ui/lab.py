@@ -6,17 +6,20 @@ import argparse
 import functools
 import sys
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.ui import skeleton
 from pages.ui.session import session
+from pages.ui.upload_memory import bound_upload_memory
+from reflow_core import sandbox
 from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.preflight import Preflight, cost, preflight
 from reflow_core.diagnosis.result import Diagnosis
@@ -24,14 +27,16 @@ from reflow_core.lab.pool import Job, Pool, Work
 from reflow_core.lab.request import Answer, Context, Request, network_file
 from reflow_core.lab.store import Store
 from reflow_core.lab.sweep import Sweep, scrub
+from reflow_core.leftovers import LockedFolder
 from reflow_core.machine import devices, keep_for_good
 from reflow_core.memo import Memo
 from reflow_core.production.finding import Finding
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.sources.access import Access
 from reflow_core.sources.library import Library
-from reflow_core.sources.uploads import Uploads
+from reflow_core.sources.uploads import Ledger, Uploads, shortened
 from reflow_core.spec import Spec, needs_upload
+from reflow_core.watch import Watch
 
 T = TypeVar("T")
 POLL_S = 0.1
@@ -39,6 +44,8 @@ SOON_S = 1.0  # work that takes no longer needs no progress bar
 SOON_OVER_S = 2.0  # a remaining time too short to mention
 STAGES = {
     "load": "Loading",
+    "read": "Reading your file",
+    "wait for a reader": "Waiting to read your file",
     "dense": "Dense network",
     "control": "Recalibrated dense network",
     "pruned": "Pruned network",
@@ -76,24 +83,34 @@ class Started:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """What one visitor brought and what was made of it: files, networks, results and sweeps, gone with the session."""
+    """What one visitor brought and what was made of it: files, networks, results and sweeps, gone with the session.
+
+    `outcomes`: of readers, by file. `read`: the models and data whose files a worker has read.
+    """
 
     uploads: Uploads
     context: Context
     sweeps: Memo
     tokens: Memo
+    outcomes: Memo
+    read: set[tuple[str, str]] = field(default_factory=set)
 
-    def token(self, number: str, name: str, content: BinaryIO, suffixes: tuple[str, ...]) -> str:
-        """The token of a file that the visitor chose; read only once. Raises ReflowError."""
-        token: str = self.tokens.get(number, lambda: self.uploads.add(name, content, suffixes))
+    def token(
+        self, number: str, name: str, content: BinaryIO, suffixes: tuple[str, ...], keep: Collection[str] = ()
+    ) -> str:
+        """The token of a file that the visitor chose, kept once in place of earlier ones. Raises ReflowError.
+
+        `keep`: names of models and data that need earlier ones.
+        """
+        token: str = self.tokens.get(number, lambda: self.uploads.add(name, content, suffixes, keep))
         return token
 
     @classmethod
-    def opened(cls, shared: Library) -> Visit:
+    def opened(cls, shared: Library, ledger: Ledger) -> Visit:
         """An empty one."""
-        uploads = Uploads()
+        uploads = Uploads(ledger)
         library = Library(shared.access, uploads, shared, shared.device)
-        return cls(uploads, Context(library, Store(uploads.folder)), Memo(size=8), Memo(size=8))
+        return cls(uploads, Context(library, Store(uploads.folder)), Memo(size=8), Memo(size=8), Memo(size=2))
 
     def close(self) -> None:
         """Delete every file of the visit, the results made from it too."""
@@ -104,12 +121,13 @@ class Visit:
 class Lab:
     """What every page asks. `contexts`: of all that is nobody's own, by device, the fastest first.
 
-    `on_demand`: sweeps around a view begin when asked for.
+    `ledger`: what visitors' files may take. `on_demand`: sweeps around a view begin when asked for.
     """
 
     contexts: Mapping[str, Context]
     pool: Pool
     sweeps: Memo
+    ledger: Ledger
     on_demand: bool = False
 
     @property
@@ -129,7 +147,7 @@ class Lab:
 
     def visit(self) -> Visit:
         """This visitor's own corner, opened with the first file; it ends with the session."""
-        return _visit(self.public.library, self.device)
+        return _visit(self.public.library, self.ledger, self.device)
 
     def scrub(self, spec: Spec, at_once: bool = True) -> Sweep[dict[str, Any]]:
         """The sweep over all sparsities of a spec, shared by all who look at it; begun `at_once` or when asked to."""
@@ -155,6 +173,27 @@ class Lab:
     def layers(self, spec: Spec) -> tuple[WeightLayer, ...]:
         """The weight layers of a spec's network in forward order. Raises ReflowError."""
         return trace_of(spec, self.context(spec).library).layers
+
+    def load(self, spec: Spec) -> None:
+        """Have the files read that a spec needs of this visit; shows progress, and stops for a newer control value.
+
+        Raises ReflowError.
+        """
+        if not needs_upload(spec.model, spec.data) or (spec.model, spec.data) in (read := self.visit().read):
+            return
+        context = self.context(spec)
+        self._wait(lambda own, watch: own.library.load(spec, watch), 0.0, context, st.empty())
+        read.add((spec.model, spec.data))
+
+    def read_once(self, file: UploadedFile, reader: Callable[[Path, str, Watch], T]) -> T:
+        """What a reader makes of a visitor's file, once a file; shows progress meanwhile. Raises ReflowError."""
+        return self.visit().outcomes.get((reader, file.file_id), lambda: self._read(file, reader))
+
+    def _read(self, file: UploadedFile, reader: Callable[[Path, str, Watch], T]) -> T:
+        with LockedFolder("reflow-upload-") as folder:
+            path, name = folder / "file", shortened(file.name)
+            path.write_bytes(file.getbuffer())
+            return cast(T, self._wait(lambda _, watch: reader(path, name, watch), 0.0, self.public, st.empty()))
 
     def known(self, spec: Spec) -> bool:
         """Whether the diagnosis of a spec is there already. Raises ReflowError."""
@@ -190,7 +229,8 @@ class Lab:
             self.pool.attend()
         answer = request.stored(context)
         if answer is None:
-            answer = self._wait(request.answer, request.spec, context, slot)
+            expected = self.preflight(request.spec).seconds
+            answer = self._wait(request.answer, expected, context, slot)
             self.pool.attend()
         skeleton.result_shown()
         return cast(Answer, answer)
@@ -198,10 +238,10 @@ class Lab:
     def network_file(self, spec: Spec, kind: str) -> bytes:
         """The network of a spec as a file of a kind; shows progress meanwhile. Raises ReflowError."""
         work = functools.partial(network_file, spec, kind)
-        return cast(bytes, self._wait(work, spec, self.context(spec), st.empty()))
+        return cast(bytes, self._wait(work, self.preflight(spec).seconds, self.context(spec), st.empty()))
 
-    def _wait(self, work: Work, spec: Spec, context: Context, slot: DeltaGenerator) -> Any:
-        expected, asked, shown = self.preflight(spec).seconds, time.monotonic(), None
+    def _wait(self, work: Work, expected: float, context: Context, slot: DeltaGenerator) -> Any:
+        asked, shown = time.monotonic(), None
         job, place = self.pool.submit(work, context=context), skeleton.outline(slot)
         try:
             while not job.future.done():
@@ -233,8 +273,8 @@ def unchanged(answer: Any) -> Any:
 
 
 @st.cache_resource(scope="session", on_release=Visit.close, show_spinner=False)
-def _visit(_shared: Library, device: str) -> Visit:
-    return Visit.opened(_shared)
+def _visit(_shared: Library, _ledger: Ledger, device: str) -> Visit:
+    return Visit.opened(_shared, _ledger)
 
 
 @st.cache_resource(show_spinner="Opening the lab …")
@@ -244,6 +284,8 @@ def lab() -> Lab:
     access = started.access
     library = Library(access)
     libraries = {name: library if name == "cpu" else Library(access, shared=library, device=name) for name in devices()}
+    sandbox.prepare()
+    bound_upload_memory()
     keep_for_good()
     contexts = {name: Context(own, store) for name, own in libraries.items()}
-    return Lab(contexts, Pool(Context(library, store)), Memo(size=32), started.on_demand)
+    return Lab(contexts, Pool(Context(library, store)), Memo(size=32), Ledger(), started.on_demand)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import html
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -17,7 +15,6 @@ from plotly.offline import get_plotlyjs
 
 from reflow_core.diagnosis.result import Diagnosis, Outcome, layer_json
 from reflow_core.diagnosis.verdict import THRESHOLDS, percent, verdict
-from reflow_core.errors import ReflowError
 from reflow_core.lab import codec
 from reflow_core.lab.store import code_hash
 from reflow_core.places import ASSETS
@@ -31,8 +28,6 @@ from reflow_core.production.finding import Finding
 from reflow_core.spec import Spec
 
 TEMPLATE = ASSETS / "report.html"
-PAYLOAD = re.compile(r'<script type="application/x-reflow-lab" id="result">([A-Za-z0-9+/=\s]*)</script>')
-LARGEST = 32 << 20  # bytes of a report that is opened again; plotly's library alone takes about five million
 MOST_ROWS = 2000  # of a table in a report
 
 Result = Diagnosis | Finding
@@ -208,17 +203,3 @@ def _table(title: str, table: pd.DataFrame) -> str:
 def _rows(values: Mapping[str, str]) -> str:
     cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in values.items())
     return f"<table>{''.join(cells)}</table>"
-
-
-def reopened(text: str, name: str) -> Result:
-    """The result that the text of a report holds; nothing else in it is read. Raises ReflowError for any other text."""
-    if (payload := PAYLOAD.search(text)) is None or not payload[1].strip():
-        raise ReflowError(
-            f"{name!r} is no report of the lab that can be opened again; choose one that Reflow Lab made."
-        )
-    try:
-        return codec.decode(base64.b64decode(payload[1], validate=True))
-    except (ValueError, KeyError, TypeError, binascii.Error, ReflowError) as error:
-        raise ReflowError(
-            f"The result in {name!r} is damaged or was made by another version of the lab ({error})."
-        ) from error

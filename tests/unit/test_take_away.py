@@ -22,7 +22,8 @@ from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
 from reflow_core.lab.codec import MAGIC
 from reflow_core.lab.request import Request
-from reflow_core.present.report import of_diagnosis, of_finding, reopened, tables_of, written
+from reflow_core.present.reopen import reopened
+from reflow_core.present.report import of_diagnosis, of_finding, tables_of, written
 from reflow_core.present.snippets import claiming, command, comparing, diagnosing, inspecting, ranking, slicing
 from reflow_core.production import onnx_file
 from reflow_core.production.export import FORMATS, ONNX_WITHIN, Made, as_onnx, card, rebuild
