@@ -284,7 +284,7 @@ def lab() -> Lab:
     access = started.access
     library = Library(access)
     libraries = {name: library if name == "cpu" else Library(access, shared=library, device=name) for name in devices()}
-    sandbox.prepare()
+    sandbox.prepare("reflow_core.present.reopen", "reflow_core.production.slices")
     bound_upload_memory()
     keep_for_good()
     contexts = {name: Context(own, store) for name, own in libraries.items()}
