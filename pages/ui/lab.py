@@ -17,13 +17,15 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import skeleton
 from pages.ui.session import session
+from pages.ui.visitor import visitor
 from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.preflight import Preflight, cost, preflight
 from reflow_core.diagnosis.result import Diagnosis
-from reflow_core.lab.pool import Job, Pool, Work
+from reflow_core.lab.pool import Pool
 from reflow_core.lab.request import Answer, Context, Request, network_file
 from reflow_core.lab.store import Store
 from reflow_core.lab.sweep import Sweep, scrub
+from reflow_core.lab.turns import Job, Work
 from reflow_core.machine import devices, keep_for_good
 from reflow_core.memo import Memo
 from reflow_core.production.finding import Finding
@@ -134,14 +136,8 @@ class Lab:
     def scrub(self, spec: Spec, at_once: bool = True) -> Sweep[dict[str, Any]]:
         """The sweep over all sparsities of a spec, shared by all who look at it; begun `at_once` or when asked to."""
         base, context = spec.replace(sparsity=0.0), self.context(spec)
-
-        def made() -> Sweep[dict[str, Any]]:
-            sweep = scrub(base, self.pool, context)
-            if self.on_demand or not at_once:
-                sweep.stop()
-            return sweep
-
-        return self._shared((base, context.library.device), context, made)
+        key = base, context.library.device
+        return self._shared(key, context, lambda: scrub(base, self.pool, context), self.on_demand or not at_once)
 
     def sweep(self, requests: Sequence[Request], digest: Callable[[Any], T]) -> Sweep[T]:
         """A sweep over requests about one model and its data, likewise shared; `digest`: what is kept of an answer."""
@@ -149,8 +145,14 @@ class Lab:
         key = wanted, digest, context.library.device
         return self._shared(key, context, lambda: Sweep(wanted, self.pool, digest, context))
 
-    def _shared(self, key: Hashable, context: Context, made: Callable[[], Sweep[T]]) -> Sweep[T]:
-        return (self.sweeps if context is self.public else self.visit().sweeps).get(key, made)
+    def _shared(self, key: Hashable, context: Context, made: Callable[[], Sweep[T]], resting: bool = False) -> Sweep[T]:
+        """This visit's view of a sweep: to pause it is each visitor's own decision."""
+        shared = (self.sweeps if context is self.public else self.visit().sweeps).get(key, made)
+        if (view := session().views.get(shared)) is None:
+            view = session().views[shared] = shared.seen_by(visitor())
+            if resting:
+                view.stop()
+        return view
 
     def layers(self, spec: Spec) -> tuple[WeightLayer, ...]:
         """The weight layers of a spec's network in forward order. Raises ReflowError."""
@@ -202,7 +204,7 @@ class Lab:
 
     def _wait(self, work: Work, spec: Spec, context: Context, slot: DeltaGenerator) -> Any:
         expected, asked, shown = self.preflight(spec).seconds, time.monotonic(), None
-        job, place = self.pool.submit(work, context=context), skeleton.outline(slot)
+        job, place = self.pool.submit(work, context=context, visitor=visitor()), skeleton.outline(slot)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
@@ -217,12 +219,13 @@ class Lab:
 
     def _progress(self, job: Job, expected: float) -> tuple[float, str]:
         """How far a job is: a share of its stage, and a sentence."""
-        if job.began is None:
-            ahead = self.pool.ahead(job)
-            return 0.0, f"Waiting for a free worker, {ahead} before you …" if ahead else "Waiting for a free worker …"
         stage, done, total = job.progress
+        if job.turn is None:
+            ahead = self.pool.ahead(job)
+            waiting = "Others have their turn" if job.begun else "Waiting for a free worker"
+            return done / max(total, 1), f"{waiting}, {ahead} before you …" if ahead else f"{waiting} …"
         count = f": {done} of {total}" if total > 1 else ""
-        left = expected - (time.monotonic() - job.began)
+        left = expected - job.seconds
         rest = f", about {left:.0f} s left" if left > SOON_OVER_S else " …"
         return done / max(total, 1), f"{STAGES.get(stage, stage)}{count}{rest}"
 
