@@ -26,8 +26,12 @@ from reflow_core.lab.request import Answer, Context, Request, network_file
 from reflow_core.lab.store import Store
 from reflow_core.lab.sweep import Sweep, scrub
 from reflow_core.lab.turns import Job, Work
+from reflow_core.leftovers import remove_leftovers
 from reflow_core.machine import devices, keep_for_good
 from reflow_core.memo import Memo
+from reflow_core.networks.checkpoint import weights_folder
+from reflow_core.networks.fetch import LIMITS, remove_part_files
+from reflow_core.places import cache_folder
 from reflow_core.production.finding import Finding
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.sources.access import Access
@@ -37,6 +41,8 @@ from reflow_core.spec import Spec, needs_upload
 
 T = TypeVar("T")
 POLL_S = 0.1
+GB = 10**9
+VISIT_RESULTS = GB // 4  # bytes of what was computed from one visitor's uploads
 SOON_S = 1.0  # work that takes no longer needs no progress bar
 SOON_OVER_S = 2.0  # a remaining time too short to mention
 STAGES = {
@@ -59,11 +65,15 @@ STAGES = {
 class Started:
     """How the server was started: `streamlit run app.py -- --data-root FOLDER --allow-code --on-demand`.
 
-    `access`: what was opened. `on_demand`: sweeps around a view begin when asked for, not by themselves.
+    `access`: what was opened. `on_demand`: sweeps around a view begin when asked for, not by themselves. In bytes:
+    `cache`, what all results may take; `downloads`, what a folder of downloads may; `free`, what both leave free.
     """
 
     access: Access
     on_demand: bool
+    cache: int
+    downloads: int
+    free: int
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> Started:
@@ -72,8 +82,11 @@ class Started:
         parser.add_argument("--data-root", type=Path)
         parser.add_argument("--allow-code", action="store_true")
         parser.add_argument("--on-demand", action="store_true")
+        for name, default in (("--cache-gb", 2.0), ("--downloads-gb", 20.0), ("--free-gb", 2.0)):
+            parser.add_argument(name, type=float, default=default)
         options, _ = parser.parse_known_args(arguments)
-        return cls(Access(options.data_root, options.allow_code), options.on_demand)
+        sizes = (round(amount * GB) for amount in (options.cache_gb, options.downloads_gb, options.free_gb))
+        return cls(Access(options.data_root, options.allow_code), options.on_demand, *sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +108,7 @@ class Visit:
         """An empty one."""
         uploads = Uploads()
         library = Library(shared.access, uploads, shared, shared.device)
-        return cls(uploads, Context(library, Store(uploads.folder)), Memo(size=8), Memo(size=8))
+        return cls(uploads, Context(library, Store(uploads.folder, VISIT_RESULTS)), Memo(size=8), Memo(size=8))
 
     def close(self) -> None:
         """Delete every file of the visit, the results made from it too."""
@@ -242,9 +255,13 @@ def _visit(_shared: Library, device: str) -> Visit:
 
 @st.cache_resource(show_spinner="Opening the lab …")
 def lab() -> Lab:
-    """Opened once a server."""
-    started, store = Started.read(sys.argv[1:]), Store()
-    access = started.access
+    """Opened once a server; what a killed one left behind goes first."""
+    started = Started.read(sys.argv[1:])
+    remove_leftovers()
+    for folder in (cache_folder(), weights_folder()):
+        remove_part_files(folder)
+    LIMITS.most, LIMITS.least_free = started.downloads, started.free
+    store, access = Store(most=started.cache, least_free=started.free), started.access
     library = Library(access)
     libraries = {name: library if name == "cpu" else Library(access, shared=library, device=name) for name in devices()}
     keep_for_good()
