@@ -29,6 +29,7 @@ from reflow_core.leftovers import LockedFolder
 from reflow_core.watch import Watch, ignore
 
 POLL_S = 0.01
+READS, QUEUES = "read", "wait for a reader"  # stages in which the server itself computes nothing
 START_S = 60.0  # until the helper process has imported everything on a slow machine
 WORKERS = 2  # at a time, on one server
 PATIENCE = 3  # times its processor time that a worker may take on a busy machine
@@ -80,7 +81,7 @@ _turns = threading.BoundedSemaphore(WORKERS)
 @contextlib.contextmanager
 def _turn(watch: Watch) -> Iterator[None]:
     while not _turns.acquire(timeout=POLL_S):
-        watch("wait for a reader", 0, 1)
+        watch(QUEUES, 0, 1)
     try:
         yield
     finally:
@@ -93,7 +94,7 @@ def _wait_for(folder: Path, helper: subprocess.Popen[bytes], seconds: int, watch
     process: int | None = None
     try:
         while time.monotonic() < deadline:
-            watch("read", 0, 1)
+            watch(READS, 0, 1)
             if process is None and (process := _process(folder)) is not None:
                 deadline = time.monotonic() + PATIENCE * seconds
             if not _alive(process) if process is not None else helper.poll() is not None:
