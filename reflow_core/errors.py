@@ -6,10 +6,14 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 60  # letters of a bad name that are worth repeating
+CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), " ")
 
 
 class ReflowError(ValueError):
-    """Bad input. The message is one sentence that names the bad value and the fix."""
+    """Bad input. The message is one sentence that names the bad value and the fix, free of codes that a terminal obeys."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.translate(CONTROLS))
 
 
 class NotApplicable(ReflowError):
