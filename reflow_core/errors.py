@@ -10,7 +10,7 @@ CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(0x202A, 0x202F), 
 
 
 class ReflowError(ValueError):
-    """Bad input. The message is one sentence that names the bad value and the fix, free of codes that a terminal obeys."""
+    """Bad input. The message is a sentence that names the bad value and the fix, free of codes for a terminal."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message.translate(CONTROLS))

@@ -18,6 +18,7 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import AMPLIFIED, WEAK_SIGNAL
 from reflow_core.present.figures import Chart
 from reflow_core.present.figures.layers import SIMILARITIES, channels, knowledge
+from reflow_core.present.spreadsheet import csv_of
 from reflow_core.repairs import repairs
 
 STRIP = 14
@@ -60,7 +61,7 @@ def tables(frames: Mapping[str, pd.DataFrame], name: str) -> None:
 def tabular(frame: pd.DataFrame, kind: str) -> bytes:
     """A table as csv or parquet."""
     if kind == "csv":
-        return str(frame.to_csv(index=False)).encode()
+        return csv_of(frame).encode()
     mixed = [name for name in frame if frame[name].map(type).nunique() > 1 and frame[name].dtype == object]
     file = io.BytesIO()
     frame.astype(dict.fromkeys(mixed, str)).rename(columns=str).to_parquet(file, index=False)

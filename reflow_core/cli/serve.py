@@ -18,9 +18,7 @@ def add(commands: Any) -> None:
     command.add_argument("--port", type=int, default=8501, help="(default: %(default)s)")
     command.add_argument("--address", default="127.0.0.1", help="where it listens (default: %(default)s, nobody else)")
     command.add_argument("--data-root", type=Path, help="visitors may name images below this folder")
-    command.add_argument(
-        "--allow-code", action="store_true", help="visitors may name networks of the code below that folder"
-    )
+    command.add_argument("--allow-code", action="store_true", help="visitors may name code below that folder")
     command.add_argument("--on-demand", action="store_true", help="sweeps around a view begin when asked for")
     command.set_defaults(run=run)
 

@@ -29,9 +29,7 @@ from reflow_core.watch import Watch
 PREFIX, HUB = "timm:", "hf_hub:"
 HOME = "https://huggingface.co"
 INTERPOLATIONS = ("bilinear", "bicubic")
-REPOSITORY = re.compile(
-    r"(?!.*(--|\.\.))(\w[\w.-]{0,95})/(\w[\w.-]{0,95})", re.ASCII
-)  # OWNER/NAME, as the hub spells it
+REPOSITORY = re.compile(r"(?!.*(--|\.\.))(\w[\w.-]{0,95})/(\w[\w.-]{0,95})", re.ASCII)  # the hub's OWNER/NAME
 LARGEST = 1 << 20  # bytes of a description
 MOST_CLASSES, MOST_SIDE = 50_000, 1024  # of a network that anybody put on the hub
 

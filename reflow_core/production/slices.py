@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,13 +26,15 @@ from reflow_core.images.image_set import ImageSet
 from reflow_core.production import gate
 from reflow_core.production.finding import Finding
 from reflow_core.production.gate import Limits
-from reflow_core.spec import Spec
+from reflow_core.spec import MOST_IMAGES, Spec
 
 CONFIDENCE = (0.0, 0.5, 0.8, 0.95, 1.0)  # edges of the bins of the dense network's confidence
 BINS = 4  # of a column of numbers: quartiles
 MOST_VALUES = 30  # of a column of words; the others are put together
 SHOWN = 3  # undecided limits that are told one by one
 INDEX = "image"  # the column of a CSV that names test images by number, from 0
+OURS = (gate.ALL, "class", "rarity", "confidence", "brightness", "contrast")  # what is sliced by without a CSV
+MOST_BYTES, MOST_ROWS, MOST_COLUMNS = 64 << 20, MOST_IMAGES, 50  # of a CSV
 
 
 def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | None = None) -> pd.DataFrame:
@@ -48,11 +53,10 @@ def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | None = None) 
 
 def _read_columns(file: Path | IO[bytes], count: int) -> pd.DataFrame:
     """The columns of a CSV by the number of the test image."""
-    try:
-        table = pd.read_csv(file)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise ReflowError(f"The columns could not be read as CSV ({str(error).splitlines()[0]}).") from None
+    table = _table_of(_content(file))
     if INDEX in table:
+        if not pd.api.types.is_integer_dtype(table[INDEX]):
+            raise ReflowError(f"The column {INDEX!r} holds more than whole numbers; number the test images from 0.")
         if not table[INDEX].is_unique:
             raise ReflowError(f"The column {INDEX!r} names some images twice; one row an image.")
         return table.set_index(INDEX).reindex(range(count))
@@ -62,6 +66,50 @@ def _read_columns(file: Path | IO[bytes], count: int) -> pd.DataFrame:
             f"column {INDEX!r}, from 0."
         )
     return table
+
+
+def _content(file: Path | IO[bytes]) -> bytes:
+    """What a file holds, if that is not too much."""
+    with file.open("rb") if isinstance(file, Path) else contextlib.nullcontext(file) as opened:
+        content = opened.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ReflowError(f"The CSV is larger than {MOST_BYTES >> 20} MB; bring fewer columns.")
+    return content
+
+
+def _table_of(content: bytes) -> pd.DataFrame:
+    """A CSV as a table with names of its own for its columns."""
+    try:
+        text = content.decode("utf-8-sig").lstrip("\r\n")
+        names = [name.strip() for name in next(csv.reader(io.StringIO(text, newline="")), [])]
+        _check_names(names)
+        table = pd.read_csv(io.StringIO(text), nrows=MOST_ROWS + 1)
+    except ReflowError:
+        raise
+    except (ValueError, csv.Error, OverflowError, ArithmeticError, LookupError, TypeError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ReflowError(f"The columns could not be read as CSV ({reason}); save them as UTF-8 text.") from None
+    if not isinstance(table.index, pd.RangeIndex) or table.shape[1] != len(names):
+        raise ReflowError(f"Rows of the CSV have more cells than its {len(names)} names; give each column a name.")
+    if len(table) > MOST_ROWS:
+        raise ReflowError(f"The CSV has more than {MOST_ROWS:,} rows; bring one row a test image.")
+    infinite = [name for name, cells in table.select_dtypes("number").items() if np.isinf(cells.astype(float)).any()]
+    if infinite:
+        raise ReflowError(f"The column {infinite[0]!r} holds infinite numbers; leave such cells empty.")
+    return table.set_axis(names, axis=1)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raises ReflowError for names of columns that would be taken for another's."""
+    if len(names) > MOST_COLUMNS:
+        raise ReflowError(f"The CSV has {len(names):,} columns; at most {MOST_COLUMNS} are sliced by.")
+    for place, name in enumerate(names):
+        if not name:
+            raise ReflowError(f"Column {place + 1} of the CSV has no name; name it in the first row.")
+        if name in OURS:
+            raise ReflowError(f"The column {name!r} has a name that the lab itself slices by; rename it.")
+        if name in names[:place]:
+            raise ReflowError(f"The CSV has two columns {name!r}; rename one.")
 
 
 def groups(diagnosis: Diagnosis, also: pd.DataFrame | None = None) -> dict[str, pd.Series]:

@@ -10,7 +10,7 @@ from reflow_core.errors import ReflowError
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`root`: paths below it are open, None: no path is. `code`: whether a model's name may be a FILE.py:FUNCTION there.
+    """`root`: paths below it are open, None: no path is. `code`: whether a model may be a FILE.py:FUNCTION there.
 
     `modules`: whether it may also be of a module that Python finds. `start`: where relative names begin, None: at the
     root.

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from reflow_core import Library
 from reflow_core.cli import main
@@ -73,7 +75,7 @@ def test_own_code_on_the_dashboard_is_a_function_that_a_file_of_the_root_defines
 def test_code_without_an_opened_folder_opens_nothing(opened: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(opened)
     for name in ("net.py:network", f"{opened / 'net.py'}:network", "os:abort"):
-        with pytest.raises(ReflowError, match="no folder|command line only"):
+        with pytest.raises(ReflowError, match=r"no folder|command line only"):
             Library(Access(code=True)).network(name)
     assert main(["serve", "--allow-code"]) == 2
 
@@ -128,7 +130,7 @@ def test_a_malformed_description_of_the_hub_is_a_sentence(what: str) -> None:
     planted = hub.weights_folder() / "timm-hf_hub-somebody--malformed.json"
     planted.parent.mkdir(parents=True, exist_ok=True)
     planted.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    with pytest.raises(ReflowError, match="config.json of timm:hf_hub:somebody/malformed is of no use"):
+    with pytest.raises(ReflowError, match=r"config\.json of timm:hf_hub:somebody/malformed is of no use"):
         find(name)
     planted.write_text(json.dumps(CONFIG))
     assert len(find(name).classes) == 7
@@ -136,3 +138,21 @@ def test_a_malformed_description_of_the_hub_is_a_sentence(what: str) -> None:
 
 def test_a_sentence_obeys_no_terminal() -> None:
     assert str(ReflowError("a\x1b[31m\x07b\x9bc\u202ed\r\ne")) == "a [31m b c d  e"
+
+
+def test_no_name_reaches_the_terminal_with_codes_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a class, which is a folder's name, and of a file that there is not."""
+    for part in ("train", "test"):
+        for name in ("\x1b[31mred", "blue"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(12):
+                Image.new("L", (8, 8), 9 * number).save(tmp_path / part / name / f"{number}.png")
+    weights = {"digits": find("vgg-digits").build(2).state_dict()}
+    torch.save(weights["digits"], tmp_path / "two.pt")
+    own = ["slices", "--model", f"vgg-digits@{tmp_path / 'two.pt'}", "--data", str(tmp_path), "--repair", "none"]
+    assert main([*own, "--least", "1"]) in (0, 1, 3)
+    printed = capsys.readouterr()
+    assert " [31mred" in printed.out and "\x1b" not in printed.out + printed.err
+    assert main(["slices", "--columns", f"{tmp_path}/\x1b[31m.csv"]) == 2
+    printed = capsys.readouterr()
+    assert " [31m.csv" in printed.err and "\x1b" not in printed.err
