@@ -10,6 +10,7 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import errors_shown, require_local
 from pages.ui.study import follow
+from pages.ui.text import sentence
 from reflow_core.diagnosis.fields import normalize, unused_fields
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import doubling, outcomes
@@ -54,7 +55,7 @@ with right:
     )
 field, settings = VARIED[varied]
 if (reason := unused_fields(base.replace(**settings[0])).get(field)) is not None:
-    st.info(f"Comparing by {varied} shows one line only: {reason}.")
+    st.info(f"Comparing by {varied} shows one line only: {sentence(reason)}.")
 with errors_shown():
     most = len(lab().context(base).library.images(base).train)
 

@@ -11,6 +11,7 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import diagnosed, errors_shown
 from pages.ui.study import follow
+from pages.ui.text import literal
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures import slices as pictures
@@ -63,6 +64,7 @@ kinds = [by for by in dict.fromkeys(parts.by) if by != "all"]
 by = st.segmented_control(
     "Slice by",
     kinds,
+    format_func=literal,
     default="class",
     required=True,
     help="rarity: thirds of the classes by their number of images (see Long tail in the sidebar). confidence: of the "

@@ -6,8 +6,10 @@ from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
+from pages.ui.lab import lab
 from pages.ui.session import session
-from reflow_core.spec import Spec, read
+from reflow_core.diagnosis.links import admitted
+from reflow_core.spec import Spec
 
 NAME = "a"  # of the link's parameter
 
@@ -37,11 +39,14 @@ def unpin() -> None:
 
 
 def pinned() -> tuple[Spec | None, list[str]]:
-    """A, of this visit or else of the link, and what in the link was set aside; the link is made to hold it."""
+    """A, of this visit or else of the link, and what in the link was set aside; the link is made to hold it.
+
+    What a person has pinned here may be of code or files of their own; its link opens in no other visit.
+    """
     spec = session().pinned
     problems: list[str] = []
     if spec is None and NAME in st.query_params:
-        spec, problems = read(dict(parse_qsl(st.query_params[NAME])))
+        spec, problems = admitted(dict(parse_qsl(st.query_params[NAME])), lab().public.library.access.code)
         session().pinned = spec
     if spec is not None:
         st.query_params[NAME] = urlencode({"model": spec.model} | spec.differences())

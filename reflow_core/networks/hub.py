@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reflow_core.errors import LONGEST, ReflowError, unknown
+from reflow_core.errors import ReflowError, shortened, unknown
 from reflow_core.networks.checkpoint import weights_folder
 from reflow_core.networks.fetch import fetch
 from reflow_core.networks.info import IMAGENET_MEAN, IMAGENET_STD, Download, Facts, NetworkInfo, facts_of
@@ -78,8 +78,7 @@ def _repository(bare: str) -> str:
     """OWNER/NAME of the hub: a part of an address and of a file's name, so nothing else is let through."""
     repository = bare.removeprefix(HUB)
     if REPOSITORY.fullmatch(repository) is None:
-        shown = f"{repository[:LONGEST]}…" if len(repository) > LONGEST else repository
-        raise ReflowError(f"{shown!r} is no name of the hub; write {PREFIX}{HUB}OWNER/NAME.")
+        raise ReflowError(f"{shortened(repository)!r} is no name of the hub; write {PREFIX}{HUB}OWNER/NAME.")
     return repository
 
 
@@ -94,7 +93,7 @@ def _architecture(told: dict[str, Any]) -> str:
     """A network that timm has code for; other names send timm to the hub, or to a folder of this machine."""
     architecture = str(told["architecture"])
     if not package().is_model(architecture):
-        raise ReflowError(f"timm has no architecture {architecture[:LONGEST]!r}")
+        raise ReflowError(f"timm has no architecture {shortened(architecture)!r}")
     return architecture
 
 
@@ -104,7 +103,7 @@ def _checked(config: dict[str, Any]) -> dict[str, Any]:
     if not 1 <= classes <= MOST_CLASSES:
         raise ReflowError(f"num_classes={classes} is not within 1 to {MOST_CLASSES}")
     if len(sides) != 3 or sides[0] != 3 or not all(isinstance(side, int) and 1 <= side <= MOST_SIDE for side in sides):
-        raise ReflowError(f"input_size={str(sides)[:LONGEST]} is not 3 colors and two sides up to {MOST_SIDE}")
+        raise ReflowError(f"input_size={shortened(str(sides))} is not 3 colors and two sides up to {MOST_SIDE}")
     crop = float(config.get("crop_pct", 0.875))
     checked = {"num_classes": classes, "input_size": tuple(sides), "crop_pct": crop}
     if not 0.1 <= crop <= 1:
@@ -112,7 +111,7 @@ def _checked(config: dict[str, Any]) -> dict[str, Any]:
     for name, default in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
         values = checked[name] = tuple(map(float, config.get(name, default)))
         if len(values) != 3 or not all(0 <= value <= 1 for value in values) or (name == "std" and not all(values)):
-            raise ReflowError(f"{name}={str(values)[:LONGEST]} is not three values within 0 to 1")
+            raise ReflowError(f"{name}={shortened(str(values))} is not three values within 0 to 1")
     return checked | {"interpolation": str(config.get("interpolation"))}
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from reflow_core import Library
+from reflow_core import Library, Spec
 from reflow_core.cli import main
+from reflow_core.diagnosis.links import admitted
 from reflow_core.errors import ReflowError
 from reflow_core.networks import hub
 from reflow_core.networks.catalog import find
@@ -156,3 +157,49 @@ def test_no_name_reaches_the_terminal_with_codes_in_it(tmp_path: Path, capsys: p
     assert main(["slices", "--columns", f"{tmp_path}/\x1b[31m.csv"]) == 2
     printed = capsys.readouterr()
     assert " [31m.csv" in printed.err and "\x1b" not in printed.err
+
+
+DIGITS = "resnet20-digits"
+STRANGE: dict[str, dict[str, object]] = {
+    "Unknown model 'nope'": {"model": "nope"},
+    "'os:abort' is code, which no link can name": {"model": "os:abort"},
+    "'net.py:network' is code": {"model": "net.py:network"},
+    "'net.py:network@upload:0123' is a file of another visit": {"model": "net.py:network@upload:0123"},
+    "'resnet20-digits@upload:0123' is a file of another visit": {"model": f"{DIGITS}@upload:0123"},
+    "Unknown model 'resnet20-digits@/etc/passwd'": {"model": f"{DIGITS}@/etc/passwd"},
+    "is no name of the hub": {"model": "timm:hf_hub:" + "a" * 300},
+    "Unknown model 'timm:hf_hub:a/b@/etc/passwd'": {"model": "timm:hf_hub:a/b@/etc/passwd"},
+    "Unknown data '/etc'": {"data": "/etc"},
+    "Unknown data '../pictures'": {"data": "../pictures"},
+    "Unknown data 'cifar10'": {"data": "cifar10"},
+    "'upload:0123' is a file of another visit": {"data": "upload:0123"},
+    "Unknown criterion 'nope'": {"criterion": "nope"},
+    "Unknown update 'nope'": {"update": "nope"},
+    "Unknown allocation 'nope'": {"allocation": "nope"},
+    "Unknown repair 'nope'": {"repair": "nope"},
+    "Unknown corruption 'noise:9'": {"corruption": "noise:9"},
+    "Unknown calibration_view 'custom'": {"calibration_view": "custom"},
+    "Unknown pattern 'nope'": {"pattern": "nope"},
+    "seed='²' is not a whole number": {"seed": "²"},
+    "sparsity='nan' is": {"sparsity": "nan"},
+    "sparsity=2.0 is out of range": {"sparsity": 2},
+}
+
+
+@pytest.mark.parametrize("said", STRANGE)
+def test_the_gate_sets_aside_what_is_not_offered_to_everybody(said: str) -> None:
+    spec, problems = admitted(STRANGE[said] | {"evaluation_images": 64})
+    assert len(problems) == 1 and (said in problems[0] or said.replace("'nan'", "nan") in problems[0]), problems
+    assert spec == Spec(evaluation_images=64), "everything else is taken"
+    assert len(problems[0]) < 1500
+
+
+def test_the_gate_takes_what_the_sidebar_offers() -> None:
+    for spec in (
+        Spec("resnet20-cifar10", "cifar100", "wanda", repair="least-squares", sparsity=0.7, seed=3),
+        Spec("resnet50", "imagenette", corruption="noise:3", calibration_view="eval", layer_sparsity="conv1:0.5"),
+        Spec(),
+    ):
+        assert admitted(spec.to_dict()) == (spec, [])
+    assert admitted({"calibration_view": "custom"}, code=True) == (Spec(calibration_view="custom"), [])
+    assert admitted({"nothing": "of ours", "calibration": "64"})[0] == Spec(calibration_images=64)
