@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import shell, take_away
+from pages.ui.binding import bound
 from pages.ui.controls import controls
 from pages.ui.lab import lab
 from pages.ui.panels import chart, table
@@ -51,7 +52,7 @@ with left:
     )
 with right:
     repeats = st.number_input(
-        "Repeats", 1, 20, 3, help="Seeds, each with its own images.", key="repeats", bind="query-params"
+        "Repeats", 1, 20, 3, help="Seeds, each with its own images.", key="repeats", bind=bound("repeats")
     )
 field, settings = VARIED[varied]
 if (reason := unused_fields(base.replace(**settings[0])).get(field)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import shell
+from pages.ui.binding import bound
 from pages.ui.controls import controls
 from pages.ui.findings import show_answer, take_away
 from pages.ui.lab import lab
@@ -38,7 +39,7 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
     )
     least = right.number_input(
         "Smallest slice judged (images)", 1, 10_000, gate.LEAST, help="Smaller slices are only shown.", key="least",
-        bind="query-params",
+        bind=bound("least"),
     )  # fmt: skip
     floors = st.text_input(
         "Own limits",

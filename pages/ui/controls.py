@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.binding import bound
 from pages.ui.browse import browse_button
 from pages.ui.lab import lab
 from pages.ui.pins import pin_button
@@ -300,7 +301,7 @@ def _number(name: str, step: float | None = None, disabled: bool = False, shown_
     low, high, default = float(about.low), float(about.high), float(DEFAULTS[name])
     return st.number_input(
         label, low, high, default, step, format=shown_as, help=about.help, disabled=disabled, key=name,
-        bind="query-params",
+        bind=bound(name),
     )  # fmt: skip
 
 
@@ -308,7 +309,7 @@ def _count(name: str) -> int:
     about = ABOUT[name]
     assert about.low is not None and about.high is not None
     low, high, default = int(about.low), int(about.high), int(DEFAULTS[name])
-    return st.number_input(about.label, low, high, default, help=about.help, key=name, bind="query-params")
+    return st.number_input(about.label, low, high, default, help=about.help, key=name, bind=bound(name))
 
 
 def set_controls(spec: Spec, **more: str) -> None:

@@ -16,7 +16,7 @@ NAME = "a"  # of the link's parameter
 
 def pin(spec: Spec) -> None:
     """Make a view A from now on."""
-    session().pinned = spec
+    session().pinned, session().pin_problems = spec, []
 
 
 def pin_button(spec: Spec) -> None:
@@ -34,7 +34,7 @@ def pin_button(spec: Spec) -> None:
 
 def unpin() -> None:
     """Forget A."""
-    session().pinned = None
+    session().pinned, session().pin_problems = None, []
     st.query_params.pop(NAME, None)
 
 
@@ -43,11 +43,10 @@ def pinned() -> tuple[Spec | None, list[str]]:
 
     What a person has pinned here may be of code or files of their own; its link opens in no other visit.
     """
+    if session().pinned is None and NAME in st.query_params:
+        given = dict(parse_qsl(st.query_params[NAME]))
+        session().pinned, session().pin_problems = admitted(given, lab().public.library.access.code)
     spec = session().pinned
-    problems: list[str] = []
-    if spec is None and NAME in st.query_params:
-        spec, problems = admitted(dict(parse_qsl(st.query_params[NAME])), lab().public.library.access.code)
-        session().pinned = spec
     if spec is not None:
         st.query_params[NAME] = urlencode({"model": spec.model} | spec.differences())
-    return spec, problems
+    return spec, session().pin_problems
