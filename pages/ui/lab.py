@@ -94,8 +94,8 @@ class Started:
         for name, default in sizes.items():
             parser.add_argument(f"--{name}-gb", type=float, default=default)
         options, _ = parser.parse_known_args(arguments)
-        sizes = {name: round(getattr(options, f"{name}_gb") * GB) for name in sizes}
-        return cls(Access(options.data_root, options.allow_code), options.on_demand, **sizes)
+        given = {name: round(getattr(options, f"{name}_gb") * GB) for name in sizes}
+        return cls(Access(options.data_root, options.allow_code), options.on_demand, **given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,7 +308,7 @@ def lab() -> Lab:
     store, access = Store(most=started.cache, least_free=started.free), started.access
     library = Library(access)
     libraries = {name: library if name == "cpu" else Library(access, shared=library, device=name) for name in devices()}
-    sandbox.prepare("reflow_core.present.reopen", "reflow_core.production.slices")
+    sandbox.prepare("reflow_core.present.reopen", "reflow_core.production.columns")
     bound_upload_memory()
     keep_for_good()
     ledger = Ledger(Quota(server=started.uploads, free=started.free))

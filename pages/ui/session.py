@@ -58,8 +58,9 @@ class Session:
     app.py has run. `page`: the file of the page that is drawn; `drawn`: of the page that has shown a
     result; `drawn_points`: of its sweep. `handed_over`: values for the controls, which only take them before they are
     drawn. `asked`: the request that was answered last. `agreed`: computations whose cost was agreed to. `pinned`: view
-    A. `browsing`: whether the list of networks is open. `picture`: what the camera on a figure saves. `lesson_step`:
-    the step whose controls were set; `handout`: the one made last, and whether it is the teacher's.
+    A; `pin_problems`: what was set aside in the link that named it. `browsing`: whether the list of networks is open.
+    `picture`: what the camera on a figure saves. `lesson_step`: the step whose controls were set; `handout`: the one
+    made last, and whether it is the teacher's.
     """
 
     number: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -73,6 +74,7 @@ class Session:
     asked: Request | None = None
     agreed: set[frozenset[Spec]] = field(default_factory=set)
     pinned: Spec | None = None
+    pin_problems: list[str] = field(default_factory=list)
     browsing: bool = False
     shown: Shown = field(default_factory=Shown)
     network_file: NetworkFile | None = None

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from reflow_core.errors import ReflowError
 from reflow_core.places import DASHBOARD
 
 
@@ -17,13 +18,15 @@ def add(commands: Any) -> None:
     command.add_argument("--port", type=int, default=8501, help="(default: %(default)s)")
     command.add_argument("--address", default="127.0.0.1", help="where it listens (default: %(default)s, nobody else)")
     command.add_argument("--data-root", type=Path, help="visitors may name images below this folder")
-    command.add_argument("--allow-code", action="store_true", help="visitors may name networks of their own code")
+    command.add_argument("--allow-code", action="store_true", help="visitors may name code below that folder")
     command.add_argument("--on-demand", action="store_true", help="sweeps around a view begin when asked for")
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Become the server; it ends with Ctrl-C."""
+    if options.allow_code and options.data_root is None:
+        raise ReflowError("--allow-code opens code below --data-root; name that folder too.")
     command = [sys.executable, "-m", "streamlit", "run", str(DASHBOARD)]
     command += ["--server.port", str(options.port), "--server.address", options.address, "--"]
     command += [] if options.data_root is None else ["--data-root", str(options.data_root.resolve())]

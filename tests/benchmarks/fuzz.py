@@ -30,7 +30,7 @@ from reflow_core.errors import ReflowError
 from reflow_core.networks.checkpoint import SUFFIXES as CHECKPOINTS
 from reflow_core.present.reopen import strange_report
 from reflow_core.present.report import of_diagnosis, written
-from reflow_core.production.slices import strange_columns
+from reflow_core.production.columns import strange_columns
 from reflow_core.sources.library import PICTURES, SHIPPED
 from reflow_core.sources.uploads import Uploads
 from reflow_core.spec import ABOUT
@@ -67,7 +67,7 @@ def fuzz() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with patch.dict(os.environ, {"TMPDIR": name}), patch("tempfile.tempdir", name):
-            sandbox.prepare("reflow_core.present.reopen", "reflow_core.production.slices")
+            sandbox.prepare("reflow_core.present.reopen", "reflow_core.production.columns")
             with server(folder) as address:
                 asyncio.run(_both(address, seed, seen))
         tracebacks = len(re.findall("Traceback", (folder / "server.log").read_text(errors="replace")))
