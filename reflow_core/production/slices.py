@@ -36,8 +36,8 @@ INDEX = "image"  # the column of a CSV that names test images by number, from 0
 def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | pd.DataFrame | None = None) -> pd.DataFrame:
     """One row an evaluation image: brightness and contrast (0 to 1) of its pixels, then the columns of a CSV file.
 
-    The file, or the table that `read_table` made of it, has one row a test image in their order, or names them by number
-    in a column "image". Raises ReflowError.
+    The file, or the table that `read_table` made of it, has one row a test image in their order, or names them by
+    number in a column "image". Raises ReflowError.
     """
     pixels = evaluation(spec, images).pixels.float().flatten(1) / 255
     measured = pd.DataFrame({"brightness": pixels.mean(1).numpy(), "contrast": pixels.std(1).numpy()})

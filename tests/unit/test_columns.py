@@ -67,7 +67,7 @@ def test_a_csv_that_is_none_is_a_sentence(library: Library, found: Diagnosis, co
         b"x" * 200_000: None,
         b"a\n" + b'"' * 300_000: None,
         b"a\n" + b"9" * 5000: None,
-        b"a\n" + b"1\n" * (32 << 20): "larger than 64 MB",
+        b"a\n" + b"1\n" * (32 << 20): "larger than 16 MB",
         b"a\n" + b"\n1" * 1_000_001: "more than 1,000,000 rows",
     }.items():
         with pytest.raises(ReflowError, match=said):
