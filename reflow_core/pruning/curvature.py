@@ -18,7 +18,8 @@ DAMPING = 3e-2  # λ as a share of the mean diagonal of GᵀG/n
 
 def damping(gradients: Tensor) -> float:
     """λ > 0, so that F can be inverted: DAMPING times the mean of diag(GᵀG/n)."""
-    return max(DAMPING * float(gradients.square().mean(dtype=torch.float64)), 1e-20)
+    rows = [row.square().mean(dtype=torch.float64) for row in gradients]  # the squares of all at once take a second
+    return max(DAMPING * float(torch.stack(rows).mean()), 1e-20)
 
 
 def columns(weights: Weights) -> dict[str, slice]:

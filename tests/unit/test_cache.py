@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from pages.ui.lab import Started
 from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.lab import store as results
 from reflow_core.lab.codec import encode
 from reflow_core.lab.store import Store
+from reflow_core.sources.access import Access
 
 SMALL = Spec(evaluation_images=64, calibration_images=32)
 OLD_SCHEMA = """
@@ -108,3 +110,9 @@ def test_what_a_dead_server_left_goes_at_the_next_start(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert not list(tmp_path.glob("results.broken-*"))
     assert store._connection.execute("SELECT key FROM leases").fetchall() == [("alive",)]
+
+
+def test_whoever_starts_the_server_sets_the_limits() -> None:
+    started = Started.read(["--cache-gb", "0.5", "--downloads-gb=3", "--free-gb", "1", "of", "others"])
+    assert (started.cache, started.downloads, started.free) == (500_000_000, 3_000_000_000, 1_000_000_000)
+    assert Started.read([]) == Started(Access(), False, 2_000_000_000, 20_000_000_000, 2_000_000_000)
