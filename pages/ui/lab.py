@@ -34,7 +34,7 @@ from reflow_core.machine import devices, keep_for_good
 from reflow_core.memo import Memo
 from reflow_core.networks.checkpoint import weights_folder
 from reflow_core.networks.fetch import LIMITS, remove_part_files
-from reflow_core.places import cache_folder
+from reflow_core.places import DISK_GB, cache_folder
 from reflow_core.production.finding import Finding
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.sources.access import Access
@@ -90,11 +90,10 @@ class Started:
         parser.add_argument("--data-root", type=Path)
         parser.add_argument("--allow-code", action="store_true")
         parser.add_argument("--on-demand", action="store_true")
-        sizes = {"cache": 2.0, "downloads": 20.0, "uploads": 8.0, "free": 2.0}
-        for name, default in sizes.items():
+        for name, default in DISK_GB.items():
             parser.add_argument(f"--{name}-gb", type=float, default=default)
         options, _ = parser.parse_known_args(arguments)
-        given = {name: round(getattr(options, f"{name}_gb") * GB) for name in sizes}
+        given = {name: round(getattr(options, f"{name}_gb") * GB) for name in DISK_GB}
         return cls(Access(options.data_root, options.allow_code), options.on_demand, **given)
 
 

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
@@ -178,5 +179,7 @@ def pop_shown() -> Shown:
 
 def link() -> str:
     """The address of the page as it is."""
-    given = "&".join(f"{name}={value}" for name in st.query_params for value in st.query_params.get_all(name))
+    given = urlencode(
+        [(name, value) for name in st.query_params for value in st.query_params.get_all(name)], safe=":,/@"
+    )
     return f"{st.context.url}?{given}" if given else str(st.context.url)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reflow_core.errors import ReflowError
-from reflow_core.places import DASHBOARD
+from reflow_core.places import DASHBOARD, DISK_GB
 
 
 def add(commands: Any) -> None:
@@ -20,6 +20,9 @@ def add(commands: Any) -> None:
     command.add_argument("--data-root", type=Path, help="visitors may name images below this folder")
     command.add_argument("--allow-code", action="store_true", help="visitors may name code below that folder")
     command.add_argument("--on-demand", action="store_true", help="sweeps around a view begin when asked for")
+    for name, default in DISK_GB.items():
+        what = "left free on the disk" if name == "free" else f"of {name} on the disk, at most"
+        command.add_argument(f"--{name}-gb", type=float, default=default, help=f"GB {what} (default: %(default)g)")
     command.set_defaults(run=run)
 
 
@@ -31,4 +34,5 @@ def run(options: argparse.Namespace) -> None:
     command += ["--server.port", str(options.port), "--server.address", options.address, "--"]
     command += [] if options.data_root is None else ["--data-root", str(options.data_root.resolve())]
     command += [f"--{name.replace('_', '-')}" for name in ("allow_code", "on_demand") if getattr(options, name)]
+    command += [word for name in DISK_GB for word in (f"--{name}-gb", str(getattr(options, f"{name}_gb")))]
     os.execv(sys.executable, command)
