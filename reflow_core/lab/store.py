@@ -227,7 +227,8 @@ class Store:
             self._local = threading.local()
             self._connection.executescript(SCHEMA)
         self._bring_up_to_date()
-        self._connection.execute("DELETE FROM leases WHERE beat < ?", (time.time() - LEASE_S,))
+        with contextlib.suppress(sqlite3.OperationalError):  # another process writes: at another start, then
+            self._connection.execute("DELETE FROM leases WHERE beat < ?", (time.time() - LEASE_S,))
 
     def _bring_up_to_date(self) -> None:
         """A file of an earlier version knows neither when a result was used nor how to give its pages back."""

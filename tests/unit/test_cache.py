@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pages.ui.lab import Started
+from pages.ui.lab import GB, Started
 from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.lab import store as results
 from reflow_core.lab.codec import encode
@@ -113,6 +113,9 @@ def test_what_a_dead_server_left_goes_at_the_next_start(tmp_path: Path) -> None:
 
 
 def test_whoever_starts_the_server_sets_the_limits() -> None:
-    started = Started.read(["--cache-gb", "0.5", "--downloads-gb=3", "--free-gb", "1", "of", "others"])
-    assert (started.cache, started.downloads, started.free) == (500_000_000, 3_000_000_000, 1_000_000_000)
-    assert Started.read([]) == Started(Access(), False, 2_000_000_000, 20_000_000_000, 2_000_000_000)
+    words = ["--cache-gb", "0.5", "--downloads-gb=3", "--uploads-gb=4", "--free-gb", "1", "of", "others"]
+    started = Started.read(words)
+    given = started.cache, started.downloads, started.uploads, started.free
+    assert given == (500_000_000, 3_000_000_000, 4_000_000_000, 1_000_000_000)
+    usual = Started(Access(), False, cache=2 * GB, downloads=20 * GB, uploads=8 * GB, free=2 * GB)
+    assert Started.read([]) == usual
