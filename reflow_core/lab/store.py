@@ -77,7 +77,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     deadline = time.monotonic() + BUSY_S
     while True:
         try:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first page is written
+            if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first page is written
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
