@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,7 +46,8 @@ class Pool:
         self._workers = workers or max(1, cores() // 2)  # two cores a person, whose one answer is to come soon
         self._threads_each = max(1, cores() // self._workers)
         self._people, self._behind = Turns(), Turns()
-        self._free, self._begun = self._workers, 0
+        self._free = self._workers
+        self._begun_by: Counter[Visitor] = Counter()
         self._changed = threading.Condition()
         self._quiet_until = 0.0
         self._closed = False
@@ -107,17 +109,22 @@ class Pool:
             self._free -= 1
             job.turn, job.turns = time.monotonic(), job.turns + 1
             if not job.begun:
-                job.begun, self._begun = True, self._begun + 1
+                job.begun = True
+                self._begun_by[job.household] += 1
                 self._start(self._work_for_a_person, job)
         self._changed.notify_all()
 
     def _next(self) -> Job | None:
         """Whose turn it is; where many are paused or memory is short, those that have begun end first."""
         self._drop_cancelled()
-        room = self._begun < self._workers + MOST_PAUSED
-        if room and self._begun >= self._workers and (free := free_memory()) is not None:
-            room = free > LEAST_FREE
-        return self._people.first() if room else self._people.first(lambda job: job.begun)
+        free = free_memory() if sum(self._begun_by.values()) >= self._workers else None
+        short = free is not None and free < LEAST_FREE
+        return self._people.first(lambda job: job.begun or (not short and self._has_room(job)))
+
+    def _has_room(self, job: Job) -> bool:
+        """Whether another may begin; the last places are for those of whom nothing has begun, so that none starves."""
+        places = MOST_PAUSED if self._begun_by[job.household] else 2 * MOST_PAUSED
+        return sum(self._begun_by.values()) < self._workers + places
 
     def _drop_cancelled(self) -> None:
         for job in [each for each in self._people.waiting if not each.begun and self._unwanted(each)]:
@@ -135,7 +142,9 @@ class Pool:
         with self._changed:
             if job.turn is not None:
                 self._end_turn(job)
-            self._begun -= 1
+            self._begun_by[job.household] -= 1
+            if not self._begun_by[job.household]:
+                del self._begun_by[job.household]
             self._people.leave(job)
             self._threads.discard(threading.current_thread())
             self._pass_on()
@@ -153,13 +162,22 @@ class Pool:
             self._pass_on()
         yield
         with self._changed:
-            self._people.waiting.append(job)
-            self._pass_on()
-            while job.turn is None:
-                if self._unwanted(job):
-                    self._people.waiting.remove(job)
-                    raise Cancelled("nobody wants it any more")
-                self._changed.wait(POLL_S)
+            self._wait_for_turn(job)
+
+    def _step_aside(self, job: Job) -> None:
+        """Give the worker to whose turn it is, and wait for the next: at once, so that none of its own overtakes it."""
+        with self._changed:
+            self._end_turn(job)
+            self._wait_for_turn(job)
+
+    def _wait_for_turn(self, job: Job) -> None:
+        self._people.waiting.append(job)
+        self._pass_on()
+        while job.turn is None:
+            if self._unwanted(job):
+                self._people.waiting.remove(job)
+                raise Cancelled("nobody wants it any more")
+            self._changed.wait(POLL_S)
 
     def _others_turn(self, job: Job, stage: str) -> bool:
         slice_s = 0.0 if stage in IDLE else FIRST_S if job.turns == 1 else NEXT_S
@@ -214,7 +232,6 @@ class Pool:
             if job.background and self._people_first():
                 raise _StepAside
             if not job.background and self._others_turn(job, stage):
-                with self._aside(job):
-                    pass
+                self._step_aside(job)
 
         return watch

@@ -47,6 +47,11 @@ class Job:
         self.cancelled = True
 
     @property
+    def household(self) -> Visitor:
+        """Who shares the places of work that has begun: an address where one is known, else a browser."""
+        return self.visitor[:1] if self.visitor[0] is not None else self.visitor
+
+    @property
     def seconds(self) -> float:
         """How long it has been computed, without its pauses."""
         turn = self.turn

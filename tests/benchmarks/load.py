@@ -173,18 +173,19 @@ async def _crowd(address: str, files: list[Path], log: Log, seconds: float, host
     watching = asyncio.create_task(_watch(address, files[0].parent, begun, log))
     async with asyncio.TaskGroup() as group:
         for number in range(VISITORS):
-            visit = _visit(address, files, random.Random(number), begun + seconds, log)
+            visit = _visit(address, files, number, begun + seconds, log)
             if number < hostile:
                 visit.close()
-                visit = _attack(address, random.Random(number), begun + seconds, log)
+                visit = _attack(address, f"192.0.2.{number}", random.Random(number), begun + seconds, log)
             group.create_task(visit)
     watching.cancel()
 
 
-async def _visit(address: str, files: list[Path], chance: random.Random, end: float, log: Log) -> None:
+async def _visit(address: str, files: list[Path], number: int, end: float, log: Log) -> None:
     """Opens the page and moves the slider, now and then after an upload or two moves that nobody waits for."""
+    chance = random.Random(number)
     await asyncio.sleep(chance.uniform(0, 10))
-    visitor, listening = await Visitor.opened(address)
+    visitor, listening = await Visitor.opened(address, at=f"192.0.2.{number}")
     try:
         await visitor.until(lambda: bool(visitor.scope), PATIENCE_S)
         brought = {"weights": "", "images": ""}
@@ -208,7 +209,7 @@ async def _visit(address: str, files: list[Path], chance: random.Random, end: fl
         await visitor.leave()
 
 
-async def _attack(address: str, chance: random.Random, end: float, log: Log) -> None:
+async def _attack(address: str, at: str, chance: random.Random, end: float, log: Log) -> None:
     """One who wants the machine: sends bombs, computes what takes longest in many tabs, sends files again and again.
 
     What becomes of it is nobody's concern; that the others see nothing of it is.
@@ -217,11 +218,11 @@ async def _attack(address: str, chance: random.Random, end: float, log: Log) -> 
         log.attacks += 1
         with suppress(TimeoutError, OSError, KeyError, StopIteration, requests.RequestException, ConnectionClosed):
             async with asyncio.timeout(90):
-                await chance.choice((_bombs, _tabs, _loop))(address, chance)
+                await chance.choice((_bombs, _tabs, _loop))(address, at, chance)
 
 
-async def _bombs(address: str, chance: random.Random) -> None:
-    visitor, _ = await Visitor.opened(address)
+async def _bombs(address: str, at: str, chance: random.Random) -> None:
+    visitor, _ = await Visitor.opened(address, at=at)
     try:
         await visitor.until(lambda: bool(visitor.scope), PATIENCE_S)
         for _ in range(3):
@@ -233,10 +234,10 @@ async def _bombs(address: str, chance: random.Random) -> None:
         await visitor.leave()
 
 
-async def _tabs(address: str, chance: random.Random) -> None:
+async def _tabs(address: str, at: str, chance: random.Random) -> None:
     """CHITA for another seed in each tab."""
     query = f"criterion=chita&update=chita&evaluation_images=64&seed={chance.randrange(10**6)}"
-    tabs = [(await Visitor.opened(address, f"{query}{tab}"))[0] for tab in range(TABS)]
+    tabs = [(await Visitor.opened(address, f"{query}{tab}", at))[0] for tab in range(TABS)]
     try:
         await asyncio.sleep(30)
     finally:
@@ -244,8 +245,8 @@ async def _tabs(address: str, chance: random.Random) -> None:
             await tab.leave()
 
 
-async def _loop(address: str, chance: random.Random) -> None:
-    visitor, _ = await Visitor.opened(address)
+async def _loop(address: str, at: str, chance: random.Random) -> None:
+    visitor, _ = await Visitor.opened(address, at=at)
     try:
         await visitor.until(lambda: bool(visitor.scope), PATIENCE_S)
         label = next(each for each in visitor.widgets if each.lower().startswith("images"))

@@ -39,16 +39,21 @@ class Visitor:
     _kept: dict[str, ForwardMsg] = field(default_factory=dict)
 
     @classmethod
-    async def opened(cls, address: str, query: str = "") -> tuple[Visitor, asyncio.Task[None]]:
-        """A visitor that has just opened the page, and the task that listens for it."""
+    async def opened(cls, address: str, query: str = "", at: str = "") -> tuple[Visitor, asyncio.Task[None]]:
+        """A visitor that has just opened the page, and the task that listens for it.
+
+        `at`: the address that a proxy on this machine would say they come from.
+        """
         http = requests.Session()
+        http.headers |= {"X-Forwarded-For": at} if at else {}
         await asyncio.to_thread(http.get, f"{address}/_stcore/health", timeout=60)
         token = http.cookies.get(XSRF, "")
         http.headers["X-Xsrftoken"] = token
         socket = await connect(
             f"ws://{urlsplit(address).netloc}/_stcore/stream",
             subprotocols=["streamlit", token],  # type: ignore[list-item]
-            additional_headers={"Cookie": f"{XSRF}={token}", "Origin": address},
+            additional_headers={"Cookie": f"{XSRF}={token}", "Origin": address}
+            | ({"X-Forwarded-For": at} if at else {}),
             max_size=None,
         )
         visitor = cls(address, socket, http, query)

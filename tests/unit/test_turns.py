@@ -65,6 +65,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     own = Clock()
     monkeypatch.setattr("reflow_core.lab.pool.FIRST_S", 1.0)
     monkeypatch.setattr("reflow_core.lab.pool.NEXT_S", 1.0)
+    monkeypatch.setattr("reflow_core.lab.pool.CLOSE_S", 0.1)  # works that a test leaves stand still for good
     monkeypatch.setattr("reflow_core.lab.pool.time", own)
     monkeypatch.setattr("reflow_core.lab.turns.time", own)
     return own
@@ -198,13 +199,13 @@ def test_two_visitors_who_ask_the_same_get_one_computation(pool: Pool, clock: Cl
 
 
 def test_paused_work_is_bounded_and_can_be_cancelled(pool: Pool, clock: Clock) -> None:
-    visitors: list[Visitor] = [(str(number), "") for number in range(MOST_PAUSED + 3)]
+    visitors: list[Visitor] = [(str(number), "") for number in range(2 * MOST_PAUSED + 3)]
     works = [Batches(clock, 50) for _ in visitors]
     jobs = [pool.submit(work, visitor=visitor) for work, visitor in zip(works, visitors, strict=True)]
     for work in works:
         work.step(20)
     assert until(lambda: sum(work.computed == 20 for work in works) >= 1)
-    assert sum(job.begun for job in jobs) <= MOST_PAUSED + 1
+    assert sum(job.begun for job in jobs) <= 2 * MOST_PAUSED + 1
     for job in jobs:
         job.cancel()
     for work in works:
@@ -213,6 +214,23 @@ def test_paused_work_is_bounded_and_can_be_cancelled(pool: Pool, clock: Clock) -
         with pytest.raises(Cancelled):
             job.future.result(ENOUGH_S)
     assert pool.submit(lambda context, watch: "next").future.result(ENOUGH_S) == "next"
+
+
+def test_a_house_full_of_long_work_leaves_a_place_for_the_next_address(pool: Pool, clock: Clock) -> None:
+    """Each tab with a cookie of its own: without the last places they held all there are until one ended."""
+
+    def endless(context: Context, watch: Watch) -> None:
+        while True:
+            clock.now += 1
+            watch("batch", 0, 1)
+
+    tabs = [(f"house {number % 2}", str(number)) for number in range(2 * MOST_PAUSED)]
+    jobs = [pool.submit(endless, visitor=tab) for tab in tabs]
+    assert until(lambda: sum(job.begun for job in jobs) == MOST_PAUSED + 1)
+    assert pool.submit(lambda context, watch: "soon", visitor=BOB).future.result(ENOUGH_S) == "soon"
+    assert sum(job.begun for job in jobs) == MOST_PAUSED + 1
+    for job in jobs:
+        job.cancel()
 
 
 def test_only_so_much_of_one_visitor_waits_and_what_was_cancelled_does_not_count(pool: Pool, clock: Clock) -> None:
