@@ -21,17 +21,24 @@ XSRF = "_streamlit_xsrf"
 
 @dataclass
 class Visitor:
-    """One session. `widgets`: ids by label; `scope`: what it shows; `said`: alerts; `problems`: exceptions."""
+    """One session. `widgets`: ids by label; `scope`: what it shows; `said`: alerts, `errors` those that are; `problems`: exceptions.
+
+    `page`: its name in the address, "" for the first; `texts`: all markdown; `runs`: how often a page was complete.
+    """
 
     address: str
     socket: ClientConnection
     http: requests.Session
     query: str
+    page: str = ""
     widgets: dict[str, str] = field(default_factory=dict)
     states: dict[str, WidgetState] = field(default_factory=dict)
     scope: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    runs: int = 0
     session: str = ""
     last: list[str] = field(default_factory=list)
     _answers: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
@@ -39,7 +46,7 @@ class Visitor:
     _kept: dict[str, ForwardMsg] = field(default_factory=dict)
 
     @classmethod
-    async def opened(cls, address: str, query: str = "") -> tuple[Visitor, asyncio.Task[None]]:
+    async def opened(cls, address: str, query: str = "", page: str = "") -> tuple[Visitor, asyncio.Task[None]]:
         """A visitor that has just opened the page, and the task that listens for it."""
         http = requests.Session()
         await asyncio.to_thread(http.get, f"{address}/_stcore/health", timeout=60)
@@ -51,7 +58,7 @@ class Visitor:
             additional_headers={"Cookie": f"{XSRF}={token}", "Origin": address},
             max_size=None,
         )
-        visitor = cls(address, socket, http, query)
+        visitor = cls(address, socket, http, query, page)
         listening = asyncio.create_task(visitor.listen())
         await visitor.rerun()
         return visitor, listening
@@ -60,6 +67,7 @@ class Visitor:
         """Ask for the script, or one fragment of it, with the values of all widgets that were touched."""
         message = BackMsg()
         message.rerun_script.query_string = self.query
+        message.rerun_script.page_name = self.page
         message.rerun_script.fragment_id = fragment
         message.rerun_script.is_auto_rerun = bool(fragment)
         message.rerun_script.widget_states.widgets.extend(self.states.values())
@@ -116,6 +124,7 @@ class Visitor:
         kind = message.WhichOneof("type")
         if kind in ("script_finished", "auto_rerun", "stop_auto_rerun", "new_session"):
             self.last.append(f"{kind}:{message.script_finished if kind == 'script_finished' else ''}")
+        self.runs += kind == "script_finished" and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
         if kind == "new_session":
             self.session = message.new_session.initialize.session_id
         elif kind == "delta" and message.delta.HasField("new_element"):
@@ -139,6 +148,9 @@ class Visitor:
             self.problems.append(f"{content.type}: {content.message}")
         elif kind == "alert":
             self.said.append(content.body)
+            self.errors += [content.body] if content.format == content.ERROR else []
+        elif kind == "markdown":
+            self.texts.append(content.body)
         elif kind in ("number_input", "file_uploader", "selectbox", "text_input"):
             self.widgets[content.label] = content.id
         elif kind == "bidi_component":
