@@ -5,11 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import shell, take_away
+from pages.ui.binding import bound
 from pages.ui.controls import controls
 from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import errors_shown, require_local
 from pages.ui.study import follow
+from pages.ui.text import sentence
 from reflow_core.diagnosis.fields import normalize, unused_fields
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import doubling, outcomes
@@ -50,11 +52,11 @@ with left:
     )
 with right:
     repeats = st.number_input(
-        "Repeats", 1, 20, 3, help="Seeds, each with its own images.", key="repeats", bind="query-params"
+        "Repeats", 1, 20, 3, help="Seeds, each with its own images.", key="repeats", bind=bound("repeats")
     )
 field, settings = VARIED[varied]
 if (reason := unused_fields(base.replace(**settings[0])).get(field)) is not None:
-    st.info(f"Comparing by {varied} shows one line only: {reason}.")
+    st.info(f"Comparing by {varied} shows one line only: {sentence(reason)}.")
 with errors_shown():
     most = len(lab().context(base).library.images(base).train)
 

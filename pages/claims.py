@@ -11,6 +11,7 @@ from pages.ui.lab import lab, unchanged
 from pages.ui.panels import chart
 from pages.ui.stage import errors_shown, require_local
 from pages.ui.study import watch
+from pages.ui.text import literal
 from reflow_core.lab.request import requests_for_claims
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures.claims import learning, tally
@@ -42,7 +43,7 @@ def draw(sweep: Sweep[Finding]) -> None:
     for row in finding.tables["Claims"].itertuples():
         with st.container(border=True):
             st.markdown(f"{MARKS[row.verdict]} **{row.claim}**: {row.verdict}.")
-            st.markdown(row.measured)
+            st.markdown(literal(row.measured))
             st.caption(f"Source: {row.source}.")
     if "Learning curve" in finding.tables:
         chart(learning(finding), "learning", "Fine-tuning after the cut of early channels")

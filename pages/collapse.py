@@ -8,6 +8,7 @@ from pages.ui import demo, panels, shell, take_away
 from pages.ui.controls import controls
 from pages.ui.stage import diagnosed, errors_shown, stage
 from pages.ui.study import follow
+from pages.ui.text import literal, sentence
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.verdict import THRESHOLDS
 from reflow_core.lab.sweep import Sweep
@@ -17,7 +18,7 @@ from reflow_core.production.draws import DRAWS, draws, spread
 def _spread(study: Sweep[Point]) -> None:
     """What the seeds say together, and each of them."""
     finding = spread(spec, study.by_spec)
-    st.markdown(finding.answer)
+    st.markdown(literal(finding.answer))
     panels.tables(finding.tables, "seeds")
 
 
@@ -42,5 +43,5 @@ with errors_shown():
 take_away.of_diagnosis(diagnosis)
 st.caption(f"**How the verdict is made.** {THRESHOLDS}")
 for name, reason in diagnosis.unmeasured:
-    st.caption(f"Not measured: {name}, {reason}.")
+    st.caption(f"Not measured: {literal(name)}, {sentence(reason)}.")
 st.page_link("pages/collapse.py", label="Demo mode: full width, keys 1 to 4", query_params={"demo": "1"})

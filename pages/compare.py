@@ -5,12 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import shell, take_away
-from pages.ui.controls import controls
+from pages.ui.controls import controls, set_controls
 from pages.ui.findings import show_answer
 from pages.ui.panels import chart, tables
 from pages.ui.pins import pin, pinned, unpin
-from pages.ui.session import session
 from pages.ui.stage import diagnosed
+from pages.ui.text import sentence
 from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.present.snippets import comparing
 from reflow_core.production.comparison import compared
@@ -25,14 +25,14 @@ EMPTY = (
 def swap(a: Spec, b: Spec) -> None:
     """A becomes the present view, the present view becomes A."""
     pin(b)
-    session().handed_over = {**a.to_dict()}
+    set_controls(a)
 
 
 shell.frame(__file__)
 b_spec = controls()
 a_spec, problems = pinned()
 for problem in problems:
-    st.warning(problem, icon=":material/link_off:")
+    st.warning(sentence(problem), icon=":material/link_off:")
 st.header("Two views, side by side", anchor=False)
 if a_spec is None:
     st.info(EMPTY, icon=":material/compare:")

@@ -9,8 +9,11 @@ from pages.ui.controls import link_problems
 from pages.ui.findings import show_answer
 from pages.ui.lab import lab
 from pages.ui.scope import View, scope
+from pages.ui.session import Opened, session
 from pages.ui.stage import chosen_layer, errors_shown
 from pages.ui.study import open_on_collapse
+from pages.ui.text import sentence
+from reflow_core.diagnosis.links import admitted
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.present.figures.findings import pictured
 from reflow_core.present.reopen import LARGEST, strange_report
@@ -44,7 +47,7 @@ def show_finding(finding: Finding) -> None:
 shell.frame(__file__)
 st.header("Open a report again", anchor=False)
 for problem in link_problems({}):
-    st.warning(problem, icon=":material/link_off:")
+    st.warning(sentence(problem), icon=":material/link_off:")
 file = st.file_uploader(
     "Report (HTML)", ["html"], help="Only its numbers are read.", key="reopen", max_upload_size=LARGEST >> 20
 )
@@ -58,4 +61,6 @@ if isinstance(result, Diagnosis):
 else:
     show_finding(result)
 if st.button("Set the controls to this spec", icon=":material/open_in_new:"):
-    open_on_collapse(result.spec)
+    spec, problems = admitted(result.spec.to_dict(), lab().public.library.access.code)
+    session().opened = Opened(problems)  # said where the controls are
+    open_on_collapse(spec)

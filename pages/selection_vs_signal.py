@@ -10,6 +10,7 @@ from pages.ui.controls import controls
 from pages.ui.panels import chart, table
 from pages.ui.stage import require_local
 from pages.ui.study import OFFERED, choose_configurations, follow
+from pages.ui.text import literal, sentence
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import configurations, outcomes, selection, split
 from reflow_core.lab.sweep import Sweep
@@ -47,7 +48,7 @@ def _show_shares(rows: pd.DataFrame) -> None:
     try:
         shares = split(rows.pivot(index="selection", columns="repair", values="accuracy"))
     except ValueError as problem:
-        st.caption(f"No split yet: {problem}.")
+        st.caption(f"No split yet: {sentence(problem)}.")
         return
     for place, (name, share) in zip(
         st.columns(3),
@@ -57,7 +58,7 @@ def _show_shares(rows: pd.DataFrame) -> None:
         place.metric(
             name, f"{100 * share:.0f} %", help="Share of the sum of squares over the configurations listed above."
         )
-    st.caption(split_message(shares))
+    st.caption(literal(split_message(shares)))
 
 
 follow(chosen, draw)

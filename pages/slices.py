@@ -5,17 +5,20 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import shell
+from pages.ui.binding import bound
 from pages.ui.controls import controls
 from pages.ui.findings import show_answer, take_away
 from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import diagnosed, errors_shown
 from pages.ui.study import follow
+from pages.ui.text import literal
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures import slices as pictures
 from reflow_core.present.snippets import Value, slicing
 from reflow_core.production import gate, slices
+from reflow_core.production.columns import MOST_BYTES, strange_columns
 
 shell.frame(__file__)
 spec = controls()
@@ -37,7 +40,7 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
     )
     least = right.number_input(
         "Smallest slice judged (images)", 1, 10_000, gate.LEAST, help="Smaller slices are only shown.", key="least",
-        bind="query-params",
+        bind=bound("least"),
     )  # fmt: skip
     floors = st.text_input(
         "Own limits",
@@ -52,9 +55,11 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
         help="One row a test image in their order, or numbered from 0 in a column 'image'. Each column becomes slices: "
         "numbers by quartile, words as they are. It is read in your session only.",
         key="columns",
+        max_upload_size=MOST_BYTES >> 20,
     )
 with errors_shown():
-    also = slices.columns(spec, lab().context(spec).library.images(spec), file)
+    own = None if file is None else lab().read_once(file, strange_columns)
+    also = slices.columns(spec, lab().context(spec).library.images(spec), own)
     limits = gate.Limits(drop / 100, slice_drop / 100, int(least), gate.floors(floors))
     finding = slices.finding(diagnosis, also, limits)
 show_answer(finding)
@@ -63,6 +68,7 @@ kinds = [by for by in dict.fromkeys(parts.by) if by != "all"]
 by = st.segmented_control(
     "Slice by",
     kinds,
+    format_func=literal,
     default="class",
     required=True,
     help="rarity: thirds of the classes by their number of images (see Long tail in the sidebar). confidence: of the "

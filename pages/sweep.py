@@ -10,6 +10,7 @@ from pages.ui.panels import camera, table
 from pages.ui.session import session
 from pages.ui.stage import require_local
 from pages.ui.study import CONFIGURATION, OFFERED, choose_configurations, follow, open_on_collapse
+from pages.ui.text import literal
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import GRID, configurations, outcomes, selection
 from reflow_core.lab.sweep import Sweep, coarse_first
@@ -76,7 +77,7 @@ def draw(study: Sweep[Point]) -> None:
     picked = [mark["customdata"] for mark in event["selection"]["points"] if mark.get("customdata")]
     if picked:
         open_on_collapse(spec.replace(sparsity=picked[0][0]), picked[0][1])
-    st.caption(f"{drawn.message} Bands: 95 % Wilson intervals. Click a cell to open it on the Collapse page.")
+    st.caption(f"{literal(drawn.message)} Bands: 95 % Wilson intervals. Click a cell to open it on the Collapse page.")
     table("Show data: configurations", drawn.table, "sweep-data")
     several = {name: ",".join(values) for name, values in zip(OFFERED, listed, strict=True)}
     several |= {"sparsities": ",".join(f"{at:g}" for at in GRID), "out": "sweep.csv"}

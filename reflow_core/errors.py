@@ -6,10 +6,14 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 60  # letters of a bad name that are worth repeating
+CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), " ")
 
 
 class ReflowError(ValueError):
-    """Bad input. The message is one sentence that names the bad value and the fix."""
+    """Bad input. The message is a sentence that names the bad value and the fix, free of codes for a terminal."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.translate(CONTROLS))
 
 
 class NotApplicable(ReflowError):
@@ -20,10 +24,14 @@ class Cancelled(Exception):
     """Raised by a `watch` callback to stop a computation between two batches; not an error."""
 
 
+def shortened(name: str) -> str:
+    """As much of a bad name as is worth repeating."""
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> ReflowError:
     """The error for a name that no registry holds, with the nearest match."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}."
-    shown = str(name) if len(str(name)) <= LONGEST else f"{str(name)[:LONGEST]}…"
-    return ReflowError(f"Unknown {kind} {shown!r}; {hint}")
+    return ReflowError(f"Unknown {kind} {shortened(str(name))!r}; {hint}")

@@ -6,9 +6,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_thread = threading.local()
+
+
+def waits_by(around: Callable[[], AbstractContextManager[None]]) -> None:
+    """Around every wait of this thread for another's build, enter `around()`: a place to let others work meanwhile."""
+    _thread.around = around
 
 
 class Memo:
@@ -40,7 +47,9 @@ class Memo:
                     mine = self._building[key] = Future()
             if others is None:
                 return self._build(key, mine, build)
-            if others.exception() is None:  # waits
+            with getattr(_thread, "around", nullcontext)():
+                failed = others.exception() is not None  # waits
+            if not failed:
                 return others.result()  # type: ignore[no-any-return]
 
     def _build(self, key: Hashable, promise: Future[Any], build: Callable[[], T]) -> T:

@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+DISK_GB = {
+    "cache": 2.0,
+    "downloads": 20.0,
+    "uploads": 8.0,
+    "free": 2.0,
+}  # a server's files by kind, and what they leave
 
 
 def shipped(inside: str, beside: str) -> Path:

@@ -29,10 +29,10 @@ from reflow_core.leftovers import LockedFolder
 from reflow_core.watch import Watch, ignore
 
 POLL_S = 0.01
+READS, QUEUES = "read", "wait for a reader"  # stages in which the server itself computes nothing
 START_S = 60.0  # until the helper process has imported everything on a slow machine
 WORKERS = 2  # at a time, on one server
 PATIENCE = 3  # times its processor time that a worker may take on a busy machine
-READERS = ("reflow_core.sources.reading", "pandas")  # what the helper process imports ahead
 OUT, SAID, PROCESS = "out.safetensors", "said.json", "process"
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONPATH": str(ROOT)} | dict.fromkeys(
@@ -66,10 +66,9 @@ def reading(
     folder = LockedFolder("reflow-reading-")
     try:
         with _turn(watch):
-            _helper.send(
-                pickle.dumps((str(folder.path), function.__module__, function.__qualname__, arguments, limits))
-            )
-            _wait_for(folder.path, limits.seconds, watch)
+            task = str(folder.path), function.__module__, function.__qualname__, arguments, limits
+            helper = _helper.send(function.__module__, pickle.dumps(task))
+            _wait_for(folder.path, helper, limits.seconds, watch)
         _judge(folder.path, name)
         yield folder.path / OUT
     finally:
@@ -82,26 +81,27 @@ _turns = threading.BoundedSemaphore(WORKERS)
 @contextlib.contextmanager
 def _turn(watch: Watch) -> Iterator[None]:
     while not _turns.acquire(timeout=POLL_S):
-        watch("wait for a reader", 0, 1)
+        watch(QUEUES, 0, 1)
     try:
         yield
     finally:
         _turns.release()
 
 
-def _wait_for(folder: Path, seconds: int, watch: Watch) -> None:
+def _wait_for(folder: Path, helper: subprocess.Popen[bytes], seconds: int, watch: Watch) -> None:
     """Until the worker has ended; it is killed once its time is over, or where `watch` raises."""
     deadline = time.monotonic() + START_S
     process: int | None = None
     try:
         while time.monotonic() < deadline:
-            watch("read", 0, 1)
+            watch(READS, 0, 1)
             if process is None and (process := _process(folder)) is not None:
                 deadline = time.monotonic() + PATIENCE * seconds
-            if process is not None and not _alive(process):
+            if not _alive(process) if process is not None else helper.poll() is not None:
                 return
             time.sleep(POLL_S)
     finally:
+        process = process or _process(folder)
         if process is not None:
             with contextlib.suppress(OSError):
                 os.kill(process, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
@@ -136,25 +136,29 @@ class _Helper:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._readers: tuple[str, ...] = ()
 
-    def prepare(self) -> None:
-        """Start it, so that the first file is read sooner."""
+    def prepare(self, *readers: str) -> None:
+        """Start it, so that the first file is read sooner. `readers`: modules of functions for it to import ahead."""
         with self._lock:
+            self._readers = readers
             self._living()
 
-    def send(self, task: bytes) -> None:
-        """Have a worker begin a task."""
+    def send(self, reader: str, task: bytes) -> subprocess.Popen[bytes]:
+        """Have a worker begin a task, whose function is in the module `reader`; returns the helper process."""
         with self._lock:
-            stdin = self._living().stdin
+            helper = self._living()
+            stdin = helper.stdin
             assert stdin is not None
             with contextlib.suppress(BrokenPipeError):  # the task is then said to have failed, and the next starts one
-                stdin.write(f"{len(task)}\n".encode() + task)
+                stdin.write(f"{len(task)} {reader}\n".encode() + task)
                 stdin.flush()
+            return helper
 
     def _living(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+                [sys.executable, "-c", f"from {__name__} import serve; serve()", *self._readers],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -170,13 +174,15 @@ prepare = _helper.prepare
 
 def serve() -> None:
     """The helper process: imports what readers need, forks a worker for each task, ends with the server."""
-    for module in READERS:
+    for module in sys.argv[1:]:
         importlib.import_module(module)
     forks = hasattr(os, "fork")
     if forks:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker: it leaves no zombie
     while first := sys.stdin.buffer.readline():
-        task = sys.stdin.buffer.read(int(first))
+        size, reader = first.decode().split()
+        task = sys.stdin.buffer.read(int(size))
+        importlib.import_module(reader)  # once for all workers
         if not forks or os.fork() == 0:
             try:
                 _do(*pickle.loads(task))  # from the server
@@ -186,13 +192,13 @@ def serve() -> None:
 
 def _do(place: str, module: str, function: str, arguments: Sequence[Any], limits: Limits) -> None:
     """A worker's task, and how it ended."""
-    folder = Path(place)
+    folder, read = Path(place), getattr(importlib.import_module(module), function)
     _lower(limits)
     (folder / f"{PROCESS}.part").write_text(str(os.getpid()))
     (folder / f"{PROCESS}.part").replace(folder / PROCESS)
     problem = ""
     try:
-        getattr(importlib.import_module(module), function)(*arguments, folder / OUT)
+        read(*arguments, folder / OUT)
     except ReflowError as error:
         problem = str(error)
     except MemoryError:
@@ -206,6 +212,8 @@ def _lower(limits: Limits) -> None:
     """Give up all that the task does not need."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(10)
+    with contextlib.suppress(AttributeError):
+        signal.alarm(PATIENCE * limits.seconds)  # should nobody be there to end it
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
     try:

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.ui.session import session
+from pages.ui.text import sentence
 from reflow_core.errors import ReflowError
 from reflow_core.networks.catalog import facts, find, known
 from reflow_core.sources.library import missing, size_of
@@ -67,7 +68,7 @@ def _list() -> None:
             try:
                 take(find(asked.strip()).name)
             except ReflowError as error:
-                st.error(str(error), icon=":material/error:")
+                st.error(sentence(error), icon=":material/error:")
 
 
 def take(name: str) -> None:

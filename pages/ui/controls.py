@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
+from pages.ui.binding import bound
 from pages.ui.browse import browse_button
 from pages.ui.lab import lab
 from pages.ui.pins import pin_button
 from pages.ui.session import Opened, session
-from reflow_core.diagnosis.fields import METHODS, offered
-from reflow_core.errors import ReflowError, unknown
+from pages.ui.text import literal, sentence
+from reflow_core.diagnosis.fields import offered
+from reflow_core.diagnosis.links import admitted, data_offered, models_offered, views_offered
+from reflow_core.errors import ReflowError, shortened, unknown
 from reflow_core.images.corruptions import corruptions
 from reflow_core.machine import describe
-from reflow_core.networks.catalog import facts, find, known
+from reflow_core.networks.catalog import facts, find
 from reflow_core.networks.checkpoint import SUFFIXES as CHECKPOINTS
-from reflow_core.networks.hub import is_timm
+from reflow_core.networks.own import is_own
 from reflow_core.present.figures.layers import SIMILARITIES
 from reflow_core.pruning.allocations import allocations
 from reflow_core.pruning.criteria import criteria
@@ -25,10 +29,12 @@ from reflow_core.pruning.patterns import UNSTRUCTURED
 from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
-from reflow_core.sources.library import PICTURES, missing
-from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec, read
+from reflow_core.sources.library import PICTURES, SETS, missing
+from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec, is_upload, parted
 
 MORE = ("update", "pattern", "exclude")
+NUMBERS = ("image", "repeats", "least", "drop", "slice_drop", "channels", "target", "guess")  # of pages, in links
+NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] | None = None) -> Spec:
@@ -61,28 +67,23 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
         spec = Spec(**chosen)  # type: ignore[arg-type]
         lab().load(spec)
     except ReflowError as error:  # free text or a file can be wrong here
-        st.error(str(error), icon=":material/error:")
+        st.error(sentence(error), icon=":material/error:")
         st.stop()
     with side:
         pin_button(spec)
     for problem in opened.still_true(spec):
-        messages.warning(problem, icon=":material/link_off:")
+        messages.warning(sentence(problem), icon=":material/link_off:")
     return spec
 
 
 def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:
     """A sentence for each value in the URL that was set aside; `own`: what the page's own controls offer."""
     parameters = st.query_params.to_dict()
-    problems = read(parameters)[1]
-    model, models = parameters.get("model"), models_offered()
-    shown = str(model if model in models else DEFAULTS["model"])
-    choosable: dict[str, Collection[str]] = {"model": models, "data": data_offered(shown)}
-    choosable |= {"similarity": list(SIMILARITIES)}
-    if parameters.get("calibration_view") == "custom":
-        choosable["calibration_view"] = views_offered()
-    choosable |= {name: offered(name) for name in ("corruption", *METHODS)} | dict(own)
-    for name, choices in choosable.items():
+    problems = admitted(parameters, lab().public.library.access.code)[1]
+    for name, choices in ({"similarity": list(SIMILARITIES)} | dict(own)).items():
         problems += unknown_in_link(name, choices)
+    strange = {name: given for name in NUMBERS if (given := parameters.get(name)) and not NUMBER.fullmatch(given)}
+    problems += [f"{name}={shortened(given)!r} is no number. It was set aside." for name, given in strange.items()]
     return problems
 
 
@@ -95,12 +96,12 @@ def unknown_in_link(name: str, known: Collection[str]) -> list[str]:
 def _network() -> dict[str, object]:
     model = st.selectbox(
         ABOUT["model"].label,
-        models_offered(),
+        models_shown(),
         help=f"{ABOUT['model'].help} Type to search.",
         key="model",
         bind="query-params",
     )
-    st.caption(f"{find(model).title}{made_of(model)}{', not on this machine yet' if missing(model) else ''}.")
+    st.caption(literal(f"{find(model).title}{made_of(model)}{', not on this machine yet' if missing(model) else ''}."))
     browse_button()
     own = find(model).data
     data = st.selectbox(
@@ -113,19 +114,9 @@ def _network() -> dict[str, object]:
     return {"model": model, "data": data} | _brought(model)
 
 
-def data_offered(model: str) -> list[str]:
-    """Image sets that a network can read."""
-    own = find(model).data
-    return ["auto", *filter(None, (own, "cifar100" if own == "cifar10" else ""))]
-
-
-def models_offered() -> list[str]:
-    """Every network with a name of its own, and one of timm's where the link or the person asked for it."""
-    asked = st.session_state.get("model") or st.query_params.get("model", "")
-    try:
-        return [*known(), asked] if is_timm(asked) and find(asked) else list(known())
-    except ReflowError:
-        return list(known())
+def models_shown() -> list[str]:
+    """The networks to choose from, with one of timm's where the link or the person asked for it."""
+    return models_offered(str(st.session_state.get("model") or st.query_params.get("model", "")))
 
 
 def made_of(model: str) -> str:
@@ -142,7 +133,7 @@ def _brought(model: str) -> dict[str, object]:
         named = _on_the_server()
         architecture = named.get("model", model)
         weights = st.file_uploader(
-            f"Weights for {architecture}",
+            f"Weights for {literal(architecture)}",
             [suffix.removeprefix(".") for suffix in CHECKPOINTS],
             help="A state dict (tensors only). The number of classes is read from the classifier. Only you can see it, "
             "and it is deleted when you leave.",
@@ -163,7 +154,7 @@ def _brought(model: str) -> dict[str, object]:
         if images is not None:
             named["data"] = lab().visit().token(images.file_id, images.name, images, PICTURES, _pinned_names())
     except ReflowError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(sentence(error), icon=":material/error:")
     return dict(named)
 
 
@@ -183,10 +174,11 @@ def _on_the_server() -> dict[str, str]:
             placeholder="pictures/val",
             key="server_data",
         )
-    if access.code:
+    if access.code and access.root is not None:
         named["model"] = st.text_input(
             "Your own network",
-            help="FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION; the function returns a torch.nn.Module.",
+            help=f"FILE.py:FUNCTION below {access.root.name!r}: a function of that file that returns a "
+            "torch.nn.Module.",
             placeholder="my_net.py:build",
             key="server_code",
         )
@@ -248,18 +240,12 @@ def _calibration(without: Collection[str], reads: Collection[str]) -> dict[str, 
         chosen["statistics"] = _choice("statistics", offered("statistics"))
     chosen |= {
         "calibration_images": _count("calibration_images"),
-        "calibration_view": _choice("calibration_view", views_offered()),
+        "calibration_view": _choice("calibration_view", views_offered(lab().public.library.access.code)),
         "calibration_skew": _fraction("calibration_skew", 0.1),
     }
     if "calibration_batch" in reads and chosen["statistics"] != "population":
         chosen["calibration_batch"] = _count("calibration_batch")
     return chosen
-
-
-def views_offered() -> list[str]:
-    """Views to calibrate with; "custom" is a view of a network's own code, which the server's owner has to allow."""
-    code = lab().public.library.access.code
-    return [name for name in offered("calibration_view") if code or name != "custom"]
 
 
 def _evaluation(without: Collection[str]) -> dict[str, object]:
@@ -321,7 +307,7 @@ def _number(name: str, step: float | None = None, disabled: bool = False, shown_
     low, high, default = float(about.low), float(about.high), float(DEFAULTS[name])
     return st.number_input(
         label, low, high, default, step, format=shown_as, help=about.help, disabled=disabled, key=name,
-        bind="query-params",
+        bind=bound(name),
     )  # fmt: skip
 
 
@@ -329,7 +315,20 @@ def _count(name: str) -> int:
     about = ABOUT[name]
     assert about.low is not None and about.high is not None
     low, high, default = int(about.low), int(about.high), int(DEFAULTS[name])
-    return st.number_input(about.label, low, high, default, help=about.help, key=name, bind="query-params")
+    return st.number_input(about.label, low, high, default, help=about.help, key=name, bind=bound(name))
+
+
+def set_controls(spec: Spec, **more: str) -> None:
+    """Show a spec from now on; code and images of a person's own go back where that person named them."""
+    architecture, checkpoint = parted(spec.model)
+    typed = {"server_code": spec.model if is_own(architecture) else "", "server_data": ""}
+    chosen: dict[str, object] = {**spec.to_dict(), "model": DEFAULTS["model"] if is_own(architecture) else architecture}
+    if is_own(architecture) and is_upload(checkpoint):  # whose file still lies in its uploader
+        typed["server_code"] = architecture
+    if spec.data not in ("auto", *SETS):
+        typed["server_data"] = "" if is_upload(spec.data) else spec.data
+        chosen["data"] = "auto"
+    session().handed_over = {**chosen, **typed, **more}
 
 
 def _reset() -> None:

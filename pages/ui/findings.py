@@ -11,6 +11,7 @@ from pages.ui import take_away as take
 from pages.ui.lab import lab
 from pages.ui.panels import tables
 from pages.ui.stage import confirm_cost, errors_shown
+from pages.ui.text import literal, sentence
 from reflow_core.present.snippets import Value, command
 from reflow_core.production.finding import Finding
 from reflow_core.production.gate import UNDECIDED
@@ -33,18 +34,18 @@ def show_answer(finding: Finding) -> None:
     ]
     if finding.facts.get("gate") == UNDECIDED:
         mark = ":material/help: **Undecided.** "
-    st.markdown(f"#### {mark}{finding.answer}")
+    st.markdown(f"#### {mark}{literal(finding.answer)}")
     for note in finding.notes:
-        st.caption(note)
+        st.caption(sentence(note))
     if finding.machine:
-        st.caption(f"Measured on: {finding.machine}.")
+        st.caption(f"Measured on: {literal(finding.machine)}.")
 
 
 def show_checks(table: pd.DataFrame) -> None:
     """What was checked, each with its outcome and what was measured."""
     for row in table.itertuples():
         mark = ":green[:material/check:]" if row.passed else ":red[:material/close:]"
-        st.markdown(f"{mark} **{row.what}**: {row.told}")
+        st.markdown(f"{mark} **{literal(row.what)}**: {literal(row.told)}")
 
 
 def take_away(finding: Finding, name: str, also: Mapping[str, Value] | None = None, python: str = "") -> None:

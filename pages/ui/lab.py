@@ -19,27 +19,34 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from pages.ui import skeleton
 from pages.ui.session import session
 from pages.ui.upload_memory import bound_upload_memory
+from pages.ui.visitor import visitor
 from reflow_core import sandbox
 from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.preflight import Preflight, cost, preflight
 from reflow_core.diagnosis.result import Diagnosis
-from reflow_core.lab.pool import Job, Pool, Work
+from reflow_core.lab.pool import Pool
 from reflow_core.lab.request import Answer, Context, Request, network_file
 from reflow_core.lab.store import Store
 from reflow_core.lab.sweep import Sweep, scrub
-from reflow_core.leftovers import LockedFolder
+from reflow_core.lab.turns import Job, Work
+from reflow_core.leftovers import LockedFolder, remove_leftovers
 from reflow_core.machine import devices, keep_for_good
 from reflow_core.memo import Memo
+from reflow_core.networks.checkpoint import weights_folder
+from reflow_core.networks.fetch import LIMITS, remove_part_files
+from reflow_core.places import DISK_GB, cache_folder
 from reflow_core.production.finding import Finding
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.sources.access import Access
 from reflow_core.sources.library import Library
-from reflow_core.sources.uploads import Ledger, Uploads, shortened
+from reflow_core.sources.uploads import Ledger, Quota, Uploads, shortened
 from reflow_core.spec import Spec, needs_upload
 from reflow_core.watch import Watch
 
 T = TypeVar("T")
 POLL_S = 0.1
+GB = 10**9
+VISIT_RESULTS = GB // 4  # bytes of what was computed from one visitor's uploads
 SOON_S = 1.0  # work that takes no longer needs no progress bar
 SOON_OVER_S = 2.0  # a remaining time too short to mention
 STAGES = {
@@ -64,11 +71,17 @@ STAGES = {
 class Started:
     """How the server was started: `streamlit run app.py -- --data-root FOLDER --allow-code --on-demand`.
 
-    `access`: what was opened. `on_demand`: sweeps around a view begin when asked for, not by themselves.
+    `access`: what was opened. `on_demand`: sweeps around a view begin when asked for, not by themselves. In bytes:
+    `cache`, what all results may take; `downloads`, what a folder of downloads may; `uploads`, what the files of all
+    visitors may; `free`, what these leave free.
     """
 
     access: Access
     on_demand: bool
+    cache: int
+    downloads: int
+    uploads: int
+    free: int
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> Started:
@@ -77,8 +90,11 @@ class Started:
         parser.add_argument("--data-root", type=Path)
         parser.add_argument("--allow-code", action="store_true")
         parser.add_argument("--on-demand", action="store_true")
+        for name, default in DISK_GB.items():
+            parser.add_argument(f"--{name}-gb", type=float, default=default)
         options, _ = parser.parse_known_args(arguments)
-        return cls(Access(options.data_root, options.allow_code), options.on_demand)
+        given = {name: round(getattr(options, f"{name}_gb") * GB) for name in DISK_GB}
+        return cls(Access(options.data_root, options.allow_code), options.on_demand, **given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +126,9 @@ class Visit:
         """An empty one."""
         uploads = Uploads(ledger)
         library = Library(shared.access, uploads, shared, shared.device)
-        return cls(uploads, Context(library, Store(uploads.folder)), Memo(size=8), Memo(size=8), Memo(size=2))
+        return cls(
+            uploads, Context(library, Store(uploads.folder, VISIT_RESULTS)), Memo(size=8), Memo(size=8), Memo(size=2)
+        )
 
     def close(self) -> None:
         """Delete every file of the visit, the results made from it too."""
@@ -152,14 +170,8 @@ class Lab:
     def scrub(self, spec: Spec, at_once: bool = True) -> Sweep[dict[str, Any]]:
         """The sweep over all sparsities of a spec, shared by all who look at it; begun `at_once` or when asked to."""
         base, context = spec.replace(sparsity=0.0), self.context(spec)
-
-        def made() -> Sweep[dict[str, Any]]:
-            sweep = scrub(base, self.pool, context)
-            if self.on_demand or not at_once:
-                sweep.stop()
-            return sweep
-
-        return self._shared((base, context.library.device), context, made)
+        key = base, context.library.device
+        return self._shared(key, context, lambda: scrub(base, self.pool, context), self.on_demand or not at_once)
 
     def sweep(self, requests: Sequence[Request], digest: Callable[[Any], T]) -> Sweep[T]:
         """A sweep over requests about one model and its data, likewise shared; `digest`: what is kept of an answer."""
@@ -167,8 +179,14 @@ class Lab:
         key = wanted, digest, context.library.device
         return self._shared(key, context, lambda: Sweep(wanted, self.pool, digest, context))
 
-    def _shared(self, key: Hashable, context: Context, made: Callable[[], Sweep[T]]) -> Sweep[T]:
-        return (self.sweeps if context is self.public else self.visit().sweeps).get(key, made)
+    def _shared(self, key: Hashable, context: Context, made: Callable[[], Sweep[T]], resting: bool = False) -> Sweep[T]:
+        """This visit's view of a sweep: to pause it is each visitor's own decision."""
+        shared = (self.sweeps if context is self.public else self.visit().sweeps).get(key, made)
+        if (view := session().views.get(shared)) is None:
+            view = session().views[shared] = shared.seen_by(visitor())
+            if resting:
+                view.stop()
+        return view
 
     def layers(self, spec: Spec) -> tuple[WeightLayer, ...]:
         """The weight layers of a spec's network in forward order. Raises ReflowError."""
@@ -242,7 +260,7 @@ class Lab:
 
     def _wait(self, work: Work, expected: float, context: Context, slot: DeltaGenerator) -> Any:
         asked, shown = time.monotonic(), None
-        job, place = self.pool.submit(work, context=context), skeleton.outline(slot)
+        job, place = self.pool.submit(work, context=context, visitor=visitor()), skeleton.outline(slot)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
@@ -257,12 +275,13 @@ class Lab:
 
     def _progress(self, job: Job, expected: float) -> tuple[float, str]:
         """How far a job is: a share of its stage, and a sentence."""
-        if job.began is None:
-            ahead = self.pool.ahead(job)
-            return 0.0, f"Waiting for a free worker, {ahead} before you …" if ahead else "Waiting for a free worker …"
         stage, done, total = job.progress
+        if job.turn is None:
+            ahead = self.pool.ahead(job)
+            waiting = "Others have their turn" if job.begun else "Waiting for a free worker"
+            return done / max(total, 1), f"{waiting}, {ahead} before you …" if ahead else f"{waiting} …"
         count = f": {done} of {total}" if total > 1 else ""
-        left = expected - (time.monotonic() - job.began)
+        left = expected - job.seconds
         rest = f", about {left:.0f} s left" if left > SOON_OVER_S else " …"
         return done / max(total, 1), f"{STAGES.get(stage, stage)}{count}{rest}"
 
@@ -279,13 +298,18 @@ def _visit(_shared: Library, _ledger: Ledger, device: str) -> Visit:
 
 @st.cache_resource(show_spinner="Opening the lab …")
 def lab() -> Lab:
-    """Opened once a server."""
-    started, store = Started.read(sys.argv[1:]), Store()
-    access = started.access
+    """Opened once a server; what a killed one left behind goes first."""
+    started = Started.read(sys.argv[1:])
+    remove_leftovers()
+    for folder in (cache_folder(), weights_folder()):
+        remove_part_files(folder)
+    LIMITS.most, LIMITS.least_free = started.downloads, started.free
+    store, access = Store(most=started.cache, least_free=started.free), started.access
     library = Library(access)
     libraries = {name: library if name == "cpu" else Library(access, shared=library, device=name) for name in devices()}
-    sandbox.prepare()
+    sandbox.prepare("reflow_core.present.reopen", "reflow_core.production.columns")
     bound_upload_memory()
     keep_for_good()
+    ledger = Ledger(Quota(server=started.uploads, free=started.free))
     contexts = {name: Context(own, store) for name, own in libraries.items()}
-    return Lab(contexts, Pool(Context(library, store)), Memo(size=32), Ledger(), started.on_demand)
+    return Lab(contexts, Pool(Context(library, store)), Memo(size=32), ledger, started.on_demand)

@@ -13,11 +13,13 @@ import streamlit as st
 from pages.ui.lab import lab
 from pages.ui.session import session
 from pages.ui.styles import style
+from pages.ui.text import literal
 from reflow_core.diagnosis.calibration import evaluation
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import AMPLIFIED, WEAK_SIGNAL
 from reflow_core.present.figures import Chart
 from reflow_core.present.figures.layers import SIMILARITIES, channels, knowledge
+from reflow_core.present.spreadsheet import csv_of
 from reflow_core.repairs import repairs
 
 STRIP = 14
@@ -28,10 +30,10 @@ PICTURES = ("png", "svg")
 def chart(drawn: Chart, key: str, title: str, heading: bool = True) -> None:
     """A figure with its message in words, under its title where `heading`; a report titles it in any case."""
     if heading:
-        st.subheader(title, anchor=False)
+        st.subheader(literal(title), anchor=False)
     session().shown.charts[title] = drawn
     st.plotly_chart(drawn.figure, key=key, alt=drawn.message, config=camera(key))
-    st.caption(drawn.message)
+    st.caption(literal(drawn.message))
 
 
 def camera(name: str) -> dict[str, object]:
@@ -42,7 +44,7 @@ def camera(name: str) -> dict[str, object]:
 def table(label: str, frame: pd.DataFrame, key: str) -> None:
     """The data of a panel, sent only once it is opened."""
     session().shown.tables[label.removeprefix(SHOW).capitalize()] = frame
-    box = st.expander(label, key=key, on_change="rerun", icon=":material/table:")
+    box = st.expander(literal(label), key=key, on_change="rerun", icon=":material/table:")
     if box.open:
         box.dataframe(frame, hide_index=True, width="stretch")
         row = box.container(horizontal=True)
@@ -60,7 +62,7 @@ def tables(frames: Mapping[str, pd.DataFrame], name: str) -> None:
 def tabular(frame: pd.DataFrame, kind: str) -> bytes:
     """A table as csv or parquet."""
     if kind == "csv":
-        return str(frame.to_csv(index=False)).encode()
+        return csv_of(frame).encode()
     mixed = [name for name in frame if frame[name].map(type).nunique() > 1 and frame[name].dtype == object]
     file = io.BytesIO()
     frame.astype(dict.fromkeys(mixed, str)).rename(columns=str).to_parquet(file, index=False)
@@ -73,7 +75,8 @@ def repair_caption(diagnosis: Diagnosis) -> None:
     sentences = [f"Selection: {seconds['prune']:.2g} s."] if "prune" in seconds else []
     if diagnosis.repair_report is not None:
         title = repairs[diagnosis.spec.repair].info.title
-        sentences.insert(0, f"**What {title} changed.** {diagnosis.repair_report} {seconds.get('calibrate', 0):.2g} s.")
+        report = literal(diagnosis.repair_report)
+        sentences.insert(0, f"**What {title} changed.** {report} {seconds.get('calibrate', 0):.2g} s.")
     st.caption(" ".join(sentences))
 
 
@@ -120,7 +123,7 @@ def choose_layer(diagnosis: Diagnosis, layer: str | None) -> None:
         "Layer",
         ["auto", *(row.name for row in diagnosis.layers)],
         help=f"auto: where the signal is first under {WEAK_SIGNAL:g} of dense's variance, else weakest. Shown: "
-        f"{layer}.",
+        f"{literal(layer)}.",
         key="layer",
         bind="query-params",
         label_visibility="collapsed",

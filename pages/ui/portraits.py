@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from reflow_core.production.finding import Finding
 from reflow_core.production.inspections.portrait import image_maps
 from reflow_core.spec import Spec
 
+WHOLE = re.compile(r"[0-9]{1,9}")
 GRID = tuple(round(0.05 * step, 2) for step in range(20))
 
 
@@ -41,7 +43,7 @@ class Portraits:
     def image(self) -> int:
         """The number of the image chosen, from 1; of the control, else of the link."""
         asked = str(st.session_state.get("image", st.query_params.get("image", "1")))
-        return min(max(int(asked), 1), self.pictured) if asked.isdigit() else 1
+        return min(max(int(asked), 1), self.pictured) if WHOLE.fullmatch(asked) else 1
 
     def view(self, presets: Sequence[dict[str, Any]] = (), preset: int = 0) -> View:
         """All that the scope draws."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:  # the frame of a page is drawn before any of these is there
     import pandas as pd
 
     from reflow_core.lab.request import Request
+    from reflow_core.lab.sweep import Sweep
     from reflow_core.present.figures import Chart
     from reflow_core.spec import Spec
 
@@ -51,13 +54,17 @@ class NetworkFile:
 class Session:
     """One visit.
 
-    `entered`: whether app.py has run. `page`: the file of the page that is drawn; `drawn`: of the page that has shown a
+    `number`: known to nobody else. `views`: its own of the sweeps that it shares with others. `entered`: whether
+    app.py has run. `page`: the file of the page that is drawn; `drawn`: of the page that has shown a
     result; `drawn_points`: of its sweep. `handed_over`: values for the controls, which only take them before they are
     drawn. `asked`: the request that was answered last. `agreed`: computations whose cost was agreed to. `pinned`: view
-    A. `browsing`: whether the list of networks is open. `picture`: what the camera on a figure saves. `lesson_step`:
-    the step whose controls were set; `handout`: the one made last, and whether it is the teacher's.
+    A; `pin_problems`: what was set aside in the link that named it. `browsing`: whether the list of networks is open.
+    `picture`: what the camera on a figure saves. `lesson_step`: the step whose controls were set; `handout`: the one
+    made last, and whether it is the teacher's.
     """
 
+    number: str = field(default_factory=lambda: secrets.token_hex(8))
+    views: WeakKeyDictionary[Sweep[Any], Sweep[Any]] = field(default_factory=WeakKeyDictionary)
     entered: bool = False
     opened: Opened | None = None
     page: str = ""
@@ -67,6 +74,7 @@ class Session:
     asked: Request | None = None
     agreed: set[frozenset[Spec]] = field(default_factory=set)
     pinned: Spec | None = None
+    pin_problems: list[str] = field(default_factory=list)
     browsing: bool = False
     shown: Shown = field(default_factory=Shown)
     network_file: NetworkFile | None = None

@@ -14,6 +14,7 @@ from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.scope import PLAIN, View, scope
 from pages.ui.session import session
+from pages.ui.text import literal, sentence
 from reflow_core.diagnosis.control import doubt_of
 from reflow_core.diagnosis.fields import unused_fields
 from reflow_core.diagnosis.preflight import Preflight
@@ -38,10 +39,10 @@ def diagnosed(spec: Spec) -> Diagnosis:
         confirm_cost([spec])
         diagnosis = lab().diagnose(spec)
     if problem := lab().context(spec).store.problem:
-        st.warning(problem, icon=":material/save:")
+        st.warning(sentence(problem), icon=":material/save:")
     doubt = doubt_of(diagnosis)
     for note in diagnosis.notes:
-        st.warning(note, icon=":material/rule:") if note == doubt else st.info(note)
+        st.warning(sentence(note), icon=":material/rule:") if note == doubt else st.info(sentence(note))
     return diagnosis
 
 
@@ -51,7 +52,7 @@ def errors_shown() -> Iterator[None]:
     try:
         yield
     except ReflowError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(sentence(error), icon=":material/error:")
         st.stop()
 
 
@@ -94,7 +95,7 @@ def exceeds_memory(plan: Preflight) -> bool:
 
 def cost_sentence(plan: Preflight, diagnoses: int, cost: int) -> str:
     """The cost in words."""
-    norms = ", ".join(f"{count} {kind}" for kind, count in plan.facts.norms.items()) or "no norms"
+    norms = ", ".join(f"{count} {literal(kind)}" for kind, count in plan.facts.norms.items()) or "no norms"
     several = f" in each of {diagnoses} diagnoses" if diagnoses > 1 else ""
     return (
         f"{plan.facts.parameters / 1e6:.1f} M parameters, {plan.facts.layers} layers that can be pruned, {norms}; "
@@ -131,7 +132,7 @@ def chosen_layer(diagnosis: Diagnosis) -> str | None:
     names = [layer.name for layer in diagnosis.layers]
     if "layer" not in st.session_state:
         for problem in unknown_in_link("layer", ["auto", *names]):
-            st.warning(problem, icon=":material/link_off:")
+            st.warning(sentence(problem), icon=":material/link_off:")
     wanted = st.session_state.get("layer", st.query_params.get("layer"))
     return wanted if wanted in names else verdict(diagnosis).layer
 
@@ -164,13 +165,13 @@ def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None, polling: boo
     complete = f"All {sweep.total} sparsities are computed: drag the slider, every panel follows without the server."
     progress_row(sweep, "sparsities", complete)
     if sweep.problems:
-        st.caption(f"{len(sweep.problems)} sparsities failed: {next(iter(sweep.problems.values()))}")
+        st.caption(f"{len(sweep.problems)} sparsities failed: {sentence(next(iter(sweep.problems.values())))}")
 
 
 def offer_download(model: str, absent: Sequence[str]) -> None:
     """What the model needs from the internet, fetched only on a click."""
-    st.subheader(f"{find(model).title} is not on this machine yet")
-    needs = " and ".join(f"{name} ({size_of(name) / 1e6:.1f} MB)" for name in absent)
+    st.subheader(f"{literal(find(model).title)} is not on this machine yet")
+    needs = " and ".join(f"{literal(name)} ({size_of(name) / 1e6:.1f} MB)" for name in absent)
     st.write(f"It needs {needs}. What is downloaded is checked against its hash and kept in your cache folder.")
     if not st.button("Download now", type="primary", icon=":material/download:"):
         return
@@ -183,6 +184,6 @@ def offer_download(model: str, absent: Sequence[str]) -> None:
         for name in absent:
             download(name, watch)
     except ReflowError as error:
-        st.error(str(error), icon=":material/wifi_off:")
+        st.error(sentence(error), icon=":material/wifi_off:")
         return
     st.rerun()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from pages.ui.controls import models_offered
+from pages.ui.controls import models_shown
 from pages.ui.lab import lab
 from pages.ui.panels import table
 from pages.ui.portraits import portraits
@@ -44,7 +45,7 @@ def set_controls(number: int) -> None:
 
 def _model() -> str:
     asked = str(st.session_state.get("model") or st.query_params.get("model") or DEFAULTS["model"])
-    return asked if asked in models_offered() else str(DEFAULTS["model"])  # the controls say what was wrong
+    return asked if asked in models_shown() else str(DEFAULTS["model"])  # the controls say what was wrong
 
 
 def lesson(number: int, spec: Spec) -> None:
@@ -91,6 +92,8 @@ def _guess(step: Step) -> float | None:
     try:
         guess = float(st.query_params[GUESS])
     except (KeyError, ValueError):
+        return None
+    if not math.isfinite(guess):
         return None
     return min(max(guess, step.question.low), step.question.high)
 

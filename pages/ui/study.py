@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from pages.ui.browse import browsing
+from pages.ui.controls import set_controls
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
-from pages.ui.session import session
 from pages.ui.stage import confirm_cost, errors_shown
+from pages.ui.text import sentence
 from reflow_core.diagnosis.point import Point, point
 from reflow_core.lab.request import Request
 from reflow_core.lab.sweep import Sweep
@@ -109,7 +110,7 @@ def _view(
     else:
         st.caption("The first points are being computed." if study.running else "No point could be measured.")
     for problem, count in _problem_counts(study).items():
-        st.warning(f"{count} of {study.total} not measured: {problem}", icon=":material/info:")
+        st.warning(f"{count} of {study.total} not measured: {sentence(problem)}", icon=":material/info:")
 
 
 def _problem_counts(study: Sweep[Any]) -> dict[str, int]:
@@ -125,7 +126,7 @@ def open_on_collapse(spec: Spec, layer: str | None = None) -> None:
     What widgets of this page are bound to may not be set in the URL, so that part is handed over in the session.
     """
     link = {name: str(value) for name, value in spec.differences().items()} | ({"layer": layer} if layer else {})
-    session().handed_over = {**spec.to_dict(), "layer": layer or "auto"}
+    set_controls(spec, layer=layer or "auto")
     st.switch_page(
         "pages/collapse.py", query_params={name: link[name] for name in (*CONFIGURATION, "layer") if name in link}
     )

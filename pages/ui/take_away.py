@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
@@ -16,6 +17,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.ui.lab import lab
 from pages.ui.panels import PICTURES, tabular
 from pages.ui.session import NetworkFile, Shown, session
+from pages.ui.text import literal, sentence
 from reflow_core.diagnosis import result
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
@@ -161,12 +163,12 @@ def _network(box: DeltaGenerator, spec: Spec) -> None:
         try:
             session().network_file = NetworkFile(spec, kind, lab().network_file(spec, kind))
         except ReflowError as error:
-            box.error(str(error), icon=":material/error:")
+            box.error(sentence(error), icon=":material/error:")
     made = session().network_file
     if made is not None and (made.spec, made.kind) == (spec, kind):
         name, size = f"{spec.model.split('@')[0].replace('/', '-')}{FORMATS[kind][0]}", len(made.content)
         shown = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
-        row.download_button(f"Save {name} ({shown})", made.content, name, on_click="ignore", type="primary")
+        row.download_button(f"Save {literal(name)} ({shown})", made.content, name, on_click="ignore", type="primary")
 
 
 def pop_shown() -> Shown:
@@ -177,5 +179,7 @@ def pop_shown() -> Shown:
 
 def link() -> str:
     """The address of the page as it is."""
-    given = "&".join(f"{name}={value}" for name in st.query_params for value in st.query_params.get_all(name))
+    given = urlencode(
+        [(name, value) for name in st.query_params for value in st.query_params.get_all(name)], safe=":,/@"
+    )
     return f"{st.context.url}?{given}" if given else str(st.context.url)

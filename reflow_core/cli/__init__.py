@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from reflow_core.cli.printing import print_plain
 from reflow_core.errors import ReflowError
 
 EXAMPLES = """examples:
@@ -45,10 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(
-            f"error: {error.filename or 'file'}: {error.strerror or error}; check the path and its permissions.",
-            file=sys.stderr,
-        )
+        text = f"error: {error.filename or 'file'}: {error.strerror or error}; check the path and its permissions."
+        print_plain(text, sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; everything computed so far is kept.", file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import Any
 
 from reflow_core.cli.compute import answer
 from reflow_core.cli.options import add_spec, spec_of
+from reflow_core.cli.printing import print_plain
 from reflow_core.diagnosis.result import Diagnosis, to_json
 from reflow_core.diagnosis.verdict import percent, verdict
 from reflow_core.lab.request import Request
@@ -24,7 +25,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Diagnose and print."""
     diagnosis = answer(Request(spec_of(options)), options)
-    print(json.dumps(to_json(diagnosis), allow_nan=False) if options.json else as_text(diagnosis))
+    print_plain(json.dumps(to_json(diagnosis), allow_nan=False) if options.json else as_text(diagnosis))
 
 
 def as_text(diagnosis: Diagnosis) -> str:

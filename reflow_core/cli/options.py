@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from reflow_core.cli.printing import print_plain
 from reflow_core.diagnosis.fields import offered
 from reflow_core.lab.store import Store
 from reflow_core.machine import devices
@@ -48,7 +49,7 @@ def open_store() -> Iterator[Store]:
     """The store; a problem with it is printed at once, or at the end if it came up meanwhile."""
     store = Store()
     if problem := store.problem:
-        print(f"note: {problem}", file=sys.stderr)
+        print_plain(f"note: {problem}", sys.stderr)
     yield store
     if store.problem not in (None, problem):
-        print(f"note: {store.problem}", file=sys.stderr)
+        print_plain(f"note: {store.problem}", sys.stderr)

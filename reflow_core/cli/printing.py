@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from typing import TextIO
 
+from reflow_core.errors import CONTROLS
 from reflow_core.production.finding import Finding, to_json
 
 
@@ -19,7 +21,12 @@ def print_findings(options: argparse.Namespace, findings: Mapping[str, Finding])
     if options.json:
         print(json.dumps({name: to_json(finding) for name, finding in findings.items()}, allow_nan=False))
         return
-    print("\n\n".join(as_text(finding) for finding in findings.values()))
+    print_plain("\n\n".join(as_text(finding) for finding in findings.values()))
+
+
+def print_plain(text: str, file: TextIO | None = None) -> None:
+    """Print lines without the codes that a terminal obeys, which names of files and classes may hold."""
+    print("\n".join(line.translate(CONTROLS) for line in text.split("\n")), file=file)
 
 
 def as_text(finding: Finding) -> str:

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reflow_core.places import DASHBOARD
+from reflow_core.errors import ReflowError
+from reflow_core.places import DASHBOARD, DISK_GB
 
 
 def add(commands: Any) -> None:
@@ -17,15 +18,21 @@ def add(commands: Any) -> None:
     command.add_argument("--port", type=int, default=8501, help="(default: %(default)s)")
     command.add_argument("--address", default="127.0.0.1", help="where it listens (default: %(default)s, nobody else)")
     command.add_argument("--data-root", type=Path, help="visitors may name images below this folder")
-    command.add_argument("--allow-code", action="store_true", help="visitors may name networks of their own code")
+    command.add_argument("--allow-code", action="store_true", help="visitors may name code below that folder")
     command.add_argument("--on-demand", action="store_true", help="sweeps around a view begin when asked for")
+    for name, default in DISK_GB.items():
+        what = "left free on the disk" if name == "free" else f"of {name} on the disk, at most"
+        command.add_argument(f"--{name}-gb", type=float, default=default, help=f"GB {what} (default: %(default)g)")
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Become the server; it ends with Ctrl-C."""
+    if options.allow_code and options.data_root is None:
+        raise ReflowError("--allow-code opens code below --data-root; name that folder too.")
     command = [sys.executable, "-m", "streamlit", "run", str(DASHBOARD)]
     command += ["--server.port", str(options.port), "--server.address", options.address, "--"]
     command += [] if options.data_root is None else ["--data-root", str(options.data_root.resolve())]
     command += [f"--{name.replace('_', '-')}" for name in ("allow_code", "on_demand") if getattr(options, name)]
+    command += [word for name in DISK_GB for word in (f"--{name}-gb", str(getattr(options, f"{name}_gb")))]
     os.execv(sys.executable, command)

@@ -19,6 +19,7 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.lab.study import configurations, selection
+from reflow_core.present.spreadsheet import csv_of
 from reflow_core.signal.similarity import finite
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import Library
@@ -55,7 +56,10 @@ def run(options: argparse.Namespace) -> None:
             rows[futures[done]] = _row(futures[done], done)
             bar.update()
     table = pd.DataFrame([rows[spec] for spec in specs])
-    WRITERS[options.out.suffix if options.out else ".csv"](table, options.out or sys.stdout)
+    if options.out is None:
+        sys.stdout.write(csv_of(table))
+    else:
+        WRITERS[options.out.suffix](table, options.out)
 
 
 def _specs(options: argparse.Namespace) -> list[Spec]:
@@ -133,7 +137,7 @@ def _check_out(out: Path | None) -> None:
 
 
 WRITERS: dict[str, Any] = {
-    ".csv": lambda table, out: table.to_csv(out, index=False),
+    ".csv": lambda table, out: out.write_text(csv_of(table)),
     ".md": lambda table, out: out.write_text(markdown(table)),
     ".json": lambda table, out: table.to_json(out, orient="records"),
     ".parquet": lambda table, out: table.to_parquet(out, index=False),

@@ -11,7 +11,7 @@ import torch
 from reflow_core.errors import ReflowError
 from reflow_core.images.classes import fitted
 from reflow_core.images.image_set import Images, ImageSet
-from reflow_core.networks.fetch import fetch
+from reflow_core.networks.fetch import alone, fetch
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.vision import torchvision
 from reflow_core.watch import Watch
@@ -44,9 +44,11 @@ class Archive:
         return fitted(ImageSet(self.name, _images(train), _images(test), tuple(test.classes)), info)
 
     def download(self, root: Path, watch: Watch) -> None:
-        """Fetch the archive into `root`; torchvision checks and unpacks it."""
+        """Fetch the archive into `root`; torchvision checks and unpacks it, once where two ask for it."""
         fetch(self.url, root / self.url.rsplit("/", 1)[1], self.sha256, self.bytes, watch)
-        self._dataset()(str(root), download=True)
+        with alone(root / self.name, watch):
+            if not self.present(root):
+                self._dataset()(str(root), download=True)
 
     def present(self, root: Path) -> bool:
         """Whether the unpacked images lie in `root` (a look at the folder, no check of their content)."""

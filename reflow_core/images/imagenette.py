@@ -8,7 +8,7 @@ from pathlib import Path
 from reflow_core.errors import ReflowError
 from reflow_core.images.folder import image_folder
 from reflow_core.images.image_set import ImageSet
-from reflow_core.networks.fetch import fetch
+from reflow_core.networks.fetch import alone, fetch
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.vision import torchvision
 from reflow_core.watch import Watch
@@ -34,11 +34,13 @@ class Imagenette:
         return image_folder(root / FOLDER, info)
 
     def download(self, root: Path, watch: Watch) -> None:
-        """Fetch the archive into `root`; torchvision checks its MD5 and unpacks it."""
+        """Fetch the archive into `root`; torchvision checks its MD5 and unpacks it, once where two ask for it."""
         kind = torchvision().datasets.Imagenette
         url = kind._ARCHIVES[SIZE_NAME][0]
         fetch(url, root / url.rsplit("/", 1)[1], "", self.bytes, watch)
-        kind(str(root), size=SIZE_NAME, download=True)
+        with alone(root / self.name, watch):
+            if not self.present(root):
+                kind(str(root), size=SIZE_NAME, download=True)
 
     def present(self, root: Path) -> bool:
         """Whether the unpacked images lie in `root`."""

@@ -1,42 +1,36 @@
-"""The pool of workers: people before background, first come, first served, every job stopped at its next batch."""
+"""The pool of workers: people before background, visitors in turn, every job stopped at its next batch.
+
+A job cannot be taken from its thread, but it calls its watch at every batch: there, once its slice is over and another
+visitor waits, the thread gives its worker back and blocks until its turn comes again. So one long job delays others by
+a slice and a batch, not by its length. Nothing is paused while it holds what others wait for: whoever waits for
+another's build in a memo gives the worker back too, so that the builder gets it.
+"""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from reflow_core.errors import Cancelled
-from reflow_core.lab.request import Context
-from reflow_core.machine import cores, lowest_priority, prepare
+from reflow_core.errors import Cancelled, ReflowError
+from reflow_core.lab.request import WAITS, Context
+from reflow_core.lab.turns import NOBODY, Job, Turns, Visitor, Work
+from reflow_core.machine import cores, free_memory, lowest_priority, prepare
+from reflow_core.memo import waits_by
+from reflow_core.sandbox import QUEUES, READS
 from reflow_core.watch import Watch
 
 CLOSE_S = 10.0
 QUIET_S = 3.0  # how long the background leaves the processor to a browser that draws what a person asked for
-Work = Callable[[Context, Watch], Any]
-
-
-@dataclass(eq=False)
-class Job:
-    """One piece of work in the pool. `progress`: (stage, done, total) of the moment. `began`: when, if it has."""
-
-    work: Work
-    background: bool
-    wanted: Callable[[], bool]
-    context: Context
-    future: Future[Any] = field(default_factory=Future)
-    progress: tuple[str, int, int] = ("load", 0, 1)
-    began: float | None = None
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        """Stop at the next batch; the future then raises Cancelled."""
-        self.cancelled = True
+FIRST_S, NEXT_S = 2.0, 0.5  # a turn: the first is long enough for the usual answer, those of long jobs are short
+POLL_S = 0.1
+MOST_PAUSED = 8  # each holds its networks and activations
+LEAST_FREE = 2 << 30  # bytes of memory below which no job begins beside paused ones
+IDLE = (WAITS, READS, QUEUES)  # stages that need no worker
+MOST_WAITING = 8  # jobs of one visitor
 
 
 class _StepAside(Exception):
@@ -44,23 +38,19 @@ class _StepAside(Exception):
 
 
 class Pool:
-    """Daemon threads that compute: `workers` for people, and one of lowest priority that works while no one waits."""
+    """Daemon threads that compute: `workers` at a time for people, and one of lowest priority while no one waits."""
 
     def __init__(self, context: Context, workers: int | None = None) -> None:
         self.context = context
-        workers = workers or max(1, cores() // 2)  # two cores a person, whose one answer is to come soon
-        self._threads_each = max(1, cores() // workers)
-        self._queues: dict[bool, deque[Job]] = {True: deque(), False: deque()}
+        self._workers = workers or max(1, cores() // 2)  # two cores a person, whose one answer is to come soon
+        self._threads_each = max(1, cores() // self._workers)
+        self._people, self._behind = Turns(), Turns()
+        self._free, self._begun = self._workers, 0
         self._changed = threading.Condition()
-        self._people = 0
         self._quiet_until = 0.0
         self._closed = False
-        lanes = [*(False for _ in range(workers)), True]
-        self._threads = [
-            threading.Thread(target=self._work, args=(lane,), name="reflow", daemon=True) for lane in lanes
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: set[threading.Thread] = set()
+        self._start(self._work_behind)
         atexit.register(self.close)
 
     def submit(
@@ -69,20 +59,26 @@ class Pool:
         background: bool = False,
         wanted: Callable[[], bool] = lambda: True,
         context: Context | None = None,
+        visitor: Visitor = NOBODY,
     ) -> Job:
-        """Queue some work. `wanted`: asked at every batch; False cancels it. `context`: another than the pool's."""
-        job = Job(work, background, wanted, context or self.context)
+        """Queue some work. `wanted`: asked at every batch; False cancels it. `context`: another than the pool's.
+
+        `visitor`: whose turn it takes. Raises ReflowError where too many of this visitor's wait already.
+        """
+        job = Job(work, background, wanted, context or self.context, visitor)
         with self._changed:
-            self._people += not background
-            self._queues[background].append(job)
-            self._changed.notify_all()
+            self._drop_cancelled()
+            if not background and sum(each.visitor == visitor for each in self._people.waiting) >= MOST_WAITING:
+                raise ReflowError(f"{MOST_WAITING} of your computations wait already; let one end or close a tab.")
+            (self._behind if background else self._people).enter(job)
+            self._pass_on()
         return job
 
     def ahead(self, job: Job) -> int:
-        """How many wait before a job that waits."""
+        """How many turns come before that of a job that waits."""
         with self._changed:
-            queue = self._queues[job.background]
-            return queue.index(job) if job in queue else 0
+            self._drop_cancelled()
+            return (self._behind if job.background else self._people).before(job)
 
     def attend(self) -> None:
         """A person is at work: the background keeps still for a moment."""
@@ -92,51 +88,133 @@ class Pool:
         """Stop every job at its next batch and end the threads; what is stored stays."""
         with self._changed:
             self._closed = True
+            self._drop_cancelled()
             self._changed.notify_all()
-        for thread in self._threads:
+            threads = list(self._threads)
+        for thread in threads:
             thread.join(CLOSE_S)
         atexit.unregister(self.close)
 
-    def _work(self, background: bool) -> None:
-        prepare(self._threads_each)
-        if background:
-            lowest_priority()
-        while (job := self._take(background)) is not None:
-            self._run(job)
+    def _start(self, target: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=target, args=arguments, name="reflow", daemon=True)
+        self._threads.add(thread)
+        thread.start()
 
-    def _take(self, background: bool) -> Job | None:
-        queue = self._queues[background]
+    def _pass_on(self) -> None:
+        """Give free workers to those whose turn it is."""
+        while self._free > 0 and (job := self._next()) is not None:
+            self._people.begin(job)
+            self._free -= 1
+            job.turn, job.turns = time.monotonic(), job.turns + 1
+            if not job.begun:
+                job.begun, self._begun = True, self._begun + 1
+                self._start(self._work_for_a_person, job)
+        self._changed.notify_all()
+
+    def _next(self) -> Job | None:
+        """Whose turn it is; where many are paused or memory is short, those that have begun end first."""
+        self._drop_cancelled()
+        room = self._begun < self._workers + MOST_PAUSED
+        if room and self._begun >= self._workers and (free := free_memory()) is not None:
+            room = free > LEAST_FREE
+        return self._people.first() if room else self._people.first(lambda job: job.begun)
+
+    def _drop_cancelled(self) -> None:
+        for job in [each for each in self._people.waiting if not each.begun and self._unwanted(each)]:
+            self._people.waiting.remove(job)
+            self._people.leave(job)
+            job.future.set_exception(Cancelled("nobody wants it any more"))
+
+    def _unwanted(self, job: Job) -> bool:
+        return self._closed or job.cancelled or not job.wanted()
+
+    def _work_for_a_person(self, job: Job) -> None:
+        prepare(self._threads_each)
+        waits_by(lambda: self._aside(job))
+        self._run(job)
         with self._changed:
-            while not self._closed and (not queue or (background and self._people_first())):
+            if job.turn is not None:
+                self._end_turn(job)
+            self._begun -= 1
+            self._people.leave(job)
+            self._threads.discard(threading.current_thread())
+            self._pass_on()
+
+    def _end_turn(self, job: Job) -> None:
+        job.spent, job.turn = job.seconds, None
+        self._people.end(job)
+        self._free += 1
+
+    @contextlib.contextmanager
+    def _aside(self, job: Job) -> Iterator[None]:
+        """Without a worker for as long as the body runs and until its turn comes again. Raises Cancelled."""
+        with self._changed:
+            self._end_turn(job)
+            self._pass_on()
+        yield
+        with self._changed:
+            self._people.waiting.append(job)
+            self._pass_on()
+            while job.turn is None:
+                if self._unwanted(job):
+                    self._people.waiting.remove(job)
+                    raise Cancelled("nobody wants it any more")
+                self._changed.wait(POLL_S)
+
+    def _others_turn(self, job: Job, stage: str) -> bool:
+        slice_s = 0.0 if stage in IDLE else FIRST_S if job.turns == 1 else NEXT_S
+        if job.turn is None or time.monotonic() - job.turn < slice_s:
+            return False
+        with self._changed:
+            return (other := self._next()) is not None and other.visitor != job.visitor
+
+    def _work_behind(self) -> None:
+        prepare(self._threads_each)
+        lowest_priority()
+        while (job := self._take_behind()) is not None:
+            job.begun = True
+            again = self._run(job)
+            with self._changed:
+                self._behind.end(job)
+                if again:
+                    self._behind.waiting.append(job)
+                else:
+                    self._behind.leave(job)
+
+    def _take_behind(self) -> Job | None:
+        with self._changed:
+            while not self._closed and ((job := self._behind.first()) is None or self._people_first()):
                 self._changed.wait(self._still() or None)
-            return None if self._closed else queue.popleft()
+            if self._closed or job is None:
+                return None
+            self._behind.begin(job)
+            return job
 
     def _people_first(self) -> bool:
-        return self._people > 0 or self._still() > 0
+        return len(self._people) > 0 or self._still() > 0
 
     def _still(self) -> float:
         return max(0.0, self._quiet_until - time.monotonic())
 
-    def _run(self, job: Job) -> None:
-        again, job.began = False, time.monotonic()
+    def _run(self, job: Job) -> bool:
+        """Compute a job; returns whether it stepped aside and is to be done anew."""
         try:
             job.future.set_result(job.work(job.context, self._watch(job)))
         except _StepAside:
-            again = True
+            return True
         except Exception as error:  # whatever happened belongs to whoever asked; the worker lives on
             job.future.set_exception(error)
-        with self._changed:
-            self._people -= not job.background
-            if again:
-                self._queues[True].appendleft(job)
-            self._changed.notify_all()
+        return False
 
     def _watch(self, job: Job) -> Watch:
         def watch(stage: str, done: int, total: int) -> None:
             job.progress = (stage, done, total)
-            if self._closed or job.cancelled or not job.wanted():
+            if self._unwanted(job):
                 raise Cancelled("nobody wants it any more")
             if job.background and self._people_first():
                 raise _StepAside
+            if not job.background and self._others_turn(job, stage):
+                with self._aside(job):
+                    pass
 
         return watch

@@ -24,6 +24,7 @@ from reflow_core.watch import Watch, ignore
 
 BEAT_S = 1.0
 POLL_S = 0.05
+WAITS = "wait for another process"  # the stage in which a request only looks whether another is ready
 Answer = Diagnosis | Finding
 
 
@@ -122,7 +123,7 @@ def _once(key: str, store: Store, compute: Callable[[Watch], Answer], watch: Wat
             finally:
                 store.release(key)
             return answer
-        watch("wait for another process", 0, 1)
+        watch(WAITS, 0, 1)
         time.sleep(POLL_S)
     return kept
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import threading
 import time
@@ -11,8 +12,9 @@ from typing import Any, Generic, TypeVar
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError
-from reflow_core.lab.pool import Job, Pool
+from reflow_core.lab.pool import Pool
 from reflow_core.lab.request import Context, Request
+from reflow_core.lab.turns import NOBODY, Job, Visitor
 from reflow_core.signal.similarity import finite
 from reflow_core.spec import Spec
 
@@ -70,6 +72,8 @@ def _round(value: float | None) -> float | None:
 class Sweep(Generic[T]):
     """Many requests in the pool's background. It goes on only while somebody looks at it, and resumes from the store.
 
+    It may be shared: each visitor has a view of it by `seen_by`, and what one stops goes on while another looks.
+
     `points`: what `digest` makes of each answer. `problems`: a sentence for each request that has none.
     """
 
@@ -85,9 +89,15 @@ class Sweep(Generic[T]):
         self._requests = list(dict.fromkeys(requests))
         self._pool, self._digest, self._context = pool, digest, context
         self._lock = threading.Lock()
-        self._looked = time.monotonic()
-        self._stopped = False
         self._waiting: dict[Request, Job] = {}
+        self._looks: dict[object, float] = {}  # when each view that is not stopped was looked at last
+        self._view, self._visitor, self._stopped = object(), NOBODY, False
+
+    def seen_by(self, visitor: Visitor) -> Sweep[T]:
+        """The same work and points as one visitor sees them, who may stop looking."""
+        view = copy.copy(self)
+        view._view, view._visitor, view._stopped = object(), visitor, False
+        return view
 
     @property
     def by_spec(self) -> dict[Spec, T]:
@@ -96,16 +106,18 @@ class Sweep(Generic[T]):
 
     def look(self) -> float:
         """Gather what is done, keep the rest going; returns the share done, 0 to 1."""
-        self._looked = time.monotonic()
         with self._lock:
             if not self._stopped:
+                self._looks[self._view] = time.monotonic()
                 self._resume()
-                self._gather()
+            self._gather()
         return self.share
 
     def stop(self) -> None:
-        """Stop at the next batch; what is done stays."""
+        """Stop at the next batch, unless somebody else looks; what is done stays."""
         self._stopped = True
+        with self._lock:
+            self._looks.pop(self._view, None)
 
     def go_on(self) -> None:
         """Start again after `stop` or after nobody looked for a while."""
@@ -134,16 +146,18 @@ class Sweep(Generic[T]):
 
     @property
     def running(self) -> bool:
-        """Whether points are still to come."""
+        """Whether points are still to come in this view."""
         return not self._stopped and self.done < self.total
 
     def _wanted(self) -> bool:
-        return not self._stopped and time.monotonic() - self._looked < ABANDONED_S
+        return any(time.monotonic() - looked < ABANDONED_S for looked in list(self._looks.values()))
 
     def _resume(self) -> None:
         for request in self._requests:
             if not (request in self._waiting or request in self.points or request in self.problems):
-                self._waiting[request] = self._pool.submit(request.answer, True, self._wanted, self._context)
+                self._waiting[request] = self._pool.submit(
+                    request.answer, True, self._wanted, self._context, self._visitor
+                )
 
     def _gather(self) -> None:
         for request, job in list(self._waiting.items()):

@@ -9,6 +9,7 @@ import functools
 import importlib
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reflow_core.errors import ReflowError, unknown
+from reflow_core.errors import ReflowError, shortened, unknown
 from reflow_core.networks.checkpoint import weights_folder
 from reflow_core.networks.fetch import fetch
 from reflow_core.networks.info import IMAGENET_MEAN, IMAGENET_STD, Download, Facts, NetworkInfo, facts_of
@@ -28,6 +29,9 @@ from reflow_core.watch import Watch
 PREFIX, HUB = "timm:", "hf_hub:"
 HOME = "https://huggingface.co"
 INTERPOLATIONS = ("bilinear", "bicubic")
+REPOSITORY = re.compile(r"(?!.*(--|\.\.))(\w[\w.-]{0,95})/(\w[\w.-]{0,95})", re.ASCII)  # the hub's OWNER/NAME
+LARGEST = 1 << 20  # bytes of a description
+MOST_CLASSES, MOST_SIDE = 50_000, 1024  # of a network that anybody put on the hub
 
 
 def is_timm(name: str) -> bool:
@@ -50,21 +54,65 @@ def described(name: str) -> NetworkInfo:
     bare = name.removeprefix(PREFIX)
     if not bare.startswith(HUB):
         return _registered(bare)
+    repository = _repository(bare)
     if not (config := _file(bare, ".json")).is_file():
         raise ReflowError(
             f"{name} is not on this machine; get it with 'python -m reflow_core download {name}', which asks the hub."
         )
-    described = json.loads(config.read_text())
-    return _info(
-        bare, described["architecture"], bare.removeprefix(HUB), described | described.get("pretrained_cfg", {})
-    )
+    try:
+        told = _read(config)
+        return _info(bare, _architecture(told), repository, _checked(told | told.get("pretrained_cfg", {})))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        why = str(error) if isinstance(error, ReflowError) else "it is no description of a network of timm's"
+        raise ReflowError(f"The hub's config.json of {name} is of no use: {why}.") from None
 
 
 def fetch_description(name: str, watch: Watch) -> None:
     """Ask the hub what a network is, for one that timm does not know by itself. Raises ReflowError."""
     bare = name.removeprefix(PREFIX)
     if bare.startswith(HUB):
-        fetch(f"{HOME}/{bare.removeprefix(HUB)}/resolve/main/config.json", _file(bare, ".json"), "", 1, watch)
+        fetch(f"{HOME}/{_repository(bare)}/resolve/main/config.json", _file(bare, ".json"), "", 1, watch)
+
+
+def _repository(bare: str) -> str:
+    """OWNER/NAME of the hub: a part of an address and of a file's name, so nothing else is let through."""
+    repository = bare.removeprefix(HUB)
+    if REPOSITORY.fullmatch(repository) is None:
+        raise ReflowError(f"{shortened(repository)!r} is no name of the hub; write {PREFIX}{HUB}OWNER/NAME.")
+    return repository
+
+
+def _read(config: Path) -> dict[str, Any]:
+    """What a stranger says of a network, as JSON."""
+    if (size := config.stat().st_size) > LARGEST:
+        raise ReflowError(f"it has {size:,} bytes")
+    return dict(json.loads(config.read_bytes()))
+
+
+def _architecture(told: dict[str, Any]) -> str:
+    """A network that timm has code for; other names send timm to the hub, or to a folder of this machine."""
+    architecture = str(told["architecture"])
+    if not package().is_model(architecture):
+        raise ReflowError(f"timm has no architecture {shortened(architecture)!r}")
+    return architecture
+
+
+def _checked(config: dict[str, Any]) -> dict[str, Any]:
+    """The values that are read, each of its kind and within bounds."""
+    classes, sides = int(config.get("num_classes", 1000)), config.get("input_size", (3, 224, 224))
+    if not 1 <= classes <= MOST_CLASSES:
+        raise ReflowError(f"num_classes={classes} is not within 1 to {MOST_CLASSES}")
+    if len(sides) != 3 or sides[0] != 3 or not all(isinstance(side, int) and 1 <= side <= MOST_SIDE for side in sides):
+        raise ReflowError(f"input_size={shortened(str(sides))} is not 3 colors and two sides up to {MOST_SIDE}")
+    crop = float(config.get("crop_pct", 0.875))
+    checked = {"num_classes": classes, "input_size": tuple(sides), "crop_pct": crop}
+    if not 0.1 <= crop <= 1:
+        raise ReflowError(f"crop_pct={crop} is not within 0.1 to 1")
+    for name, default in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+        values = checked[name] = tuple(map(float, config.get(name, default)))
+        if len(values) != 3 or not all(0 <= value <= 1 for value in values) or (name == "std" and not all(values)):
+            raise ReflowError(f"{name}={shortened(str(values))} is not three values within 0 to 1")
+    return checked | {"interpolation": str(config.get("interpolation"))}
 
 
 @functools.cache

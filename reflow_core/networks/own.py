@@ -7,7 +7,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,30 +27,39 @@ def is_own(name: str) -> bool:
     return ":" in name and not is_timm(name)
 
 
-def own(name: str) -> NetworkInfo:
+def own(name: str, file: Path | None = None) -> NetworkInfo:
     """Import the code and describe the network. Raises ReflowError where that fails.
 
-    FUNCTION takes no argument, or the number of classes, and returns a torch.nn.Module, with its weights loaded or
-    with a checkpoint to be named behind "@". How the network sees its images stands in a dict REFLOW beside it, with
-    any of `classes` (names or a number), `size` (H, W), `resize`, `mean`, `std`, `interpolation`, `train_view` (a
-    view's name, or a function of one picture, uint8 (3, h, w) -> floats (3, H, W) in 0 to 1, such as a transform of
-    torchvision); without it ImageNet's normalization at 224x224 is taken, and the training view counts as unknown.
+    `file`: where FILE.py lies. Of a file, FUNCTION is one that the file defines, not one that it imports. It takes no
+    argument, or the number of classes, and returns a torch.nn.Module, with its weights loaded or with a checkpoint to
+    be named behind "@". How the network sees its images stands in a dict REFLOW beside it, with any of `classes` (names
+    or a number), `size` (H, W), `resize`, `mean`, `std`, `interpolation`, `train_view` (a view's name, or a function of
+    one picture, uint8 (3, h, w) -> floats (3, H, W) in 0 to 1, such as a transform of torchvision); without it
+    ImageNet's normalization at 224x224 is taken, and the training view counts as unknown.
     """
     place, _, function = name.rpartition(":")
-    module = _imported(place)
+    module = _imported(place) if file is None else _executed(place, file)
     build = getattr(module, function, None)
     if not callable(build):
         raise ReflowError(f"{place!r} has no function {function!r}; name one that returns a torch.nn.Module.")
+    if file is not None and getattr(build, "__module__", None) != module.__name__:
+        raise ReflowError(f"{function!r} is imported in {place!r}, not defined there; name a function that it defines.")
     return _described(name, build, getattr(module, "REFLOW", {}), module.__name__)
 
 
 def _imported(place: str) -> ModuleType:
-    try:
-        if not place.endswith(".py"):
-            if (here := str(Path.cwd())) not in sys.path:
-                sys.path.insert(0, here)
-            return importlib.import_module(place)
-        path = Path(place).resolve(strict=True)
+    """A module that Python finds, in the working folder too."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    with _told(f"Importing {place!r}"):
+        return importlib.import_module(place)
+
+
+def _executed(place: str, path: Path) -> ModuleType:
+    """The module of a file, which a person calls `place`."""
+    if not path.is_file():
+        raise ReflowError(f"There is no file {place!r}; check the path.")
+    with _told(f"Importing {place!r}"):
         unique = f"_reflow_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"  # an edited file is another module
         if unique in sys.modules:
             return sys.modules[unique]
@@ -63,10 +73,15 @@ def _imported(place: str) -> ModuleType:
             del sys.modules[unique]
             raise
         return module
-    except FileNotFoundError:
-        raise ReflowError(f"There is no file {place!r}; check the path.") from None
-    except Exception as error:  # whatever a person's own code raises is theirs to read
-        raise ReflowError(f"Importing {place!r} failed: {type(error).__name__}: {error}.") from error
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Whatever a person's own code raises is theirs to read, an exit of the program included."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise ReflowError(f"{what} failed: {type(error).__name__}: {error}.") from error
 
 
 def _described(name: str, function: Callable[..., Any], seeing: Mapping[str, Any], source: str) -> NetworkInfo:
@@ -77,7 +92,8 @@ def _described(name: str, function: Callable[..., Any], seeing: Mapping[str, Any
     size, view = tuple(seeing.get("size", (224, 224))), seeing.get("train_view", "")
 
     def build(count: int = len(names)) -> nn.Module:
-        built = function(count) if inspect.signature(function).parameters else function()
+        with _told(f"{name!r}"):
+            built = function(count) if inspect.signature(function).parameters else function()
         if not isinstance(built, nn.Module):
             raise ReflowError(f"{name!r} returned a {type(built).__name__}, not a torch.nn.Module.")
         return built

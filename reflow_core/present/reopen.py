@@ -42,9 +42,9 @@ def reopened(text: str, name: str) -> Result:
     except MemoryError:
         raise
     except Exception as error:  # the file decides what goes wrong
+        reason = f" ({error})" if type(error) is ValueError else ""
         raise ReflowError(
-            f"The result in {name!r} is damaged or was made by another version of the lab "
-            f"({type(error).__name__ if not str(error) else str(error)[:100]})."
+            f"The result in {name!r} is damaged or of another version of the lab{reason}; make the report anew."
         ) from None
     return result
 

@@ -21,6 +21,7 @@ from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
 from reflow_core.images.image_set import ImageSet
 from reflow_core.production import gate
+from reflow_core.production.columns import read_table
 from reflow_core.production.finding import Finding
 from reflow_core.production.gate import Limits
 from reflow_core.spec import Spec
@@ -32,10 +33,11 @@ SHOWN = 3  # undecided limits that are told one by one
 INDEX = "image"  # the column of a CSV that names test images by number, from 0
 
 
-def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | None = None) -> pd.DataFrame:
+def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | pd.DataFrame | None = None) -> pd.DataFrame:
     """One row an evaluation image: brightness and contrast (0 to 1) of its pixels, then the columns of a CSV file.
 
-    The file has one row a test image in their order, or names them by number in a column "image". Raises ReflowError.
+    The file, or the table that `read_table` made of it, has one row a test image in their order, or names them by
+    number in a column "image". Raises ReflowError.
     """
     pixels = evaluation(spec, images).pixels.float().flatten(1) / 255
     measured = pd.DataFrame({"brightness": pixels.mean(1).numpy(), "contrast": pixels.std(1).numpy()})
@@ -46,13 +48,12 @@ def columns(spec: Spec, images: ImageSet, file: Path | IO[bytes] | None = None) 
     return pd.concat([measured, _read_columns(file, count).loc[order].reset_index(drop=True)], axis=1)
 
 
-def _read_columns(file: Path | IO[bytes], count: int) -> pd.DataFrame:
+def _read_columns(file: Path | IO[bytes] | pd.DataFrame, count: int) -> pd.DataFrame:
     """The columns of a CSV by the number of the test image."""
-    try:
-        table = pd.read_csv(file)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise ReflowError(f"The columns could not be read as CSV ({str(error).splitlines()[0]}).") from None
+    table = file if isinstance(file, pd.DataFrame) else read_table(file)
     if INDEX in table:
+        if not pd.api.types.is_integer_dtype(table[INDEX]):
+            raise ReflowError(f"The column {INDEX!r} holds more than whole numbers; number the test images from 0.")
         if not table[INDEX].is_unique:
             raise ReflowError(f"The column {INDEX!r} names some images twice; one row an image.")
         return table.set_index(INDEX).reindex(range(count))

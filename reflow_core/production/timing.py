@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ WARM_UP = 2
 LEAST = 7  # rounds
 FEWEST, SLOW_S = 2, 3.0  # rounds where a race has taken so long already
 MOST_S = 0.15  # of a race, a contender
+PAUSE_S = 0.05  # a watch that takes longer has let others compute, who leave the caches cold
 BATCHES = (1, 8, 64)
 
 
@@ -31,6 +33,26 @@ class Timing:
     rounds: int
 
 
+class Clock:
+    """Seconds since it was made, without those that others had in pauses: a measurement is never cut, only put off."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run."""
+        return time.monotonic() - self._began
+
+    def watched(self, watch: Watch, *state: Any) -> bool:
+        """Call `watch(*state)` between two measurements; whether it paused, so that the next one has to warm up."""
+        before = time.monotonic()
+        watch(*state)
+        lost = time.monotonic() - before
+        self._began += lost
+        return lost > PAUSE_S
+
+
 def race(
     contenders: Mapping[str, Callable[[], object]], watch: Watch = ignore, most: float | None = None
 ) -> dict[str, Timing]:
@@ -40,11 +62,12 @@ def race(
     contender has to wait for its own result.
     """
     spent: dict[str, list[float]] = {name: [] for name in contenders}
-    order, rounds, began = random.Random(0), 0, time.monotonic()  # whoever follows whom, each as often
+    order, rounds, clock = random.Random(0), 0, Clock()  # whoever follows whom, each as often
 
     def turn(warm: bool) -> None:
         for name, run in sorted(contenders.items(), key=lambda contender: order.random()):
-            watch("timing", min(rounds, LEAST), LEAST)
+            if clock.watched(watch, "timing", min(rounds, LEAST), LEAST):
+                run()
             begun = time.perf_counter()
             run()
             if not warm:
@@ -52,10 +75,10 @@ def race(
 
     with torch.inference_mode():
         for _ in range(WARM_UP):
-            if time.monotonic() - began < SLOW_S:
+            if clock.seconds < SLOW_S:
                 turn(warm=True)
-        began, until = time.monotonic(), time.monotonic() + (MOST_S if most is None else most) * len(contenders)
-        while time.monotonic() < until or rounds < (LEAST if time.monotonic() - began < SLOW_S else FEWEST):
+        clock, enough = Clock(), (MOST_S if most is None else most) * len(contenders)
+        while clock.seconds < enough or rounds < (LEAST if clock.seconds < SLOW_S else FEWEST):
             turn(warm=False)
             rounds += 1
     return {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from reflow_core.pruning.masks import Weights
+from reflow_core.watch import Watch, ignore
 
 BLOCK = 2_000  # weights a block, within one layer
 DAMPING = 3e-2  # λ as a share of the mean diagonal of GᵀG/n
@@ -17,7 +18,8 @@ DAMPING = 3e-2  # λ as a share of the mean diagonal of GᵀG/n
 
 def damping(gradients: Tensor) -> float:
     """λ > 0, so that F can be inverted: DAMPING times the mean of diag(GᵀG/n)."""
-    return max(DAMPING * float(gradients.square().mean(dtype=torch.float64)), 1e-20)
+    rows = [row.square().mean(dtype=torch.float64) for row in gradients]  # the squares of all at once take a second
+    return max(DAMPING * float(torch.stack(rows).mean()), 1e-20)
 
 
 def columns(weights: Weights) -> dict[str, slice]:
@@ -76,11 +78,12 @@ def refit(gradients: Tensor, kept: Tensor, target: Tensor, damp: float) -> Tenso
 class Quadratic:
     """½ δᵀFδ for a change δ of all weights (weights,): the rise of the loss at a trained optimum, F in blocks.
 
-    The gradient's linear term is left out, as in OBD and OBS. `weights`: all dense weights as one vector.
+    The gradient's linear term is left out, as in OBD and OBS. `weights`: all dense weights as one vector. `watch` is
+    called for every block that is solved.
     """
 
-    def __init__(self, gradients: Tensor, weights: Weights) -> None:
-        self.gradients, self.weights = gradients, joined(weights)
+    def __init__(self, gradients: Tensor, weights: Weights, watch: Watch = ignore) -> None:
+        self.gradients, self.weights, self.watch = gradients, joined(weights), watch
         self.parts, self.damp = blocks(weights), damping(gradients)
         self.diagonal = gradients.square().mean(0) + self.damp
 
@@ -96,7 +99,8 @@ class Quadratic:
     def largest_eigenvalues(self) -> Tensor:
         """For each weight the largest eigenvalue of its block of F, (weights,)."""
         tops = []
-        for part in self.parts:
+        for number, part in enumerate(self.parts):
+            self.watch("scores", number, len(self.parts))
             block = self.gradients[:, part]
             gram = block @ block.T if block.shape[1] > len(block) else block.T @ block
             tops.append(torch.linalg.eigvalsh(gram.double())[-1] / len(block) + self.damp)
@@ -109,7 +113,8 @@ class Quadratic:
         Block by block, δ_S = F_SS⁻¹ F_SQ w_Q (Hassibi and Stork, 1992, for all removed weights Q at once).
         """
         optimum = (self.weights * kept).double()
-        for part in self.parts:
+        for number, part in enumerate(self.parts):
+            self.watch("update", number, len(self.parts))
             mask, block = kept[part], self.gradients[:, part]
             if mask.any() and not mask.all():
                 lost = block[:, ~mask].double() @ self.weights[part][~mask].double()

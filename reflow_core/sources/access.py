@@ -10,14 +10,16 @@ from reflow_core.errors import ReflowError
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`root`: paths below it are open, None: no path is. `code`: whether a model's name may be that of code.
+    """`root`: paths below it are open, None: no path is. `code`: whether a model may be a FILE.py:FUNCTION there.
 
-    `start`: where relative names begin, None: at the root.
+    `modules`: whether it may also be of a module that Python finds. `start`: where relative names begin, None: at the
+    root.
     """
 
     root: Path | None = None
     code: bool = False
     start: Path | None = None
+    modules: bool = False
 
     def path(self, name: str) -> Path | None:
         """The place that a name means, links followed; None where paths are closed. Raises ReflowError outside it."""
@@ -33,4 +35,4 @@ class Access:
 
 
 CLOSED = Access()
-EVERYTHING = Access(Path(Path.cwd().anchor), code=True, start=Path())  # for whoever sits at this machine
+EVERYTHING = Access(Path(Path.cwd().anchor), code=True, start=Path(), modules=True)  # for whoever sits at this machine

@@ -130,8 +130,14 @@ class Library:
             return find(architecture)
         if not self.access.code:
             raise ReflowError(f"{architecture!r} is code on the server, which is closed here; use the command line.")
-        place, _, function = architecture.rpartition(":")
-        return own(f"{self.access.path(place) if place.endswith('.py') else place}:{function}")
+        place = architecture.rpartition(":")[0]
+        if not place.endswith(".py"):
+            if not self.access.modules:
+                raise ReflowError(f"{architecture!r} is no FILE.py:FUNCTION; modules are for the command line only.")
+            return own(architecture)
+        if (path := self.access.path(place)) is None:
+            raise ReflowError(f"{architecture!r} cannot be opened: this server has no folder (--data-root) for code.")
+        return own(architecture, path)
 
     def _state(self, name: str, watch: Watch) -> tuple[dict[str, Tensor], str]:
         """The tensors of a checkpoint, and what to call it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 
 import pytest
@@ -33,4 +32,4 @@ def _abandoned() -> Iterator[None]:
     """Sweeps end with the test that looked at them, and go on where another looks."""
     yield
     for sweep in lab().sweeps._values.values():
-        sweep._looked = -math.inf
+        sweep._looks.clear()

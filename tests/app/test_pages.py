@@ -125,7 +125,7 @@ def test_a_sparsity_by_layer_is_read_and_a_wrong_one_is_said() -> None:
     app = open_app(allocation="custom", layer_sparsity="linear:0.5")
     assert not app.exception and not app.error
     app.text_input(key="layer_sparsity").set_value("linear").run()
-    assert "LAYER:FRACTION" in app.error[0].value
+    assert r"LAYER\:FRACTION" in app.error[0].value
     app.text_input(key="layer_sparsity").set_value("liner:0.5").run()
     assert "did you mean 'linear'" in app.error[0].value
 

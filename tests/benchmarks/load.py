@@ -1,24 +1,34 @@
 """Twenty visitors at once on one server, over the real websocket: slider moves and uploads at random.
 
 `python -m tests.benchmarks crowd`: five minutes; each answer is compared with what the core gives for the same files.
+`python -m tests.benchmarks siege`: thirty minutes, four of the twenty hostile: bombs, CHITA in many tabs, uploads in a
+loop. What the other sixteen see is judged as in the crowd, and the disk too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import io
+import os
 import random
 import re
 import statistics
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import requests
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from websockets.exceptions import ConnectionClosed
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.images.digits import digits
@@ -33,6 +43,8 @@ from tests.e2e.visitor import Visitor
 MODEL = "resnet20-digits"
 VISITORS = 20
 SECONDS = 300.0
+SIEGE_S = float(os.environ.get("SIEGE_SECONDS", "1800"))
+TABS = 4  # of a visitor who wants the machine
 FILES = 3  # of each kind
 PATIENCE_S = 120.0
 SPARSITIES = tuple(percent / 100 for percent in range(10, 95, 5))
@@ -47,31 +59,52 @@ class Log:
     seconds: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     memory: list[tuple[float, int]] = field(default_factory=list)
+    disk: list[tuple[float, int]] = field(default_factory=list)
     uploads: int = 0
+    attacks: int = 0
 
 
 def crowd() -> Iterator[Row]:
     """No exception, no wrong answer, and memory that does not grow."""
+    yield from _measured(SECONDS, hostile=0)
+
+
+def siege() -> Iterator[Row]:
+    """The same beside hostile visitors, for longer."""
+    yield from _measured(SIEGE_S, hostile=4)
+
+
+def _measured(seconds: float, hostile: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder, log = Path(name), Log()
         files = [*_weights(folder), *_images(folder)]
-        with server(folder) as address:
-            asyncio.run(_crowd(address, files, log))
+        with server(folder, environment={"TMPDIR": name}) as address:
+            asyncio.run(_crowd(address, files, log, seconds, hostile))
         said = (folder / "server.log").read_text()
         if (trouble := re.search(r"Traceback|Exception", said)) is not None:
             log.problems.append(said[trouble.start() :][-4000:])
         wrong = _wrong(log.seen, folder)
         for problem in log.problems[:5]:
             print(problem)
-        third = SECONDS / 3
-        early = statistics.median(size for at, size in log.memory if third <= at < 2 * third)
-        late = statistics.median(size for at, size in log.memory if at >= 2 * third)
+        memory, late = _growth(log.memory, seconds)
         p95 = statistics.quantiles(log.seconds, n=20)[-1]
         waited = f"median {statistics.median(log.seconds):.1f} s, p95 {p95:.1f} s"
         note = f"{len(log.seen)} answers, {log.uploads} uploads; {waited}"
-        yield Row(f"{VISITORS} visitors for {SECONDS / 60:.0f} minutes: exceptions", 0, len(log.problems), note=note)
+        who = f"{VISITORS - hostile} visitors" + (f" beside {hostile} hostile ones" if hostile else "")
+        note += f"; {log.attacks} attacks" if hostile else ""
+        yield Row(f"{who} for {seconds / 60:.0f} minutes: exceptions", 0, len(log.problems), note=note)
         yield Row("wrong answers", 0, wrong, note=f"{len({each[:3] for each in log.seen})} different questions")
-        yield Row("memory, last third / the third before", 1.1, late / early, note=f"{late / 2**20:.0f} MiB")
+        yield Row("memory, last third / the third before", 1.1, memory, note=f"{late / 2**20:.0f} MiB")
+        disk, late = _growth(log.disk, seconds)
+        yield Row("disk, last third / the third before", 1.1, disk, note=f"{late / 2**20:.0f} MiB")
+
+
+def _growth(sizes: list[tuple[float, int]], seconds: float) -> tuple[float, float]:
+    """The median of the last third of the time over that of the third before, and the former."""
+    third = seconds / 3
+    early = statistics.median(size for at, size in sizes if third <= at < 2 * third)
+    late = statistics.median(size for at, size in sizes if at >= 2 * third)
+    return late / max(early, 1), late
 
 
 def _weights(folder: Path) -> Iterator[Path]:
@@ -107,12 +140,44 @@ def _images(folder: Path) -> Iterator[Path]:
         yield path
 
 
-async def _crowd(address: str, files: list[Path], log: Log) -> None:
+@functools.cache
+def _bombs_known() -> tuple[tuple[str, str, bytes], ...]:
+    """The control that each is brought to, the ending of its name, its content."""
+    return (
+        ("weights", ".pt", b"\x80\x02})" + b"q\x00h\x00\x86" * 60 + b"K\x01s."),
+        ("weights", ".pt", b"\x80\x02cbuiltins\nbytearray\nJ\x00\x00\x00\x70\x85R."),
+        ("images", ".npz", _packed_zeros(700 << 20)),
+        ("images", ".zip", _walls(40)),
+    )
+
+
+def _packed_zeros(size: int) -> bytes:
+    """An .npz file that unpacks to so many bytes of black pictures."""
+    packed = io.BytesIO()
+    np.savez_compressed(packed, test_images=np.zeros((size // (3 << 16), 256, 256, 3), np.uint8))
+    return packed.getvalue()
+
+
+def _walls(count: int) -> bytes:
+    """A zip of pictures of 8192 by 8192 pixels."""
+    picture, packed = io.BytesIO(), io.BytesIO()
+    Image.new("1", (8192, 8192)).save(picture, "PNG")
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number in range(count):
+            archive.writestr(f"test/3/{number}.png", picture.getvalue())
+    return packed.getvalue()
+
+
+async def _crowd(address: str, files: list[Path], log: Log, seconds: float, hostile: int) -> None:
     begun = time.monotonic()
-    watching = asyncio.create_task(_watch_memory(address, begun, log))
+    watching = asyncio.create_task(_watch(address, files[0].parent, begun, log))
     async with asyncio.TaskGroup() as group:
         for number in range(VISITORS):
-            group.create_task(_visit(address, files, random.Random(number), begun + SECONDS, log))
+            visit = _visit(address, files, random.Random(number), begun + seconds, log)
+            if number < hostile:
+                visit.close()
+                visit = _attack(address, random.Random(number), begun + seconds, log)
+            group.create_task(visit)
     watching.cancel()
 
 
@@ -143,6 +208,53 @@ async def _visit(address: str, files: list[Path], chance: random.Random, end: fl
         await visitor.leave()
 
 
+async def _attack(address: str, chance: random.Random, end: float, log: Log) -> None:
+    """One who wants the machine: sends bombs, computes what takes longest in many tabs, sends files again and again.
+
+    What becomes of it is nobody's concern; that the others see nothing of it is.
+    """
+    while time.monotonic() < end:
+        log.attacks += 1
+        with suppress(TimeoutError, OSError, KeyError, StopIteration, requests.RequestException, ConnectionClosed):
+            async with asyncio.timeout(90):
+                await chance.choice((_bombs, _tabs, _loop))(address, chance)
+
+
+async def _bombs(address: str, chance: random.Random) -> None:
+    visitor, _ = await Visitor.opened(address)
+    try:
+        await visitor.until(lambda: bool(visitor.scope), PATIENCE_S)
+        for _ in range(3):
+            kind, suffix, content = chance.choice(_bombs_known())
+            label = next(each for each in visitor.widgets if each.lower().startswith(kind))
+            await visitor.upload(label, f"bomb{suffix}", content)
+            await asyncio.sleep(chance.uniform(1, 8))
+    finally:
+        await visitor.leave()
+
+
+async def _tabs(address: str, chance: random.Random) -> None:
+    """CHITA for another seed in each tab."""
+    query = f"criterion=chita&update=chita&evaluation_images=64&seed={chance.randrange(10**6)}"
+    tabs = [(await Visitor.opened(address, f"{query}{tab}"))[0] for tab in range(TABS)]
+    try:
+        await asyncio.sleep(30)
+    finally:
+        for tab in tabs:
+            await tab.leave()
+
+
+async def _loop(address: str, chance: random.Random) -> None:
+    visitor, _ = await Visitor.opened(address)
+    try:
+        await visitor.until(lambda: bool(visitor.scope), PATIENCE_S)
+        label = next(each for each in visitor.widgets if each.lower().startswith("images"))
+        for number in range(8):
+            await visitor.upload(label, f"{number}.npz", chance.randbytes(20 << 20))
+    finally:
+        await visitor.leave()
+
+
 async def _bring(visitor: Visitor, file: Path, brought: dict[str, str]) -> None:
     kind = "images" if file.suffix == ".npz" else "weights"
     label = next(each for each in visitor.widgets if each.lower().startswith(kind))
@@ -160,14 +272,24 @@ async def _move(visitor: Visitor, values: list[float]) -> None:
         raise TimeoutError(f"{values[-1]} was asked for and {shown} shown; {visitor.last[-400:]}") from None
 
 
-async def _watch_memory(address: str, begun: float, log: Log) -> None:
+async def _watch(address: str, folder: Path, begun: float, log: Log) -> None:
     port = address.rsplit(":", 1)[1]
     status = next(path for path in Path("/proc").glob("[0-9]*") if _serves(path, port)) / "status"
     while True:
         found = re.search(r"VmRSS:\s+(\d+)", status.read_text())
         assert found is not None
         log.memory.append((time.monotonic() - begun, int(found.group(1)) * 1024))
-        await asyncio.sleep(1)
+        log.disk.append((time.monotonic() - begun, await asyncio.to_thread(_taken, folder)))
+        await asyncio.sleep(2)
+
+
+def _taken(folder: Path) -> int:
+    """Bytes of all files below a folder, the server's log apart."""
+    taken = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            taken += path.stat().st_size if path.is_file() and path.name != "server.log" else 0
+    return taken
 
 
 def _serves(process: Path, port: str) -> bool:
@@ -196,4 +318,4 @@ def _wrong(seen: list[Seen], folder: Path) -> int:
     return wrong
 
 
-BENCHMARKS = (crowd,)
+BENCHMARKS = (crowd, siege)

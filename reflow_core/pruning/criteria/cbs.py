@@ -33,7 +33,7 @@ def cbs(subject: Subject) -> Weights:
     """Masks of the last of `swapped`, which starts from magnitude pruning and keeps to each pool's budget."""
     assert subject.limits is not None
     weights = subject.weights
-    model = Quadratic(subject.gradients(), weights)
+    model = Quadratic(subject.gradients(), weights, subject.watch)
     magnitudes = {name: weight.abs() for name, weight in weights.items()}
     kept = joined(subject.limits.masks(Scores(magnitudes), subject.limits.sparsity))
     for number, (support, _) in enumerate(swapped(model, kept, joined(subject.limits.pools(weights)))):

@@ -29,7 +29,7 @@ def chita(subject: Subject) -> Weights:
     """Masks of the best iterate of `thresholded`, which starts from magnitude pruning."""
     assert subject.limits is not None
     weights, sparsity, masks = subject.weights, subject.limits.sparsity, subject.limits.masks
-    model = Quadratic(subject.gradients(), weights)
+    model = Quadratic(subject.gradients(), weights, subject.watch)
 
     def project(sizes: Tensor) -> Tensor:
         return joined(masks(Scores(split(sizes, weights)), sparsity))

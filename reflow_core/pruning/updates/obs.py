@@ -21,6 +21,5 @@ from reflow_core.pruning.updates import UpdateInfo, updates
 )
 def obs(subject: Subject, masks: Masks) -> Weights:
     """Per block of the empirical Fisher, w_S + F_SS⁻¹ F_SQ w_Q with S kept and Q removed."""
-    subject.watch("update", 0, 1)
-    model = Quadratic(subject.gradients(), subject.weights)
+    model = Quadratic(subject.gradients(), subject.weights, subject.watch)
     return split(model.optimum(joined(masks)), subject.weights)

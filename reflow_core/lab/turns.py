@@ -1,0 +1,127 @@
+"""Whose turn it is: every visitor in turn, and those who share an address share that address's turns.
+
+A class behind one address then waits for itself only, and whoever opens many sessions at one address gets no more turns
+by it. Kept is only what belongs to work that waits or runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from reflow_core.lab.request import Context
+from reflow_core.watch import Watch
+
+Visitor = tuple[Hashable, ...]  # from the outermost group inward: (address, browser)
+NOBODY: Visitor = (None,)
+Work = Callable[[Context, Watch], Any]
+
+
+@dataclass(eq=False)
+class Job:
+    """One piece of work in the pool. `progress`: (stage, done, total) of the moment; `begun`: whether it has started.
+
+    `turn`: since when it has a worker, None while it has none; `spent`: seconds of earlier turns; `turns`: their count.
+    """
+
+    work: Work
+    background: bool
+    wanted: Callable[[], bool]
+    context: Context
+    visitor: Visitor = NOBODY
+    future: Future[Any] = field(default_factory=Future)
+    progress: tuple[str, int, int] = ("load", 0, 1)
+    begun: bool = False
+    turn: float | None = None
+    spent: float = 0.0
+    turns: int = 0
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Stop at the next batch; the future then raises Cancelled."""
+        self.cancelled = True
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been computed, without its pauses."""
+        turn = self.turn
+        return self.spent if turn is None else self.spent + time.monotonic() - turn
+
+
+class Turns:
+    """Work by visitor: first whose address, then whose visitor had no turn for longest; a visitor's own in order.
+
+    No lock of its own: whoever shares it holds theirs. Its length: how much work there is, that which runs included.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[Job] = []
+        self._number: dict[Job, int] = {}
+        self._last: dict[Visitor, int] = {}
+        self._alive: Counter[Visitor] = Counter()
+        self._serving: Counter[Visitor] = Counter()
+        self._clock = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def enter(self, job: Job) -> None:
+        """New work waits; a newcomer's turn comes after that of all who wait already."""
+        self._number[job] = next(self._clock)
+        for group in _groups(job):
+            if not self._alive[group]:
+                self._last[group] = next(self._clock)
+            self._alive[group] += 1
+        self.waiting.append(job)
+
+    def leave(self, job: Job) -> None:
+        """It has ended."""
+        del self._number[job]
+        for group in _groups(job):
+            self._alive[group] -= 1
+            if not self._alive[group]:
+                del self._alive[group], self._last[group], self._serving[group]
+
+    def begin(self, job: Job) -> None:
+        """Its turn begins: as long as it lasts, all other visitors come before this one."""
+        self.waiting.remove(job)
+        self._serving.update(_groups(job))
+        self._last.update((group, next(self._clock)) for group in _groups(job))
+
+    def end(self, job: Job) -> None:
+        """Its turn has ended; it does not wait for another yet."""
+        self._serving.subtract(_groups(job))
+        self._last.update((group, next(self._clock)) for group in _groups(job))
+
+    def first(self, may: Callable[[Job], bool] = lambda job: True) -> Job | None:
+        """Whose turn it is among those that wait and `may`."""
+        return min(filter(may, self.waiting), key=self._rank, default=None)
+
+    def before(self, job: Job) -> int:
+        """How many turns come before that of one that waits, as things are."""
+        return next((place for place, other in enumerate(self._order()) if other is job), 0)
+
+    def _order(self) -> Iterator[Job]:
+        left, kept = list(self.waiting), self._last.copy()
+        later = itertools.count(max(kept.values(), default=0) + 1)
+        try:
+            while left:
+                job = min(left, key=self._rank)
+                left.remove(job)
+                yield job
+                self._last.update((group, next(later)) for group in _groups(job))
+        finally:
+            self._last = kept
+
+    def _rank(self, job: Job) -> tuple[int, ...]:
+        ranks = ((self._serving[group] > 0, self._last[group]) for group in _groups(job))
+        return (*itertools.chain(*ranks), not job.begun, self._number[job])
+
+
+def _groups(job: Job) -> list[Visitor]:
+    return [job.visitor[: length + 1] for length in range(len(job.visitor))]
