@@ -21,9 +21,11 @@ XSRF = "_streamlit_xsrf"
 
 @dataclass
 class Visitor:
-    """One session. `widgets`: ids by label; `scope`: what it shows; `said`: alerts, `errors` those that are; `problems`: exceptions.
+    """One session.
 
-    `page`: its name in the address, "" for the first; `texts`: all markdown; `runs`: how often a page was complete.
+    `widgets`: ids by label; `scope`: what it shows; `said`: alerts, `errors` those that are; `problems`: exceptions;
+    `page`: its name in the address, "" for the first; `texts`: markdown and progress; `runs`: how often a page was
+    complete.
     """
 
     address: str
@@ -46,10 +48,13 @@ class Visitor:
     _kept: dict[str, ForwardMsg] = field(default_factory=dict)
 
     @classmethod
-    async def opened(cls, address: str, query: str = "", page: str = "") -> tuple[Visitor, asyncio.Task[None]]:
-        """A visitor that has just opened the page, and the task that listens for it."""
-        http = requests.Session()
-        await asyncio.to_thread(http.get, f"{address}/_stcore/health", timeout=60)
+    async def opened(
+        cls, address: str, query: str = "", page: str = "", http: requests.Session | None = None
+    ) -> tuple[Visitor, asyncio.Task[None]]:
+        """A visitor that has just opened the page, and the task that listens for it. `http`: another tab's."""
+        if http is None:
+            http = requests.Session()
+            await asyncio.to_thread(http.get, f"{address}/_stcore/health", timeout=60)
         token = http.cookies.get(XSRF, "")
         http.headers["X-Xsrftoken"] = token
         socket = await connect(
@@ -80,6 +85,13 @@ class Visitor:
         identity = self.widgets[label]
         self.states[identity] = WidgetState(id=identity, **value)
         await self.rerun()
+
+    async def press(self, label: str) -> None:
+        """Click the button with this label, and ask for the script."""
+        identity = self.widgets[label]
+        self.states[identity] = WidgetState(id=identity, trigger_value=True)
+        await self.rerun()
+        del self.states[identity]
 
     async def until(self, true: Callable[[], bool], seconds: float) -> None:
         """Wait until `true` holds. Raises TimeoutError."""
@@ -151,7 +163,9 @@ class Visitor:
             self.errors += [content.body] if content.format == content.ERROR else []
         elif kind == "markdown":
             self.texts.append(content.body)
-        elif kind in ("number_input", "file_uploader", "selectbox", "text_input"):
+        elif kind == "progress":
+            self.texts.append(content.text)
+        elif kind in ("number_input", "file_uploader", "selectbox", "text_input", "button"):
             self.widgets[content.label] = content.id
         elif kind == "bidi_component":
             self.scope = json.loads(content.json)
