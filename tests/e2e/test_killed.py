@@ -54,8 +54,10 @@ def lab(folder: Path) -> Iterator[Running]:
 
 def left(folder: Path) -> list[str]:
     """Files of visits that lie in the temporary folder, and what is half written beside the results."""
-    files = [str(file.relative_to(folder)) for file in (folder / "tmp").rglob("*") if file.is_file()]
-    return files + [str(file.relative_to(folder)) for file in folder.rglob("*.part")]
+    files = [
+        file for _, _, names in os.walk(folder / "tmp") for file in names
+    ]  # passes over what vanishes
+    return [*files, *(file for _, _, names in os.walk(folder) for file in names if file.endswith(".part"))]
 
 
 def workers(folder: Path) -> list[int]:
