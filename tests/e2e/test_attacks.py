@@ -443,7 +443,7 @@ LINKS: dict[str, Attack] = {
     "link: null bytes": link(ASIDE, model="a\0b", layer="\0", allocation="\0"),
     "link: a layer of 10,000 letters": link("layer", layer="l" * 10_000),
     "link: numbers without end": link(ASIDE, evaluation_images="9" * 400, seed="9" * 400, sparsity="1e999"),
-    "link: not a number": link(ASIDE, sparsity="nan", evaluation_tail="inf"),
+    "link: not a number": link("is out of range; choose", sparsity="nan", evaluation_tail="inf"),
     "link: image=²": link("image='²' is no number", "signal", False, image="²"),
     "link: 2,000 sparsities for layers": link(
         "", allocation="manual", layer_sparsity=",".join(f"layer{number}:0.5" for number in range(2000))
