@@ -41,9 +41,7 @@ from tests import hostile
 from tests.e2e.browser import Running, server
 from tests.e2e.test_journeys import SMALL
 from tests.e2e.visitor import Visitor
-from tests.waiting import until
-
-PATIENCE_S = 60.0
+from tests.waiting import PATIENCE_S, until
 
 T = TypeVar("T")
 MODEL = "resnet20-digits"
@@ -442,7 +440,9 @@ LINKS: dict[str, Attack] = {
     "link: markdown for limits": link("evil.example", "slices", False, floors=WORDS),
     "link: null bytes": link(ASIDE, model="a\0b", layer="\0", allocation="\0"),
     "link: a layer of 10,000 letters": link("layer", layer="l" * 10_000),
-    "link: numbers without end": link(ASIDE, evaluation_images="9" * 400, seed="9" * 400, sparsity="1e999"),
+    "link: numbers without end": link(
+        "is out of range; choose", plain=False, evaluation_images="9" * 400, seed="9" * 400, sparsity="1e999"
+    ),
     "link: not a number": link("is out of range; choose", sparsity="nan", evaluation_tail="inf"),
     "link: image=²": link("image='²' is no number", "signal", False, image="²"),
     "link: 2,000 sparsities for layers": link(
@@ -564,6 +564,7 @@ def done(visitor: Visitor) -> int:
 
 
 async def nonsense_on_the_wire(address: Running, _: Path) -> None:
+    """Streamlit itself logs what it cannot parse; the page of nobody ends."""
     async with visit(address) as visitor:
         for content in (b"", b"\xff" * 50, hostile.noise(5000)):
             with suppress(Exception):
@@ -584,6 +585,7 @@ def alive(process: int) -> bool:
     return Path(f"/proc/{process}").exists()
 
 
+WIRE = "site: nonsense on the websocket → nothing"
 ACTS: dict[str, Attack] = {
     "upload: larger than is taken → refused while it arrives": Act(too_large),
     "upload: by another site's form → refused without the token": Act(from_another_site),
@@ -596,7 +598,7 @@ ACTS: dict[str, Attack] = {
     "site: another page opens our websocket → refused": Act(from_a_foreign_page),
     "site: another machine → not reached": Act(from_another_machine),
     "site: paths in the address → nothing": Act(paths_in_the_address),
-    "site: nonsense on the websocket → nothing": Act(nonsense_on_the_wire),
+    WIRE: Act(nonsense_on_the_wire),
 }
 
 NAMES: dict[str, Attack] = {
@@ -750,7 +752,8 @@ def test_an_attack_gets_what_the_table_says(name: str, stage: Stage) -> None:
             during = stage.run(attacked(stage, attack, content))
         stage.grown[name] = (most[0] - before) / MB
         assert stage.grown[name] <= MOST_MB
-        assert "Traceback" not in stage.log()[logged:], stage.log()[logged:][-3000:]
+        tracebacks = stage.log()[logged:].count("Traceback") if attack != ACTS[WIRE] else 0
+        assert not tracebacks, stage.log()[-3000:]
         assert not ran(stage.folder).exists()
         assert until(lambda: not [*stage.folder.glob("reflow-*")])
         waited = statistics.median(during) - (attack.turn if isinstance(attack, Act) else 0.0)
@@ -792,7 +795,7 @@ async def brought(stage: Stage, attack: Upload, content: bytes) -> None:
 
 async def followed(stage: Stage, attack: Link) -> None:
     async with visit(stage.address, attack.query, attack.page) as visitor:
-        assert visitor.problems == [] and visitor.errors == []
+        assert visitor.problems == []
         assert not attack.gets or shows(visitor, attack.gets), visitor.said
         assert not attack.plain or visitor.scope["exact"]["score"] == stage.plain
 

@@ -54,9 +54,7 @@ def lab(folder: Path) -> Iterator[Running]:
 
 def left(folder: Path) -> list[str]:
     """Files of visits that lie in the temporary folder, and what is half written beside the results."""
-    files = [
-        file for _, _, names in os.walk(folder / "tmp") for file in names
-    ]  # passes over what vanishes
+    files = [file for _, _, names in os.walk(folder / "tmp") for file in names]  # passes over what vanishes
     return [*files, *(file for _, _, names in os.walk(folder) for file in names if file.endswith(".part"))]
 
 
