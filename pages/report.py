@@ -13,6 +13,7 @@ from pages.ui.session import Opened, session
 from pages.ui.stage import chosen_layer, errors_shown
 from pages.ui.study import open_on_collapse
 from pages.ui.text import sentence
+from pages.ui.uploader import uploader
 from reflow_core.diagnosis.links import admitted
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.present.figures.findings import pictured
@@ -48,7 +49,7 @@ shell.frame(__file__)
 st.header("Open a report again", anchor=False)
 for problem in link_problems({}):
     st.warning(sentence(problem), icon=":material/link_off:")
-file = st.file_uploader(
+file = uploader(
     "Report (HTML)", ["html"], help="Only its numbers are read.", key="reopen", max_upload_size=LARGEST >> 20
 )
 if file is None:

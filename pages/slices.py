@@ -13,6 +13,7 @@ from pages.ui.panels import chart, table
 from pages.ui.stage import diagnosed, errors_shown
 from pages.ui.study import follow
 from pages.ui.text import literal
+from pages.ui.uploader import uploader
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures import slices as pictures
@@ -49,7 +50,7 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
         key="floors",
         bind="query-params",
     )
-    file = st.file_uploader(
+    file = uploader(
         "Columns (CSV)",
         ["csv"],
         help="One row a test image in their order, or numbered from 0 in a column 'image'. Each column becomes slices: "

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reflow_core.errors import ReflowError, unknown
+from reflow_core.errors import ReflowError, shortened, unknown
 
 MAX_SPARSITY = 0.99
 STATISTICS = ("population", "pooled", "batch_mean", "ema")
@@ -256,8 +255,8 @@ def _typed(name: str, value: Any) -> str | float | int:
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ReflowError(f"{name}={value} is out of range; choose {low} to {high}.")
+    if not low <= value <= high:
+        raise ReflowError(f"{name}={shortened(str(value))} is out of range; choose {low} to {high}.")
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

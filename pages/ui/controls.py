@@ -14,6 +14,7 @@ from pages.ui.lab import lab
 from pages.ui.pins import pin_button
 from pages.ui.session import Opened, session
 from pages.ui.text import literal, sentence
+from pages.ui.uploader import uploader
 from reflow_core.diagnosis.fields import offered
 from reflow_core.diagnosis.links import admitted, data_offered, models_offered, views_offered
 from reflow_core.errors import ReflowError, shortened, unknown
@@ -132,16 +133,16 @@ def _brought(model: str) -> dict[str, object]:
     with st.expander("Bring your own"):
         named = _on_the_server()
         architecture = named.get("model", model)
-        weights = st.file_uploader(
+        weights = uploader(
             f"Weights for {literal(architecture)}",
-            [suffix.removeprefix(".") for suffix in CHECKPOINTS],
+            CHECKPOINTS,
             help="A state dict (tensors only). The number of classes is read from the classifier. Only you can see it, "
             "and it is deleted when you leave.",
             key="weights",
         )
-        images = st.file_uploader(
+        images = uploader(
             "Images",
-            [suffix.removeprefix(".") for suffix in PICTURES],
+            PICTURES,
             help="A zip of train/CLASS/*.png and test/CLASS/*.png, or of CLASS/*.png, which is split; or an .npz file "
             "with test_images (N, H, W, 3), test_labels, train_images, train_labels. Only you can see "
             "them, and they are deleted when you leave.",

@@ -237,7 +237,7 @@ async def _bombs(address: str, at: str, chance: random.Random) -> None:
 async def _tabs(address: str, at: str, chance: random.Random) -> None:
     """CHITA for another seed in each tab."""
     query = f"criterion=chita&update=chita&evaluation_images=64&seed={chance.randrange(10**6)}"
-    tabs = [(await Visitor.opened(address, f"{query}{tab}", at))[0] for tab in range(TABS)]
+    tabs = [(await Visitor.opened(address, f"{query}{tab}", at=at))[0] for tab in range(TABS)]
     try:
         await asyncio.sleep(30)
     finally:

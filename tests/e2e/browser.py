@@ -40,6 +40,12 @@ def launching() -> dict[str, Any]:
     return {"executable_path": executable(), "args": FLAGS}
 
 
+class Running(str):
+    """The address of a server that runs in `process`."""
+
+    process: subprocess.Popen[bytes]
+
+
 @contextmanager
 def server(
     cache: Path,
@@ -47,7 +53,7 @@ def server(
     environment: dict[str, str] | None = None,
     arguments: Sequence[str] = (),
     at_once: bool = False,
-) -> Iterator[str]:
+) -> Iterator[Running]:
     """Streamlit on a free loopback port with its own cache folder; yields its address.
 
     `arguments`: the script's. `at_once`: the background work, which elsewhere leaves the machine to people, rests for
@@ -65,7 +71,8 @@ def server(
     command += ["--", *arguments]
     log = (cache / "server.log").open("w")
     process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
+    address = Running(f"http://127.0.0.1:{port}")
+    address.process = process
     try:
         _wait_for(address, process)
         yield address

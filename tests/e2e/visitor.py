@@ -21,17 +21,26 @@ XSRF = "_streamlit_xsrf"
 
 @dataclass
 class Visitor:
-    """One session. `widgets`: ids by label; `scope`: what it shows; `said`: alerts; `problems`: exceptions."""
+    """One session.
+
+    `widgets`: ids by label; `scope`: what it shows; `said`: alerts, `errors` those that are; `problems`: exceptions;
+    `page`: its name in the address, "" for the first; `texts`: markdown and progress; `runs`: how often a page was
+    complete.
+    """
 
     address: str
     socket: ClientConnection
     http: requests.Session
     query: str
+    page: str = ""
     widgets: dict[str, str] = field(default_factory=dict)
     states: dict[str, WidgetState] = field(default_factory=dict)
     scope: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    runs: int = 0
     session: str = ""
     last: list[str] = field(default_factory=list)
     _answers: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
@@ -39,14 +48,14 @@ class Visitor:
     _kept: dict[str, ForwardMsg] = field(default_factory=dict)
 
     @classmethod
-    async def opened(cls, address: str, query: str = "", at: str = "") -> tuple[Visitor, asyncio.Task[None]]:
-        """A visitor that has just opened the page, and the task that listens for it.
-
-        `at`: the address that a proxy on this machine would say they come from.
-        """
-        http = requests.Session()
-        http.headers |= {"X-Forwarded-For": at} if at else {}
-        await asyncio.to_thread(http.get, f"{address}/_stcore/health", timeout=60)
+    async def opened(
+        cls, address: str, query: str = "", page: str = "", http: requests.Session | None = None, at: str = ""
+    ) -> tuple[Visitor, asyncio.Task[None]]:
+        """A visitor that has just opened the page, and the task that listens for it. `http`: another tab's."""
+        if http is None:
+            http = requests.Session()
+            http.headers |= {"X-Forwarded-For": at} if at else {}
+            await asyncio.to_thread(http.get, f"{address}/_stcore/health", timeout=60)
         token = http.cookies.get(XSRF, "")
         http.headers["X-Xsrftoken"] = token
         socket = await connect(
@@ -56,7 +65,7 @@ class Visitor:
             | ({"X-Forwarded-For": at} if at else {}),
             max_size=None,
         )
-        visitor = cls(address, socket, http, query)
+        visitor = cls(address, socket, http, query, page)
         listening = asyncio.create_task(visitor.listen())
         await visitor.rerun()
         return visitor, listening
@@ -65,6 +74,7 @@ class Visitor:
         """Ask for the script, or one fragment of it, with the values of all widgets that were touched."""
         message = BackMsg()
         message.rerun_script.query_string = self.query
+        message.rerun_script.page_name = self.page
         message.rerun_script.fragment_id = fragment
         message.rerun_script.is_auto_rerun = bool(fragment)
         message.rerun_script.widget_states.widgets.extend(self.states.values())
@@ -77,6 +87,13 @@ class Visitor:
         identity = self.widgets[label]
         self.states[identity] = WidgetState(id=identity, **value)
         await self.rerun()
+
+    async def press(self, label: str) -> None:
+        """Click the button with this label, and ask for the script."""
+        identity = self.widgets[label]
+        self.states[identity] = WidgetState(id=identity, trigger_value=True)
+        await self.rerun()
+        del self.states[identity]
 
     async def until(self, true: Callable[[], bool], seconds: float) -> None:
         """Wait until `true` holds. Raises TimeoutError."""
@@ -121,6 +138,7 @@ class Visitor:
         kind = message.WhichOneof("type")
         if kind in ("script_finished", "auto_rerun", "stop_auto_rerun", "new_session"):
             self.last.append(f"{kind}:{message.script_finished if kind == 'script_finished' else ''}")
+        self.runs += kind == "script_finished" and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
         if kind == "new_session":
             self.session = message.new_session.initialize.session_id
         elif kind == "delta" and message.delta.HasField("new_element"):
@@ -144,7 +162,12 @@ class Visitor:
             self.problems.append(f"{content.type}: {content.message}")
         elif kind == "alert":
             self.said.append(content.body)
-        elif kind in ("number_input", "file_uploader", "selectbox", "text_input"):
+            self.errors += [content.body] if content.format == content.ERROR else []
+        elif kind == "markdown":
+            self.texts.append(content.body)
+        elif kind == "progress":
+            self.texts.append(content.text)
+        elif kind in ("number_input", "file_uploader", "selectbox", "text_input", "button"):
             self.widgets[content.label] = content.id
         elif kind == "bidi_component":
             self.scope = json.loads(content.json)
