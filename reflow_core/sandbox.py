@@ -214,8 +214,9 @@ def _lower(limits: Limits) -> None:
         os.nice(10)
     with contextlib.suppress(AttributeError):
         signal.alarm(PATIENCE * limits.seconds)  # should nobody be there to end it
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
     try:
         import resource
     except ImportError:  # not POSIX

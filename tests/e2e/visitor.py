@@ -54,7 +54,7 @@ class Visitor:
         """A visitor that has just opened the page, and the task that listens for it. `http`: another tab's."""
         if http is None:
             http = requests.Session()
-            http.headers |= {"X-Forwarded-For": at} if at else {}
+            http.headers.update({"X-Forwarded-For": at} if at else {})
             await asyncio.to_thread(http.get, f"{address}/_stcore/health", timeout=60)
         token = http.cookies.get(XSRF, "")
         http.headers["X-Xsrftoken"] = token
