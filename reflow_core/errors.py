@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 60  # letters of a bad name that are worth repeating
+LISTED = 20  # names to choose from that are listed
 CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), " ")
 
 
@@ -33,5 +34,6 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ReflowError:
     """The error for a name that no registry holds, with the nearest match."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}."
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names[:LISTED])}{more}."
     return ReflowError(f"Unknown {kind} {shortened(str(name))!r}; {hint}")

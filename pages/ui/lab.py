@@ -39,7 +39,7 @@ from reflow_core.production.finding import Finding
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.sources.access import Access
 from reflow_core.sources.library import Library
-from reflow_core.sources.uploads import Ledger, Quota, Uploads, shortened
+from reflow_core.sources.uploads import Ledger, Quota, Uploads, bare_name
 from reflow_core.spec import Spec, needs_upload
 from reflow_core.watch import Watch
 
@@ -210,7 +210,7 @@ class Lab:
 
     def _read(self, file: UploadedFile, reader: Callable[[Path, str, Watch], T]) -> T:
         with LockedFolder("reflow-upload-") as folder:
-            path, name = folder / "file", shortened(file.name)
+            path, name = folder / "file", bare_name(file.name)
             path.write_bytes(file.getbuffer())
             return cast(T, self._wait(lambda _, watch: reader(path, name, watch), 0.0, self.public, st.empty()))
 

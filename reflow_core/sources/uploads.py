@@ -89,7 +89,7 @@ class Uploads:
         """
         suffix = Path(name).suffix.lower()
         if suffix not in suffixes:
-            raise ReflowError(f"{shortened(name)!r} is of no use here; bring a file ending in {', '.join(suffixes)}.")
+            raise ReflowError(f"{bare_name(name)!r} is of no use here; bring a file ending in {', '.join(suffixes)}.")
         self._drop(suffixes, keep)
         size = content.seek(0, 2)
         content.seek(0)
@@ -100,12 +100,12 @@ class Uploads:
             token, path = self._written(content, suffix)
         except OSError as error:
             self._ledger.give_back(size)
-            raise ReflowError(f"{shortened(name)!r} could not be kept ({error.strerror}); try again later.") from None
+            raise ReflowError(f"{bare_name(name)!r} could not be kept ({error.strerror}); try again later.") from None
         with self._lock:
             if token in self._files or self._closed:
                 self._ledger.give_back(size)
             else:
-                self._files[token] = Upload(path, shortened(name), size)
+                self._files[token] = Upload(path, bare_name(name), size)
         return token
 
     def file(self, token: str) -> Upload:
@@ -159,7 +159,7 @@ class Uploads:
                 self._ledger.give_back(upload.size)
 
 
-def shortened(name: str) -> str:
+def bare_name(name: str) -> str:
     """A file's name as its owner calls it, without folders."""
     bare = name.replace("\\", "/").rpartition("/")[2] or name
     return bare if len(bare) <= LONGEST else f"{bare[: LONGEST // 2]}…{bare[-LONGEST // 2 :]}"
