@@ -11,6 +11,7 @@ While an attack goes on, another visitor keeps asking for diagnoses that nobody 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import os
 import re
@@ -522,7 +523,8 @@ async def paths_in_the_address(address: Running, _: Path) -> None:
 
 async def leaves_while_pictures_are_read(address: Running, folder: Path) -> None:
     """Three hundred pictures that take minutes: their reader ends with the visit."""
-    walls = (hostile.stored(f"test/3/w{number}.png", hostile.wall(8192, 8192)) for number in range(100))
+    wall = hostile.stored("test/3/wall.png", hostile.wall(8192, 8192))
+    walls = [dataclasses.replace(wall, name=f"test/3/{number}w.png".encode()) for number in range(100)]
     async with visit(address) as visitor:
         await visitor.upload("Images", "walls.zip", hostile.pictures(*walls))
         await visitor.until(lambda: bool(workers(folder)), PATIENCE_S)
