@@ -116,10 +116,11 @@ def picture(width: int = 16, height: int = 16, shade: int = 99) -> bytes:
 
 
 def wall(width: int, height: int, rows: int | None = None) -> bytes:
-    """A PNG of one bit a pixel, a ten-thousandth of its size; `rows`: how many of its rows it holds, None: all."""
+    """A PNG of one bit a pixel, a ten-thousandth of its size; `rows`: how many it holds, None: all, 0: no data."""
     held = height if rows is None else rows
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(((width + 7) // 8 + 1) * held), 9)), (b"IEND", b""))
+    data = [(b"IDAT", zlib.compress(bytes(((width + 7) // 8 + 1) * held), 9))] if held else []
+    chunks = [(b"IHDR", header), *data, (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )

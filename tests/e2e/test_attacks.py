@@ -11,6 +11,7 @@ While an attack goes on, another visitor keeps asking for diagnoses that nobody 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import os
 import re
@@ -34,7 +35,7 @@ from websockets.exceptions import InvalidStatus
 from reflow_core import Library, Spec, diagnose
 from reflow_core.errors import ReflowError
 from reflow_core.lab import codec
-from reflow_core.lab.pool import FIRST_S
+from reflow_core.lab.pool import FIRST_S, NEXT_S
 from reflow_core.sources.access import EVERYTHING, Access
 from reflow_core.sources.library import SHIPPED
 from tests import hostile
@@ -49,8 +50,8 @@ WEIGHTS_FOR = f"Weights for {MODEL}"
 WEIGHTS = (SHIPPED / f"{MODEL}.safetensors").read_bytes()
 LIMIT_MB = 40  # of an upload to this server; the one of the lab is larger
 MOST_MB, MOST_TIMES = 300, 2.0
-ASKED = 1  # answers that the other visitor gets during an attack, at least
 CALM = 9  # answers, the latest before an attack, that it is compared with
+ONE_CHITA_MB = 1_500  # of one visitor alone: the gradients of 512 images, and of the images of the next while they last
 EVERY = 3  # attacks, before which an answer without one is asked for
 TRIES = 3  # of an attack that seems to slow others down, on a machine that is busy with other things too
 KB, MB = 1 << 10, 1 << 20
@@ -83,11 +84,13 @@ class Link:
 class Act:
     """Anything else. Raises AssertionError where it gets more than it should.
 
-    `turn`: seconds that others wait besides, where the attacker has a right to turns of their own.
+    `turn`: seconds that others wait besides, where the attacker has a right to turns of their own. `most_mb`: more
+    memory than MOST_MB, where an honest computation takes as much.
     """
 
     does: Callable[[Running, Path], Coroutine[Any, Any, None]]
     turn: float = 0.0
+    most_mb: int = 0
 
 
 Attack = Upload | Link | Act
@@ -284,7 +287,7 @@ ZIPS: dict[str, Attack] = {
     "picture: 300 of 8192 × 8192 pixels": images(
         "The pictures have more than 8.6 billion pixels",
         lambda: hostile.pictures(
-            *(hostile.stored(f"test/3/w{n}.png", hostile.wall(8192, 8192, 1)) for n in range(300))
+            *(hostile.stored(f"test/3/w{n}.png", hostile.wall(8192, 8192, 0)) for n in range(300))
         ),
     ),
     "picture: SVG": images(NO_IMAGE, lambda: hostile.archive(hostile.stored("test/3/x.svg", hostile.SVG))),
@@ -311,7 +314,7 @@ ARRAYS: dict[str, Attack] = {
         r"takes .* GB", lambda: hostile.npz(test_images=hostile.npy((2**32, 2**32, 9, 3), "|u1", b""))
     ),
     "npz: 1.2 GB of zeros": arrays("test_images takes 1.2 GB", lambda: hostile.npz_of_zeros(400_000)),
-    "npz: 300 MB of zeros": arrays("The images have no labels", lambda: hostile.npz_of_zeros(100_000)),
+    "npz: 120 MB of zeros": arrays("The images have no labels", lambda: hostile.npz_of_zeros(40_000)),
     "npz: pictures that end early": arrays(
         NO_NPZ, lambda: hostile.npz(test_images=hostile.npy((24, 16, 16, 3), "|u1", b"few"))
     ),
@@ -520,7 +523,8 @@ async def paths_in_the_address(address: Running, _: Path) -> None:
 
 async def leaves_while_pictures_are_read(address: Running, folder: Path) -> None:
     """Three hundred pictures that take minutes: their reader ends with the visit."""
-    walls = (hostile.stored(f"test/3/w{number}.png", hostile.wall(8192, 8192)) for number in range(100))
+    wall = hostile.stored("test/3/wall.png", hostile.wall(8192, 8192))
+    walls = [dataclasses.replace(wall, name=f"test/3/{number}w.png".encode()) for number in range(100)]
     async with visit(address) as visitor:
         await visitor.upload("Images", "walls.zip", hostile.pictures(*walls))
         await visitor.until(lambda: bool(workers(folder)), PATIENCE_S)
@@ -591,8 +595,8 @@ ACTS: dict[str, Attack] = {
     "upload: by another site's form → refused without the token": Act(from_another_site),
     "upload: fifty files past the page → the earliest are forgotten": Act(fifty_files),
     "upload: into another's session → refused": Act(to_anothers_session),
-    "upload: another's token → unknown to everybody else": Act(anothers_token),
-    "starve: CHITA in four tabs → a turn at a time": Act(four_tabs_of_chita, FIRST_S),
+    "upload: another's token → unknown to everybody else": Act(anothers_token, NEXT_S),
+    "starve: CHITA in four tabs → a turn at a time": Act(four_tabs_of_chita, FIRST_S, ONE_CHITA_MB),
     "starve: another's sweep paused → it goes on for them": Act(a_sweep_paused_by_another),
     "upload: left while it is read → the reader ends": Act(leaves_while_pictures_are_read),
     "site: another page opens our websocket → refused": Act(from_a_foreign_page),
@@ -714,10 +718,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             stage.run(opened_once(address, page))
         stage.calm += [stage.run(stage.other.ask()) for _ in range(CALM)]
         yield stage
-        if place := os.environ.get("ATTACKS_LOG"):
-            Path(place).write_text(
-                "".join(f"{stage.worst.get(k, 0):.2f} {stage.grown[k]:.0f} {k}\n" for k in stage.grown)
-            )
+        print(f"\nothers waited at most {max(stage.worst.values()):.2f} times as long")
         stage.run(visitor.leave())
     loop.call_soon_threadsafe(loop.stop)
 
@@ -751,7 +752,7 @@ def test_an_attack_gets_what_the_table_says(name: str, stage: Stage) -> None:
         with peak(stage) as most:
             during = stage.run(attacked(stage, attack, content))
         stage.grown[name] = (most[0] - before) / MB
-        assert stage.grown[name] <= MOST_MB
+        assert stage.grown[name] <= max(MOST_MB, attack.most_mb if isinstance(attack, Act) else 0)
         tracebacks = stage.log()[logged:].count("Traceback") if attack != ACTS[WIRE] else 0
         assert not tracebacks, stage.log()[-3000:]
         assert not ran(stage.folder).exists()
@@ -764,29 +765,35 @@ def test_an_attack_gets_what_the_table_says(name: str, stage: Stage) -> None:
 
 
 async def attacked(stage: Stage, attack: Attack, content: bytes) -> list[float]:
-    """Seconds that the other's answers took while the attack went on, which is repeated until there are enough."""
+    """Seconds that the other's answers took while the attack went on; the other asks, and then looks as long."""
     during: list[float] = []
-    while len(during) < ASKED:
-        attacking = asyncio.create_task(once(stage, attack, content))
-        while not attacking.done():
-            during.append(await stage.other.ask())
-        await attacking
+    begun = asyncio.Event()
+    attacking = asyncio.create_task(once(stage, attack, content, begun))
+    await asyncio.wait([attacking, asyncio.create_task(begun.wait())], return_when=asyncio.FIRST_COMPLETED)
+    while not during or not attacking.done():
+        during.append(await stage.other.ask())
+        await asyncio.wait([attacking], timeout=during[-1])
+    await attacking
     return during
 
 
-async def once(stage: Stage, attack: Attack, content: bytes) -> None:
+async def once(stage: Stage, attack: Attack, content: bytes, begun: asyncio.Event) -> None:
+    """`begun`: set when the visitor, whose page is then open like anybody's, begins to do harm."""
     if isinstance(attack, Upload):
-        await asyncio.gather(*(brought(stage, attack, content) for _ in range(attack.by)))
-    elif isinstance(attack, Link):
+        await asyncio.gather(*(brought(stage, attack, content, begun) for _ in range(attack.by)))
+        return
+    begun.set()
+    if isinstance(attack, Link):
         await followed(stage, attack)
     else:
         await attack.does(stage.address, stage.folder)
 
 
-async def brought(stage: Stage, attack: Upload, content: bytes) -> None:
+async def brought(stage: Stage, attack: Upload, content: bytes, begun: asyncio.Event) -> None:
     async with visit(stage.address, page=attack.page) as visitor:
         runs = visitor.runs
         visitor.said.clear()
+        begun.set()
         await visitor.upload(attack.label, attack.name, content)
         await visitor.until(lambda: visitor.runs > runs, PATIENCE_S)
         assert visitor.problems == []
