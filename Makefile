@@ -4,7 +4,7 @@ PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint unit e2e browser wheel bench train zoo screenshots clean
+.PHONY: run test lint unit e2e attacks browser wheel bench train zoo screenshots clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/streamlit run app.py --server.port $(PORT)
@@ -24,6 +24,9 @@ unit: $(VENV)/test.stamp
 
 e2e: browser
 	$(BIN)/python -m pytest tests/e2e
+
+attacks: browser
+	ATTACKS=all $(BIN)/python -m pytest tests/e2e/test_attacks.py
 
 browser: $(VENV)/test.stamp
 	$(BIN)/python -m tests.e2e.setup_browser

@@ -183,7 +183,8 @@ def _on_the_server() -> dict[str, str]:
             placeholder="my_net.py:build",
             key="server_code",
         )
-    return {name: value.strip() for name, value in named.items() if value.strip()}
+    given = {name: str(value or "").strip() for name, value in named.items()}  # a client may send anything
+    return {name: value for name, value in given.items() if value}
 
 
 def _pruning(without: Collection[str]) -> dict[str, object]:

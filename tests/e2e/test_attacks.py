@@ -169,50 +169,22 @@ TAKEN = "All test images are of one class|Class folders|$"
 CHECKPOINTS: dict[str, Attack] = {
     "checkpoint: code": Upload("", WEIGHTS_FOR, "mine.pt", lambda to: hostile.code(ran(to)), CODE),
     "checkpoint: random bytes": weights(BROKEN, lambda: hostile.noise(5000)),
-    "checkpoint: text": weights(BROKEN, lambda: b"no checkpoint"),
-    "checkpoint: nothing": weights(BROKEN, lambda: b""),
-    "checkpoint: cut short": weights(BROKEN, lambda: hostile.checkpoint({"w": torch.zeros(9000)})[:-3000]),
-    "checkpoint: a zip of something else": weights(BROKEN, lambda: hostile.pictures()),
-    "checkpoint: torch's oldest kind": weights(BROKEN, hostile.old_tar),
     "checkpoint: keys nested 29 deep": weights(BROKEN, lambda: hostile.nested_keys(29)),
-    "checkpoint: keys nested 40 and 60 deep": weights(TOO_MUCH, lambda: hostile.nested_keys(60), by=2),
+    "checkpoint: keys nested 60 deep": weights(TOO_MUCH, lambda: hostile.nested_keys(60)),
     "checkpoint: a bytearray of 1.9 GB in 30 bytes": weights(TOO_MUCH, lambda: hostile.big_bytearray(1_900_000_000)),
-    "checkpoint: ten million empty lists": weights(TOO_MUCH, lambda: hostile.empty_lists(10_000_000)),
     "checkpoint: compressed storages": weights("is compressed", lambda: hostile.deflated_storage(900 * MB)),
-    "checkpoint: storages that lie upon another": weights(
-        "is compressed",
-        lambda: hostile.archive(*(hostile.stored(f"a/data/{n}", bytes(MB)) for n in range(30)), overlapping=True),
-    ),
     "checkpoint: 300,000 classes in one number": weights(
         "in less memory than", lambda: hostile.stride_nothing(300_000)
     ),
     "checkpoint: a storage that says it has 40 GB": weights(BROKEN, lambda: hostile.legacy_storage(10**10)),
-    "checkpoint: sparse": weights("no plain tensor", lambda: hostile.checkpoint({"w": torch.eye(3).to_sparse()})),
-    "checkpoint: quantized": weights(
-        "no plain tensor|is truncated",
-        lambda: hostile.checkpoint({"w": torch.quantize_per_tensor(torch.zeros(3), 1, 0, torch.quint8)}),
-    ),
-    "checkpoint: a list": weights("holds a list, not a state dict", lambda: hostile.checkpoint([1])),
-    "checkpoint: no tensor": weights("holds no tensor", lambda: hostile.checkpoint({"a": 1})),
     "checkpoint: a number for a layer": weights(
         OTHER, lambda: hostile.checkpoint({"linear.weight": torch.tensor(1.0)})
     ),
-    "checkpoint: NaN": weights("holds NaN or infinity in", lambda: hostile.checkpoint(state(float("nan")))),
     "checkpoint: a million classes": weights(
         "has 1,000,000 classes", lambda: hostile.checkpoint({"linear.bias": torch.zeros(1_000_000, dtype=torch.uint8)})
     ),
-    "checkpoint: no classes": weights(OTHER, lambda: hostile.checkpoint(state(0.0) | {"linear.bias": torch.zeros(0)})),
     "safetensors: a header of 10^18 bytes": weights(
         BROKEN, lambda: hostile.safetensors(b"{}", length=10**18), "mine.safetensors"
-    ),
-    "safetensors: a header of 9 MB": weights(
-        BROKEN, lambda: hostile.safetensors(b"{" + b" " * 9 * MB + b"}"), "mine.safetensors"
-    ),
-    "safetensors: a header 100,000 deep": weights(
-        BROKEN, lambda: hostile.safetensors(b'{"a":' + b"[" * 100_000), "mine.safetensors"
-    ),
-    "safetensors: more numbers than bytes": weights(
-        BROKEN, lambda: hostile.safetensors(hostile.tensor_header((10**9,), 0, 8), bytes(8)), "mine.safetensors"
     ),
 }
 
@@ -228,18 +200,9 @@ def state(value: float) -> dict[str, torch.Tensor]:
 
 ZIPS: dict[str, Attack] = {
     "zip: leaves its folder": images(LEAVES, lambda: hostile.archive(hostile.stored("../../up.png", b"x"))),
-    "zip: leaves its folder, as Windows does": images(
-        LEAVES, lambda: hostile.archive(hostile.stored("..\\..\\up.png", b"x"))
-    ),
-    "zip: an absolute path": images(LEAVES, lambda: hostile.archive(hostile.stored("/etc/cron.d/up.png", b"x"))),
-    "zip: another drive": images(LEAVES, lambda: hostile.archive(hostile.stored("C:/up.png", b"x"))),
     "zip: a link": images(
         "holds a link", lambda: hostile.archive(hostile.stored("test/3/x.png", b"/etc/passwd", rights=hostile.LINK))
     ),
-    "zip: encrypted": images(
-        "is encrypted", lambda: hostile.archive(hostile.stored("test/3/x.png", b"x", hostile.ENCRYPTED))
-    ),
-    "zip: one bomb": images(TIMES, lambda: hostile.archive(hostile.zeros("test/3/x.png", 400 * MB))),
     "zip: many small bombs": images(
         TIMES, lambda: hostile.archive(*(hostile.zeros(f"test/3/{n}.png", 900 * KB) for n in range(450)))
     ),
@@ -249,9 +212,6 @@ ZIPS: dict[str, Attack] = {
             *(hostile.stored(f"test/3/{n}.png", hostile.noise(MB)) for n in range(300)), overlapping=True
         ),
     ),
-    "zip: 300,000 entries": images(
-        "unpacks to 300,000 files", lambda: hostile.many_entries(300_000, "test/3/{}.png".format)
-    ),
     "zip: a folder 2,000 deep": images(NO_IMAGE, lambda: hostile.deep_folder(2000)),
     "zip: an entry that is a dot": images(
         NO_IMAGE, lambda: hostile.archive(hostile.stored(".", b"x"), hostile.stored("./", b""))
@@ -260,20 +220,11 @@ ZIPS: dict[str, Attack] = {
     "zip: a name that is no UTF-8": images(
         NO_ZIP, lambda: hostile.archive(hostile.stored(b"test/3/\xff\xfe.png", b"x", hostile.UTF8))
     ),
-    "zip: a name with a null byte": images(
-        SKIPPED, lambda: hostile.pictures(hostile.stored(b"test/3/a.png\0.exe.png", b"x"))
-    ),
-    "zip: text": images(NO_ZIP, lambda: b"no zip"),
-    "zip: cut short": images(NO_ZIP, lambda: hostile.pictures()[:-50]),
-    "zip: a zip in it": images(NO_IMAGE, lambda: hostile.archive(hostile.stored("test/3/x.zip", hostile.pictures()))),
     "zip: test/ without train/": images(
         "There is no folder train/",
         lambda: hostile.archive(
             *(hostile.stored(f"test/{number % 2}/{number}.png", hostile.picture()) for number in range(8))
         ),
-    ),
-    "zip: classes nobody knows": images(
-        "of which the model does not know", lambda: hostile.pictures(classes=("![x](http://evil.example)", "cat"))
     ),
     "picture: PostScript named .png": images(
         SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.EPS))
@@ -281,24 +232,10 @@ ZIPS: dict[str, Attack] = {
     "picture: 1,000,000 × 1 pixels": images(
         SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.wall(1_000_000, 1)))
     ),
-    "picture: 65,000 × 65,000 pixels": images(
-        SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.wall(65_000, 65_000, 1)))
-    ),
     "picture: 300 of 8192 × 8192 pixels": images(
         "The pictures have more than 8.6 billion pixels",
         lambda: hostile.pictures(
             *(hostile.stored(f"test/3/w{n}.png", hostile.wall(8192, 8192, 0)) for n in range(300))
-        ),
-    ),
-    "picture: SVG": images(NO_IMAGE, lambda: hostile.archive(hostile.stored("test/3/x.svg", hostile.SVG))),
-    "picture: SVG named .png": images(SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.SVG))),
-    "picture: cut short": images(
-        SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.wall(64, 64)[:-30]))
-    ),
-    "picture: a GIF of 10,000 frames": images(
-        SPLIT,
-        lambda: hostile.archive(
-            *(hostile.stored(f"test/{number % 2}/{number}.gif", hostile.animation(10_000)) for number in range(4))
         ),
     ),
 }
@@ -307,48 +244,17 @@ ARRAYS: dict[str, Attack] = {
     "npz: 3 GB in the header only": arrays(
         "test_images takes 3.1 GB", lambda: hostile.npz(test_images=hostile.npy((10**6, 32, 32, 3), "|u1", b"few"))
     ),
-    "npz: a header of 3 GB": arrays(NO_NPZ, lambda: hostile.npz(test_images=hostile.npy_of("{}", length=3 << 30))),
-    "npz: a header 9,000 deep": arrays(NO_NPZ, lambda: hostile.npz(test_images=hostile.npy_of("(" * 9_000))),
-    "npz: a shape below 0": arrays(NO_NPZ, lambda: hostile.npz(test_images=hostile.npy((-1, 9, 9, 3), "|u1", b""))),
-    "npz: a shape of 2^64": arrays(
-        r"takes .* GB", lambda: hostile.npz(test_images=hostile.npy((2**32, 2**32, 9, 3), "|u1", b""))
-    ),
     "npz: 1.2 GB of zeros": arrays("test_images takes 1.2 GB", lambda: hostile.npz_of_zeros(400_000)),
-    "npz: 120 MB of zeros": arrays("The images have no labels", lambda: hostile.npz_of_zeros(40_000)),
-    "npz: pictures that end early": arrays(
-        NO_NPZ, lambda: hostile.npz(test_images=hostile.npy((24, 16, 16, 3), "|u1", b"few"))
-    ),
     "npz: objects with code": Upload(
         "", "Images", "mine.npz", lambda to: hostile.npz(test_labels=hostile.object_array(ran(to))), NO_NPZ
     ),
     "npz: labels in words": arrays(
         "test_labels must be 24 class numbers", lambda: hostile.npz(test_labels=["cat"] * 24)
     ),
-    "npz: a label below 0": arrays("test_labels must be 24 class", lambda: hostile.npz(test_labels=[-1] * 24)),
-    "npz: a label of no class": arrays("test_labels must be 24 class", lambda: hostile.npz(test_labels=[10] * 24)),
-    "npz: labels that are broken numbers": arrays(
-        "test_labels must be 24 class", lambda: hostile.npz(test_labels=[0.5] * 24)
-    ),
-    "npz: fewer labels than pictures": arrays("test_labels must be 24 class", lambda: hostile.npz(test_labels=[1])),
     "npz: classes that are one word": arrays(r"classes has shape \(\)", lambda: hostile.npz(classes="cat")),
     "npz: pictures without a height": arrays(
         "has pictures of 16×0 pixels", lambda: hostile.npz(test_images=hostile.npy((24, 0, 16, 3), "|u1", b""))
     ),
-    "npz: pictures of 1 × 1,000,000 pixels": arrays(
-        "has pictures of 1000000×1 pixels",
-        lambda: hostile.npz(test_images=hostile.npy((1, 1, 10**6, 3), "|u1", bytes(3 * 10**6)), test_labels=[1]),
-    ),
-    "npz: pictures of floats": arrays(
-        "of float64; expected", lambda: hostile.npz(test_images=hostile.npy((24, 16, 16, 3), "<f8", bytes(147_456)))
-    ),
-    "npz: a million pictures of one pixel": arrays(
-        "174762 of 1000000 images were drawn",
-        lambda: hostile.npz(
-            test_images=hostile.npy((10**6, 1, 1, 3), "|u1", bytes(3 * 10**6)), without=("test_labels",)
-        ),
-    ),
-    "npz: no test images": arrays("no test_images|holds no", lambda: hostile.npz(without=("test_images",))),
-    "npz: text": arrays(NO_NPZ, lambda: b"no arrays"),
     "npz: arrays nobody asked for": arrays(
         "", lambda: hostile.npz(hostile.zeros("secret.npy", 1200 * MB, hostile.npy((1200 * MB,), "|u1", b"")))
     ),
@@ -364,29 +270,12 @@ REPORTS: dict[str, Attack] = {
         DAMAGED, altered(_set("pruned.predicted", lambda array: array * 0 + 4_000_000))
     ),
     "report: class number -1": reports(DAMAGED, altered(_set("labels", lambda array: array * 0 - 1))),
-    "report: arrays of different lengths": reports(
-        DAMAGED, altered(_set("pruned.confidence", lambda array: array[:3]))
-    ),
-    "report: confidence is not a number": reports(
-        "", altered(_set("pruned.confidence", lambda array: array * float("nan")))
-    ),
-    "report: no predictions": reports(DAMAGED, altered(lambda plain, _: plain.update(predictions={}))),
-    "report: a million classes": reports(DAMAGED, altered(lambda plain, _: plain.update(classes=["x"] * 1_000_000))),
-    "report: layers without variances": reports(
-        DAMAGED, altered(lambda plain, _: plain["layers"][0].update(variants=[]))
-    ),
     "report: 13,000 rows of nothing in 39 kB": reports(DAMAGED, lambda: hostile.many_rows(13_000)),
-    "report: ten million rows of nothing": reports(f"{DAMAGED}|{TOO_MUCH}", lambda: hostile.many_rows(10_000_000)),
     "report: JSON a million deep": reports(DAMAGED, lambda: hostile.deep_json(1_000_000)),
     "report: tables are a list": reports(
         DAMAGED, lambda: hostile.finding('{"spec":{},"answer":"","tables":[],"notes":[]}')
     ),
     "report: a result that unpacks to 2 GB": reports(DAMAGED, lambda: hostile.report(hostile.raw_zeros(2 << 30))),
-    "report: 32 MB of nonsense": reports("'mine.html' is no report", lambda: hostile.text_of(32 * MB)),
-    "report: 33 MB": reports("larger than a report", lambda: hostile.text_of(33 * MB)),
-    "report: not base64": reports(
-        DAMAGED, lambda: b'<script type="application/x-reflow-lab" id="result">AAAA=A</script>'
-    ),
     "report: markdown for an answer": reports(
         "",
         lambda: hostile.finding(
@@ -402,17 +291,8 @@ COLUMNS: dict[str, Attack] = {
     for name in ("all", "class", "rarity", "confidence", "brightness", "contrast")
 } | {
     "columns: no text": columns("could not be read as CSV", lambda: hostile.noise(5000)),
-    "columns: nothing": columns("could not be read as CSV|has no name|has 0 rows", lambda: b""),
     "columns: a million": columns(
         "has 1,000,000 columns", lambda: b",".join(b"c%d" % number for number in range(1_000_000)) + b"\n1"
-    ),
-    "columns: a cell of 30 MB": columns("CSV", lambda: b"a\n" + b"x" * 30 * MB),
-    "columns: more cells than names": columns("more cells than its", lambda: b"a\n" + b"1,2,3\n" * 700),
-    "columns: an image twice": columns(
-        "names some images twice", lambda: hostile.table({"image": [1, 1], "a": [1, 2]})
-    ),
-    "columns: formulas": columns(
-        "", lambda: hostile.table({"image": range(700), "=1+1": ["=cmd|' /C calc'!A1"] * 700})
     ),
     "columns: markdown": columns(
         "",
@@ -426,31 +306,20 @@ LINKS: dict[str, Attack] = {
     "link: A is own code": pinned("'net.py:build' is code", model="net.py:build"),
     "link: A is unknown": pinned("Unknown model 'nope'", model="nope"),
     "link: A is a folder": pinned("Unknown data '/etc'", data="/etc"),
-    "link: A is weights on the server": pinned(ASIDE, model=f"{MODEL}@weights.safetensors"),
     "link: A is another's upload": pinned("file of another visit", model=f"{MODEL}@upload:0123456789abcdef"),
-    "link: A is 10,000 letters": pinned("Unknown model", model="m" * 10_000),
-    "link: a folder that is open": link(ASIDE, data="."),
     "link: a folder outside": link(ASIDE, data="../secret"),
-    "link: weights on the server": link(ASIDE, model=f"{MODEL}@weights.safetensors"),
     "link: own code": link(ASIDE, model="net.py:build"),
     "link: a module": link(ASIDE, model="os:abort"),
     "link: what only a person may type": link("", server_code="net.py:build", server_data="/etc"),
-    "link: an upload that never was": link(ASIDE, data="upload:0123456789abcdef"),
-    "link: a model of 10,000 letters": link("Unknown model", model="m" * 10_000),
     "link: a name of the hub of 300 letters": link("is no name of the hub", model="timm:hf_hub:" + "a" * 300),
     "link: a name of the hub with a space": link("is no name of the hub", model="timm:hf_hub:own er/name"),
     "link: markdown for a seed": link(r"seed='!\[x\]\(http://evil.example\)'", seed=WORDS),
     "link: markdown for limits": link("evil.example", "slices", False, floors=WORDS),
     "link: null bytes": link(ASIDE, model="a\0b", layer="\0", allocation="\0"),
-    "link: a layer of 10,000 letters": link("layer", layer="l" * 10_000),
     "link: numbers without end": link(
         "is out of range; choose", plain=False, evaluation_images="9" * 400, seed="9" * 400, sparsity="1e999"
     ),
-    "link: not a number": link("is out of range; choose", sparsity="nan", evaluation_tail="inf"),
     "link: image=²": link("image='²' is no number", "signal", False, image="²"),
-    "link: 2,000 sparsities for layers": link(
-        "", allocation="manual", layer_sparsity=",".join(f"layer{number}:0.5" for number in range(2000))
-    ),
 }
 
 
@@ -607,18 +476,153 @@ ACTS: dict[str, Attack] = {
 
 NAMES: dict[str, Attack] = {
     "name: a path": weights("'passwd.pt' is truncated", lambda: hostile.noise(99), "../../../etc/passwd.pt"),
-    "name: a path of Windows": weights("'x.pt' is truncated", lambda: hostile.noise(99), "C:\\windows\\x.pt"),
     "name: markdown": weights(
         r"'x.png\)\]\(http:.*|'.*' is truncated",
         lambda: hostile.noise(99),
         "[![x](http:evil.example:x.png)](http:x).pt",
     ),
-    "name: 900 letters": weights(r"'n{40}…n{37}\.pt' is truncated", lambda: hostile.noise(99), "n" * 900 + ".pt"),
     "name: codes for a terminal": weights("'.*' is truncated", lambda: hostile.noise(99), "\x1b[31m\x07\u202etp.pt"),
     "name: of no kind that is asked for": weights("of no use here; bring one ending in .pt", lambda: b"MZ", "x.exe"),
-    "name: without letters": weights("That file is of no use here", lambda: b"x", ".pt"),
 }
 TABLE = CHECKPOINTS | ZIPS | ARRAYS | REPORTS | COLUMNS | NAMES | LINKS | ACTS
+# Variations of these, and what takes long: `make attacks` tries them too.
+MORE: dict[str, Attack] = {
+    "checkpoint: text": weights(BROKEN, lambda: b"no checkpoint"),
+    "checkpoint: nothing": weights(BROKEN, lambda: b""),
+    "checkpoint: cut short": weights(BROKEN, lambda: hostile.checkpoint({"w": torch.zeros(9000)})[:-3000]),
+    "checkpoint: a zip of something else": weights(BROKEN, lambda: hostile.pictures()),
+    "checkpoint: torch's oldest kind": weights(BROKEN, hostile.old_tar),
+    "checkpoint: ten million empty lists": weights(TOO_MUCH, lambda: hostile.empty_lists(10_000_000)),
+    "checkpoint: storages that lie upon another": weights(
+        "is compressed",
+        lambda: hostile.archive(*(hostile.stored(f"a/data/{n}", bytes(MB)) for n in range(30)), overlapping=True),
+    ),
+    "checkpoint: sparse": weights("no plain tensor", lambda: hostile.checkpoint({"w": torch.eye(3).to_sparse()})),
+    "checkpoint: quantized": weights(
+        "no plain tensor|is truncated",
+        lambda: hostile.checkpoint({"w": torch.quantize_per_tensor(torch.zeros(3), 1, 0, torch.quint8)}),
+    ),
+    "checkpoint: a list": weights("holds a list, not a state dict", lambda: hostile.checkpoint([1])),
+    "checkpoint: no tensor": weights("holds no tensor", lambda: hostile.checkpoint({"a": 1})),
+    "checkpoint: NaN": weights("holds NaN or infinity in", lambda: hostile.checkpoint(state(float("nan")))),
+    "checkpoint: no classes": weights(OTHER, lambda: hostile.checkpoint(state(0.0) | {"linear.bias": torch.zeros(0)})),
+    "safetensors: a header of 9 MB": weights(
+        BROKEN, lambda: hostile.safetensors(b"{" + b" " * 9 * MB + b"}"), "mine.safetensors"
+    ),
+    "safetensors: a header 100,000 deep": weights(
+        BROKEN, lambda: hostile.safetensors(b'{"a":' + b"[" * 100_000), "mine.safetensors"
+    ),
+    "safetensors: more numbers than bytes": weights(
+        BROKEN, lambda: hostile.safetensors(hostile.tensor_header((10**9,), 0, 8), bytes(8)), "mine.safetensors"
+    ),
+    "zip: leaves its folder, as Windows does": images(
+        LEAVES, lambda: hostile.archive(hostile.stored("..\\..\\up.png", b"x"))
+    ),
+    "zip: an absolute path": images(LEAVES, lambda: hostile.archive(hostile.stored("/etc/cron.d/up.png", b"x"))),
+    "zip: another drive": images(LEAVES, lambda: hostile.archive(hostile.stored("C:/up.png", b"x"))),
+    "zip: encrypted": images(
+        "is encrypted", lambda: hostile.archive(hostile.stored("test/3/x.png", b"x", hostile.ENCRYPTED))
+    ),
+    "zip: one bomb": images(TIMES, lambda: hostile.archive(hostile.zeros("test/3/x.png", 400 * MB))),
+    "zip: 300,000 entries": images(
+        "unpacks to 300,000 files", lambda: hostile.many_entries(300_000, "test/3/{}.png".format)
+    ),
+    "zip: a name with a null byte": images(
+        SKIPPED, lambda: hostile.pictures(hostile.stored(b"test/3/a.png\0.exe.png", b"x"))
+    ),
+    "zip: text": images(NO_ZIP, lambda: b"no zip"),
+    "zip: cut short": images(NO_ZIP, lambda: hostile.pictures()[:-50]),
+    "zip: a zip in it": images(NO_IMAGE, lambda: hostile.archive(hostile.stored("test/3/x.zip", hostile.pictures()))),
+    "zip: classes nobody knows": images(
+        "of which the model does not know", lambda: hostile.pictures(classes=("![x](http://evil.example)", "cat"))
+    ),
+    "picture: 65,000 × 65,000 pixels": images(
+        SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.wall(65_000, 65_000, 1)))
+    ),
+    "picture: SVG": images(NO_IMAGE, lambda: hostile.archive(hostile.stored("test/3/x.svg", hostile.SVG))),
+    "picture: SVG named .png": images(SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.SVG))),
+    "picture: cut short": images(
+        SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.wall(64, 64)[:-30]))
+    ),
+    "picture: a GIF of 10,000 frames": images(
+        SPLIT,
+        lambda: hostile.archive(
+            *(hostile.stored(f"test/{number % 2}/{number}.gif", hostile.animation(10_000)) for number in range(4))
+        ),
+    ),
+    "npz: a header of 3 GB": arrays(NO_NPZ, lambda: hostile.npz(test_images=hostile.npy_of("{}", length=3 << 30))),
+    "npz: a header 9,000 deep": arrays(NO_NPZ, lambda: hostile.npz(test_images=hostile.npy_of("(" * 9_000))),
+    "npz: a shape below 0": arrays(NO_NPZ, lambda: hostile.npz(test_images=hostile.npy((-1, 9, 9, 3), "|u1", b""))),
+    "npz: a shape of 2^64": arrays(
+        r"takes .* GB", lambda: hostile.npz(test_images=hostile.npy((2**32, 2**32, 9, 3), "|u1", b""))
+    ),
+    "npz: 120 MB of zeros": arrays("The images have no labels", lambda: hostile.npz_of_zeros(40_000)),
+    "npz: pictures that end early": arrays(
+        NO_NPZ, lambda: hostile.npz(test_images=hostile.npy((24, 16, 16, 3), "|u1", b"few"))
+    ),
+    "npz: a label below 0": arrays("test_labels must be 24 class", lambda: hostile.npz(test_labels=[-1] * 24)),
+    "npz: a label of no class": arrays("test_labels must be 24 class", lambda: hostile.npz(test_labels=[10] * 24)),
+    "npz: labels that are broken numbers": arrays(
+        "test_labels must be 24 class", lambda: hostile.npz(test_labels=[0.5] * 24)
+    ),
+    "npz: fewer labels than pictures": arrays("test_labels must be 24 class", lambda: hostile.npz(test_labels=[1])),
+    "npz: pictures of 1 × 1,000,000 pixels": arrays(
+        "has pictures of 1000000×1 pixels",
+        lambda: hostile.npz(test_images=hostile.npy((1, 1, 10**6, 3), "|u1", bytes(3 * 10**6)), test_labels=[1]),
+    ),
+    "npz: pictures of floats": arrays(
+        "of float64; expected", lambda: hostile.npz(test_images=hostile.npy((24, 16, 16, 3), "<f8", bytes(147_456)))
+    ),
+    "npz: a million pictures of one pixel": arrays(
+        "174762 of 1000000 images were drawn",
+        lambda: hostile.npz(
+            test_images=hostile.npy((10**6, 1, 1, 3), "|u1", bytes(3 * 10**6)), without=("test_labels",)
+        ),
+    ),
+    "npz: no test images": arrays("no test_images|holds no", lambda: hostile.npz(without=("test_images",))),
+    "npz: text": arrays(NO_NPZ, lambda: b"no arrays"),
+    "report: arrays of different lengths": reports(
+        DAMAGED, altered(_set("pruned.confidence", lambda array: array[:3]))
+    ),
+    "report: confidence is not a number": reports(
+        "", altered(_set("pruned.confidence", lambda array: array * float("nan")))
+    ),
+    "report: no predictions": reports(DAMAGED, altered(lambda plain, _: plain.update(predictions={}))),
+    "report: a million classes": reports(DAMAGED, altered(lambda plain, _: plain.update(classes=["x"] * 1_000_000))),
+    "report: layers without variances": reports(
+        DAMAGED, altered(lambda plain, _: plain["layers"][0].update(variants=[]))
+    ),
+    "report: ten million rows of nothing": reports(f"{DAMAGED}|{TOO_MUCH}", lambda: hostile.many_rows(10_000_000)),
+    "report: 32 MB of nonsense": reports("'mine.html' is no report", lambda: hostile.text_of(32 * MB)),
+    "report: 33 MB": reports("larger than a report", lambda: hostile.text_of(33 * MB)),
+    "report: not base64": reports(
+        DAMAGED, lambda: b'<script type="application/x-reflow-lab" id="result">AAAA=A</script>'
+    ),
+    "columns: nothing": columns("could not be read as CSV|has no name|has 0 rows", lambda: b""),
+    "columns: a cell of 30 MB": columns("CSV", lambda: b"a\n" + b"x" * 30 * MB),
+    "columns: more cells than names": columns("more cells than its", lambda: b"a\n" + b"1,2,3\n" * 700),
+    "columns: an image twice": columns(
+        "names some images twice", lambda: hostile.table({"image": [1, 1], "a": [1, 2]})
+    ),
+    "columns: formulas": columns(
+        "", lambda: hostile.table({"image": range(700), "=1+1": ["=cmd|' /C calc'!A1"] * 700})
+    ),
+    "link: A is weights on the server": pinned(ASIDE, model=f"{MODEL}@weights.safetensors"),
+    "link: A is 10,000 letters": pinned("Unknown model", model="m" * 10_000),
+    "link: a folder that is open": link(ASIDE, data="."),
+    "link: weights on the server": link(ASIDE, model=f"{MODEL}@weights.safetensors"),
+    "link: an upload that never was": link(ASIDE, data="upload:0123456789abcdef"),
+    "link: a model of 10,000 letters": link("Unknown model", model="m" * 10_000),
+    "link: a layer of 10,000 letters": link("layer", layer="l" * 10_000),
+    "link: not a number": link("is out of range; choose", sparsity="nan", evaluation_tail="inf"),
+    "link: 2,000 sparsities for layers": link(
+        "", allocation="manual", layer_sparsity=",".join(f"layer{number}:0.5" for number in range(2000))
+    ),
+    "name: a path of Windows": weights("'x.pt' is truncated", lambda: hostile.noise(99), "C:\\windows\\x.pt"),
+    "name: 900 letters": weights(r"'n{40}…n{37}\.pt' is truncated", lambda: hostile.noise(99), "n" * 900 + ".pt"),
+    "name: without letters": weights("That file is of no use here", lambda: b"x", ".pt"),
+}
+TABLE |= MORE if os.environ.get("ATTACKS") == "all" else {}
 
 
 @asynccontextmanager
