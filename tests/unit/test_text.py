@@ -88,3 +88,17 @@ def test_sentences_name_no_folder_of_the_server() -> None:
     }
     for text, wanted in said.items():
         assert without_folders(text, [home, root, Path("/")]) == wanted
+
+
+def test_a_class_that_is_called_a_link_is_drawn_as_it_is_written() -> None:
+    """Plotly makes links of names."""
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from reflow_core.present.figures import Chart
+
+    name = '<a href="http://evil.example">cat</a>'
+    chart = Chart(go.Figure(go.Bar(x=[name, "dog"], y=[1, 2], text=["<b>1</b>", "2"])), "", pd.DataFrame())
+    (trace,) = chart.figure.data
+    assert list(trace.x) == ['&lt;a href="http://evil.example">cat&lt;/a>', "dog"] and list(trace.y) == [1, 2]
+    assert trace.text[0] == "<b>1</b>"

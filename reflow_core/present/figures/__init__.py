@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -13,6 +15,8 @@ COLORS = {"dense": "#7F7F7F", "pruned": "#D55E00", "repaired": "#0072B2"}
 DASHES = {"dense": "dot", "pruned": "dash", "repaired": "solid"}
 MARKERS = {"dense": "diamond", "pruned": "circle", "repaired": "square"}
 GLYPHS = {"dense": "◆", "pruned": "●", "repaired": "■"}
+LINK = re.compile(r"<(?=\s*/?\s*a\b)", re.IGNORECASE)
+NAMING = ("x", "y", "text", "hovertext")  # of a trace: where names may stand
 HEIGHT = 320
 RATIO_RANGE = (1e-4, 10.0)
 MARGIN = {"l": 60, "r": 8, "t": 34, "b": 46}  # room for an axis title at the left and below, a legend above
@@ -22,11 +26,30 @@ NAMES_DOWNWARD = {"type": "category", "autorange": "reversed", "automargin": Tru
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, its message in one sentence (alt text) and the data behind it."""
+    """A figure, its message in one sentence (alt text) and the data behind it.
+
+    Plotly draws links out of names such as a class's; a stranger's name is drawn as it is written.
+    """
 
     figure: go.Figure
     message: str
     table: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        for trace in self.figure.data:
+            for place in NAMING:
+                if place in trace and any(map(_is_link, np.ravel(trace[place]))):
+                    trace[place] = _as_written(trace[place])
+
+
+def _is_link(value: object) -> bool:
+    return isinstance(value, str) and LINK.search(value) is not None
+
+
+def _as_written(value: Any) -> Any:
+    if isinstance(value, str):
+        return LINK.sub("&lt;", value)
+    return [_as_written(each) for each in value] if isinstance(value, Iterable) else value
 
 
 def figure(
