@@ -31,7 +31,7 @@ from reflow_core.watch import Watch, ignore
 POLL_S = 0.01
 READS, QUEUES = "read", "wait for a reader"  # stages in which the server itself computes nothing
 START_S = 60.0  # until the helper process has imported everything on a slow machine
-WORKERS = 2  # at a time, on one server
+WORKERS = 8  # at a time, of lowest priority: so many that a few long ones keep nobody waiting
 PATIENCE = 3  # times its processor time that a worker may take on a busy machine
 OUT, SAID, PROCESS = "out.safetensors", "said.json", "process"
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,7 +18,7 @@ from reflow_core.sandbox import Limits
 from reflow_core.watch import Watch, ignore
 
 MOST_OF_A_VISITOR = 1 << 27  # bytes of decoded pixels a part; of more images a sample is drawn
-DECODING = Limits(memory=3 << 29, seconds=120)  # a class room's photographs take a minute
+DECODING = Limits(memory=3 << 29, seconds=60)  # seven hundred photographs of 12 million pixels would take longer
 
 
 def pictures(path: Path, info: NetworkInfo, name: str, most: int = MOST_BYTES) -> ImageSet:

@@ -159,9 +159,9 @@ def _packed_zeros(size: int) -> bytes:
 
 
 def _walls(count: int) -> bytes:
-    """A zip of pictures of 8192 by 8192 pixels."""
+    """A zip of pictures of 7000 by 7000 pixels, which just may be."""
     picture, packed = io.BytesIO(), io.BytesIO()
-    Image.new("1", (8192, 8192)).save(picture, "PNG")
+    Image.new("1", (7000, 7000)).save(picture, "PNG")
     with zipfile.ZipFile(packed, "w") as archive:
         for number in range(count):
             archive.writestr(f"test/3/{number}.png", picture.getvalue())

@@ -232,10 +232,10 @@ ZIPS: dict[str, Attack] = {
     "picture: 1,000,000 × 1 pixels": images(
         SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.wall(1_000_000, 1)))
     ),
-    "picture: 300 of 8192 × 8192 pixels": images(
-        "The pictures have more than 8.6 billion pixels",
+    "picture: 300 of 7000 × 7000 pixels": images(
+        "The pictures have more than 4.3 billion pixels",
         lambda: hostile.pictures(
-            *(hostile.stored(f"test/3/w{n}.png", hostile.wall(8192, 8192, 0)) for n in range(300))
+            *(hostile.stored(f"test/3/w{n}.png", hostile.wall(7000, 7000, 0)) for n in range(300))
         ),
     ),
 }
@@ -392,7 +392,7 @@ async def paths_in_the_address(address: Running, _: Path) -> None:
 
 async def leaves_while_pictures_are_read(address: Running, folder: Path) -> None:
     """Three hundred pictures that take minutes: their reader ends with the visit."""
-    wall = hostile.stored("test/3/wall.png", hostile.wall(8192, 8192))
+    wall = hostile.stored("test/3/wall.png", hostile.wall(7000, 7000))
     walls = [dataclasses.replace(wall, name=f"test/3/{number}w.png".encode()) for number in range(100)]
     async with visit(address) as visitor:
         await visitor.upload("Images", "walls.zip", hostile.pictures(*walls))
