@@ -82,7 +82,7 @@ def _measured(seconds: float, hostile: int) -> Iterator[Row]:
             asyncio.run(_crowd(address, files, log, seconds, hostile))
         said = (folder / "server.log").read_text()
         if (trouble := re.search(r"Traceback|Exception", said)) is not None:
-            log.problems.append(said[trouble.start() :][-4000:])
+            log.problems.append(said[max(0, trouble.start() - 1000) :][:4000])
         wrong = _wrong(log.seen, folder)
         for problem in log.problems[:5]:
             print(problem)
@@ -270,7 +270,7 @@ async def _move(visitor: Visitor, values: list[float]) -> None:
         await visitor.until(lambda: bool(visitor.scope["value"] == values[-1]), PATIENCE_S)
     except TimeoutError:
         shown = visitor.scope["value"]
-        raise TimeoutError(f"{values[-1]} was asked for and {shown} shown; {visitor.last[-400:]}") from None
+        raise TimeoutError(f"{values[-1]} was asked for and {shown} shown; {visitor.last[-8:]}") from None
 
 
 async def _watch(address: str, folder: Path, begun: float, log: Log) -> None:
@@ -287,9 +287,10 @@ async def _watch(address: str, folder: Path, begun: float, log: Log) -> None:
 def _taken(folder: Path) -> int:
     """Bytes of all files below a folder, the server's log apart."""
     taken = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            taken += path.stat().st_size if path.is_file() and path.name != "server.log" else 0
+    for place, _, names in os.walk(folder):  # which passes over what is deleted meanwhile
+        for name in names:
+            with suppress(OSError):
+                taken += 0 if name == "server.log" else Path(place, name).stat().st_size
     return taken
 
 
