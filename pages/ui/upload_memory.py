@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from streamlit import runtime
 
 FILES, BYTES = 4, 256 << 20  # of one session; its earliest files go first
 SERVER_BYTES = 2 << 30  # of all sessions
+
+
+def _is_no_broken_upload(record: logging.LogRecord) -> bool:
+    return record.exc_info is None or not isinstance(record.exc_info[1], ClientDisconnect)
 
 
 def bound_upload_memory() -> None:
@@ -33,3 +39,4 @@ def bound_upload_memory() -> None:
         add(session_id, file)
 
     manager.add_file = guarded
+    logging.getLogger("uvicorn.error").addFilter(_is_no_broken_upload)  # who leaves while a file arrives is no error
