@@ -138,8 +138,11 @@ def chosen_layer(diagnosis: Diagnosis) -> str | None:
 
 
 def gather(sweep: Sweep[Any], also: Sweep[Any] | None) -> None:
-    """Gather what is done of both; `also` rests and goes on with the sweep, and comes before it."""
-    if also is not None and sweep.stopped:
+    """Gather what is done of both; `also` rests and goes on with the sweep, and comes before it.
+
+    A sweep that rests may be complete, because others looked at it: nobody can make it go on, so `also` does not wait.
+    """
+    if also is not None and sweep.stopped and sweep.share < 1:
         also.stop()
     elif also is not None:
         also.go_on()

@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
+from pages.ui.stage import gather
 from pages.ui.visitor import browser_of, network_of
 from reflow_core import Library
 from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.lab.pool import MOST_PAUSED, MOST_WAITING, Pool
-from reflow_core.lab.request import WAITS, Context
+from reflow_core.lab.request import WAITS, Context, Request
 from reflow_core.lab.store import Store
 from reflow_core.lab.sweep import Sweep
 from reflow_core.lab.turns import Job, Visitor
 from reflow_core.memo import Memo
 from reflow_core.production.timing import race
+from reflow_core.spec import Spec
 from reflow_core.watch import Watch
 from tests.waiting import until
 
@@ -326,3 +328,15 @@ def test_a_visitor_is_an_address_and_in_it_a_browser() -> None:
     assert browser_of("") == browser_of("nonsense") == browser_of("2||00|1") == browser_of("2|zz|00|1") == ""
     assert network_of("2001:db8::1") == network_of("2001:db8::ffff:2") != network_of("2001:db8:1::1")
     assert network_of("::ffff:10.0.0.7") == network_of("10.0.0.7") == "10.0.0.7" and network_of(None) is None
+
+
+def test_what_goes_with_a_sweep_that_others_have_completed_does_not_rest_with_it(pool: Pool) -> None:
+    """The page then offers no button to go on: the portraits of the signal stayed away for good."""
+    request = Request(Spec(evaluation_images=16, calibration_images=16))
+    sweep, also = (Sweep([request], pool, lambda answer: answer) for _ in range(2))
+    sweep.stop()
+    gather(sweep, also)
+    assert also.stopped
+    sweep.points[request] = "known"
+    gather(sweep, also)
+    assert not also.stopped
