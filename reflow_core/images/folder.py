@@ -192,6 +192,7 @@ class _Budget:
         self._lock, self._left = threading.Lock(), MOST_IN_ALL
 
     def take(self, pixels: int) -> None:
+        """Count one picture's."""
         with self._lock:
             self._left -= pixels
             if self._left < 0:

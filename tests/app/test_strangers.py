@@ -103,7 +103,9 @@ def test_a_reports_spec_is_a_strangers_text(opened: Path) -> None:
     ],
 )
 def test_a_number_that_is_none_is_said(page: str, name: str, value: str) -> None:
-    warned(open_app(page, **{name: value}), f"{name}='{value[:60]}")
+    app = open_app(page, **{name: value})
+    warned(app, f"{name}='{value[:60]}")
+    assert not app.exception
 
 
 @pytest.mark.parametrize("name", ["seed", "evaluation_images", "sparsity", "evaluation_tail"])
