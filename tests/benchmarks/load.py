@@ -270,7 +270,9 @@ async def _move(visitor: Visitor, values: list[float]) -> None:
         await visitor.until(lambda: bool(visitor.scope["value"] == values[-1]), PATIENCE_S)
     except TimeoutError:
         shown = visitor.scope["value"]
-        raise TimeoutError(f"{values[-1]} was asked for and {shown} shown; {visitor.last[-8:]}") from None
+        raise TimeoutError(
+            f"{values[-1]} was asked for, {shown} shown; {visitor.last[-8:]} {visitor.said[-2:]} {visitor.texts[-1:]}"
+        ) from None
 
 
 async def _watch(address: str, folder: Path, begun: float, log: Log) -> None:
@@ -313,10 +315,14 @@ def _wrong(seen: list[Seen], folder: Path) -> int:
                 str(folder / images) if images else "auto",
             )
             expected[key] = pack(diagnose(Spec(model, data, sparsity=sparsity), library))
-        wrong += any(
-            sum(abs(a - b) for a, b in zip(found["histogram"][variant], histogram, strict=True)) > 2
+        differ = {
+            variant: (found["histogram"][variant], histogram)
             for variant, histogram in expected[key]["histogram"].items()
-        )
+            if sum(abs(a - b) for a, b in zip(found["histogram"][variant], histogram, strict=True)) > 2
+        }
+        if differ:
+            print(f"wrong for {key}: seen and expected {differ}")
+        wrong += bool(differ)
     return wrong
 
 

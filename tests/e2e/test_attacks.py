@@ -338,12 +338,20 @@ async def from_another_site(address: Running, _: Path) -> None:
 
 
 async def fifty_files(address: Running, _: Path) -> None:
-    """Past the page: it takes one file, the address beneath it takes any number."""
+    """Past the page: it takes one file, the address beneath it takes any number. What the page shows stays."""
+    blank = state(0.0) | {"linear.weight": torch.zeros_like(state(0.0)["linear.weight"])}
     async with visit(address) as visitor:
+        genuine, runs = visitor.scope["exact"]["score"], visitor.runs
+        await visitor.upload(WEIGHTS_FOR, "mine.pt", hostile.checkpoint(blank))
+        await visitor.until(lambda: visitor.runs > runs, PATIENCE_S)
+        assert visitor.scope["exact"]["score"]["dense"] < genuine["dense"]
         for number in range(50):
             place = f"{address}/_stcore/upload_file/{visitor.session}/{number}"
             put = await asyncio.to_thread(visitor.http.put, place, files={"file": ("a.pt", bytes(10 * MB))}, timeout=60)
             assert put.status_code in (204, 507)
+        await visitor.set("Sparsity (fraction)", double_value=0.5)
+        await visitor.until(lambda: visitor.scope["value"] == 0.5, PATIENCE_S)
+        assert visitor.scope["exact"]["score"]["dense"] < genuine["dense"]
 
 
 async def to_anothers_session(address: Running, _: Path) -> None:
@@ -462,7 +470,7 @@ WIRE = "site: nonsense on the websocket → nothing"
 ACTS: dict[str, Attack] = {
     "upload: larger than is taken → refused while it arrives": Act(too_large),
     "upload: by another site's form → refused without the token": Act(from_another_site),
-    "upload: fifty files past the page → the earliest are forgotten": Act(fifty_files),
+    "upload: fifty files past the page → what the page shows stays, the earliest others go": Act(fifty_files),
     "upload: into another's session → refused": Act(to_anothers_session),
     "upload: another's token → unknown to everybody else": Act(anothers_token, NEXT_S),
     "starve: CHITA in four tabs → a turn at a time": Act(four_tabs_of_chita, FIRST_S, ONE_CHITA_MB),
