@@ -23,15 +23,15 @@ PREFIX, SUFFIX = "reflow-", ".locked"  # of the names of folders that only this 
 
 
 class LockedFolder:
-    """A new folder in the temporary folder, deleted by `close`, with this object, or when the process ends.
+    """A new folder `inside` another, deleted by `close`, with this object, or when the process ends.
 
-    `prefix`: begins its name, "reflow-" or longer. Where the process is killed, `remove_leftovers` of the next one
-    deletes it. Raises OSError where none can be made.
+    `prefix`: begins its name, "reflow-" or longer. `inside`: else the temporary folder. Where the process is killed,
+    `remove_leftovers` of the next one deletes it. Raises OSError where none can be made.
     """
 
-    def __init__(self, prefix: str = PREFIX) -> None:
+    def __init__(self, prefix: str = PREFIX, inside: Path | None = None) -> None:
         assert prefix.startswith(PREFIX)
-        self.path, lock = _locked_folder(prefix)
+        self.path, lock = _locked_folder(prefix, inside)
         self._finish = weakref.finalize(self, _end, self.path, lock, os.getpid())
 
     def close(self) -> None:
@@ -45,9 +45,12 @@ class LockedFolder:
         self.close()
 
 
-def remove_leftovers() -> list[Path]:
-    """Delete the locked folders of processes that have ended; returns those that are gone. Other users' stay."""
-    folders = Path(tempfile.gettempdir()).glob(f"{PREFIX}*{SUFFIX}")
+def remove_leftovers(inside: Path | None = None) -> list[Path]:
+    """Delete the locked folders of processes that have ended; returns those that are gone. Other users' stay.
+
+    `inside`: the folder they lie in, else the temporary one.
+    """
+    folders = (inside or Path(tempfile.gettempdir())).glob(f"{PREFIX}*{SUFFIX}")
     return [folder for folder in folders if _is_own(folder) and _removed_if_dead(folder)]
 
 
@@ -112,9 +115,9 @@ def _emptied(folder: Path, top: Path) -> list[Path]:
     return folders
 
 
-def _locked_folder(prefix: str) -> tuple[Path, int | None]:
+def _locked_folder(prefix: str, inside: Path | None) -> tuple[Path, int | None]:
     while True:
-        folder = Path(tempfile.mkdtemp(SUFFIX, prefix))
+        folder = Path(tempfile.mkdtemp(SUFFIX, prefix, inside))
         try:
             lock = lock_of(folder)
         except FileNotFoundError:  # taken for dead in the moment between making and locking it

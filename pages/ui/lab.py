@@ -304,6 +304,7 @@ def lab() -> Lab:
     remove_leftovers()
     for folder in (cache_folder(), weights_folder()):
         remove_part_files(folder)
+        remove_leftovers(folder)
     LIMITS.most, LIMITS.least_free = started.downloads, started.free
     store, access = Store(most=started.cache, least_free=started.free), started.access
     library = Library(access)

@@ -44,11 +44,10 @@ class Archive:
         return fitted(ImageSet(self.name, _images(train), _images(test), tuple(test.classes)), info)
 
     def download(self, root: Path, watch: Watch) -> None:
-        """Fetch the archive into `root`; torchvision checks and unpacks it, once where two ask for it."""
+        """Fetch the archive into `root`; torchvision checks it and unpacks what is not there whole."""
         fetch(self.url, root / self.url.rsplit("/", 1)[1], self.sha256, self.bytes, watch)
         with alone(root / self.name, watch):
-            if not self.present(root):
-                self._dataset()(str(root), download=True)
+            self._dataset()(str(root), download=True)
 
     def present(self, root: Path) -> bool:
         """Whether the unpacked images lie in `root` (a look at the folder, no check of their content)."""

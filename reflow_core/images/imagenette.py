@@ -8,6 +8,7 @@ from pathlib import Path
 from reflow_core.errors import ReflowError
 from reflow_core.images.folder import image_folder
 from reflow_core.images.image_set import ImageSet
+from reflow_core.leftovers import LockedFolder, remove_tree
 from reflow_core.networks.fetch import alone, fetch
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.vision import torchvision
@@ -34,13 +35,27 @@ class Imagenette:
         return image_folder(root / FOLDER, info)
 
     def download(self, root: Path, watch: Watch) -> None:
-        """Fetch the archive into `root`; torchvision checks its MD5 and unpacks it, once where two ask for it."""
-        kind = torchvision().datasets.Imagenette
-        url = kind._ARCHIVES[SIZE_NAME][0]
-        fetch(url, root / url.rsplit("/", 1)[1], "", self.bytes, watch)
+        """Fetch the archive into `root`, check its MD5 and unpack it, once where two ask for it.
+
+        Its folder is there when it is whole: torchvision would take half of one, left by a killed process, for all.
+        Raises ReflowError, also for an archive that is broken, which is not kept.
+        """
+        datasets = torchvision().datasets
+        url, md5 = datasets.Imagenette._ARCHIVES[SIZE_NAME]
+        archive = fetch(url, root / url.rsplit("/", 1)[1], "", self.bytes, watch)
         with alone(root / self.name, watch):
-            if not self.present(root):
-                kind(str(root), size=SIZE_NAME, download=True)
+            if self.present(root):
+                return
+            if not datasets.utils.check_integrity(str(archive), md5):
+                archive.unlink()
+                raise ReflowError(f"{archive.name} came with another MD5 than {md5}, so it is not kept; try again.")
+            try:
+                with LockedFolder(inside=root) as unpacked:
+                    datasets.utils.extract_archive(str(archive), str(unpacked))
+                    remove_tree(root / FOLDER)
+                    (unpacked / FOLDER).replace(root / FOLDER)
+            except OSError as error:
+                raise ReflowError(f"Could not unpack {archive.name} in {root} ({error.strerror or error}).") from None
 
     def present(self, root: Path) -> bool:
         """Whether the unpacked images lie in `root`."""
