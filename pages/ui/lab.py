@@ -24,7 +24,7 @@ from reflow_core import sandbox
 from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.preflight import Preflight, cost, preflight
 from reflow_core.diagnosis.result import Diagnosis
-from reflow_core.lab.pool import Pool
+from reflow_core.lab.pool import IDLE, Pool
 from reflow_core.lab.request import Answer, Context, Request, network_file
 from reflow_core.lab.store import Store
 from reflow_core.lab.sweep import Sweep, scrub
@@ -45,6 +45,7 @@ from reflow_core.watch import Watch
 
 T = TypeVar("T")
 POLL_S = 0.1
+QUEUE_S = 1.0  # after which a place in the queue is looked at again
 GB = 10**9
 VISIT_RESULTS = GB // 4  # bytes of what was computed from one visitor's uploads
 SWITCH_S = 0.0005  # after which a thread that draws lets one that computes go on; each small operation waits for that
@@ -54,6 +55,7 @@ STAGES = {
     "load": "Loading",
     "read": "Reading your file",
     "wait for a reader": "Waiting to read your file",
+    "wait for another process": "Waiting for the same computation of another visitor",
     "dense": "Dense network",
     "control": "Recalibrated dense network",
     "pruned": "Pruned network",
@@ -260,14 +262,17 @@ class Lab:
         return cast(bytes, self._wait(work, self.preflight(spec).seconds, self.context(spec), st.empty()))
 
     def _wait(self, work: Work, expected: float, context: Context, slot: DeltaGenerator) -> Any:
-        asked, shown = time.monotonic(), None
+        asked, looked, shown = time.monotonic(), 0.0, None
         job, place = self.pool.submit(work, context=context, visitor=visitor()), skeleton.outline(slot)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
-                if time.monotonic() - asked > SOON_S and (now := self._progress(job, expected)) != shown:
-                    shown = now
-                    place.progress(*shown)
+                every = POLL_S if job.turn is not None else QUEUE_S
+                if (now := time.monotonic()) - asked > SOON_S and now - looked >= every:
+                    looked = now
+                    if (state := self._progress(job, expected)) != shown:
+                        shown = state
+                        place.progress(*shown)
                 wait([job.future], timeout=POLL_S)
             return job.future.result()
         finally:
@@ -277,7 +282,7 @@ class Lab:
     def _progress(self, job: Job, expected: float) -> tuple[float, str]:
         """How far a job is: a share of its stage, and a sentence."""
         stage, done, total = job.progress
-        if job.turn is None:
+        if job.turn is None and stage not in IDLE:
             ahead = self.pool.ahead(job)
             waiting = "Others have their turn" if job.begun else "Waiting for a free worker"
             return done / max(total, 1), f"{waiting}, {ahead} before you …" if ahead else f"{waiting} …"

@@ -26,7 +26,7 @@ from reflow_core.watch import Watch
 
 CLOSE_S = 10.0
 QUIET_S = 3.0  # how long the background leaves the processor to a browser that draws what a person asked for
-FIRST_S, NEXT_S = 2.0, 0.5  # a turn: the first is long enough for the usual answer, those of long jobs are short
+FIRST_S, NEXT_S = 2.0, 0.5  # a turn: at first long enough for the usual answer, those of long jobs are short
 POLL_S = 0.1
 MOST_PAUSED = 8  # each holds its networks and activations
 LEAST_FREE = 2 << 30  # bytes of memory below which no job begins beside paused ones
@@ -80,7 +80,8 @@ class Pool:
         """How many turns come before that of a job that waits."""
         with self._changed:
             self._drop_cancelled()
-            return (self._behind if job.background else self._people).before(job)
+            turns = (self._behind if job.background else self._people).copy()
+        return turns.before(job)
 
     def attend(self) -> None:
         """A person is at work: the background keeps still for a moment."""
@@ -107,7 +108,7 @@ class Pool:
         while self._free > 0 and (job := self._next()) is not None:
             self._people.begin(job)
             self._free -= 1
-            job.turn, job.turns = time.monotonic(), job.turns + 1
+            job.turn = time.monotonic()
             if not job.begun:
                 job.begun = True
                 self._begun_by[job.household] += 1
@@ -179,9 +180,15 @@ class Pool:
                 raise Cancelled("nobody wants it any more")
             self._changed.wait(POLL_S)
 
-    def _others_turn(self, job: Job, stage: str) -> bool:
-        slice_s = 0.0 if stage in IDLE else FIRST_S if job.turns == 1 else NEXT_S
-        if job.turn is None or time.monotonic() - job.turn < slice_s:
+    def _rest(self, job: Job) -> None:
+        """Without a worker until it has something to compute again."""
+        with self._changed:
+            if job.turn is not None:
+                self._end_turn(job)
+                self._pass_on()
+
+    def _others_turn(self, job: Job, since: float) -> bool:
+        if job.seconds < FIRST_S or time.monotonic() - since < NEXT_S:
             return False
         with self._changed:
             return (other := self._next()) is not None and other.visitor != job.visitor
@@ -231,7 +238,14 @@ class Pool:
                 raise Cancelled("nobody wants it any more")
             if job.background and self._people_first():
                 raise _StepAside
-            if not job.background and self._others_turn(job, stage):
+            if job.background:
+                return
+            if stage in IDLE:
+                self._rest(job)
+            elif job.turn is None:
+                with self._changed:
+                    self._wait_for_turn(job)
+            elif self._others_turn(job, job.turn):
                 self._step_aside(job)
 
         return watch

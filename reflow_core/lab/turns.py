@@ -26,7 +26,7 @@ Work = Callable[[Context, Watch], Any]
 class Job:
     """One piece of work in the pool. `progress`: (stage, done, total) of the moment; `begun`: whether it has started.
 
-    `turn`: since when it has a worker, None while it has none; `spent`: seconds of earlier turns; `turns`: their count.
+    `turn`: since when it has a worker, None while it has none; `spent`: seconds of earlier turns.
     """
 
     work: Work
@@ -39,7 +39,6 @@ class Job:
     begun: bool = False
     turn: float | None = None
     spent: float = 0.0
-    turns: int = 0
     cancelled: bool = False
 
     def cancel(self) -> None:
@@ -75,6 +74,13 @@ class Turns:
     def __len__(self) -> int:
         return len(self._number)
 
+    def copy(self) -> Turns:
+        """As things are, for a look that takes longer than the lock should be held."""
+        copied = Turns()
+        copied.waiting, copied._number, copied._last = list(self.waiting), self._number.copy(), self._last.copy()
+        copied._alive, copied._serving = self._alive.copy(), self._serving.copy()
+        return copied
+
     def enter(self, job: Job) -> None:
         """New work waits; a newcomer's turn comes after that of all who wait already."""
         self._number[job] = next(self._clock)
@@ -109,19 +115,15 @@ class Turns:
 
     def before(self, job: Job) -> int:
         """How many turns come before that of one that waits, as things are."""
-        return next((place for place, other in enumerate(self._order()) if other is job), 0)
+        return next((place for place, other in enumerate(self.copy()._order()) if other is job), 0)
 
     def _order(self) -> Iterator[Job]:
-        left, kept = list(self.waiting), self._last.copy()
-        later = itertools.count(max(kept.values(), default=0) + 1)
-        try:
-            while left:
-                job = min(left, key=self._rank)
-                left.remove(job)
-                yield job
-                self._last.update((group, next(later)) for group in _groups(job))
-        finally:
-            self._last = kept
+        """Those that wait, as their turns come; leaves none of them waiting."""
+        later = itertools.count(max(self._last.values(), default=0) + 1)
+        while (job := self.first()) is not None:
+            self.waiting.remove(job)
+            yield job
+            self._last.update((group, next(later)) for group in _groups(job))
 
     def _rank(self, job: Job) -> tuple[int, ...]:
         ranks = ((self._serving[group] > 0, self._last[group]) for group in _groups(job))

@@ -167,7 +167,7 @@ def test_a_first_turn_is_long_and_later_ones_are_short(
     assert begun(other), "after two seconds"
     batch(bob, 2.0)
     assert until(lambda: first.turn == clock.now)
-    assert first.seconds == 2.5 and first.turns == 2
+    assert first.seconds == 2.5
     batch(ann, 0.6)
     assert until(lambda: other.turn == clock.now), "after half a second"
 
@@ -198,6 +198,43 @@ def test_two_visitors_who_ask_the_same_get_one_computation(pool: Pool, clock: Cl
     second = pool.submit(looks, visitor=BOB)
     work.step(2)
     assert second.future.result(ENOUGH_S) == "same"
+
+
+def test_who_waits_for_anothers_result_or_a_reader_needs_no_turn(pool: Pool, clock: Clock) -> None:
+    """Each look took a turn: with twenty visitors ten seconds, and ten more after the result was there."""
+    ready = threading.Event()
+
+    def looks(context: Context, watch: Watch) -> str:
+        while not ready.is_set():
+            watch(WAITS, 0, 1)
+        return "there"
+
+    waits = pool.submit(looks, visitor=BOB)
+    assert begun(waits)
+    busy = pool.submit(long := Batches(clock, 1), visitor=ANN)
+    assert begun(busy), "it has given its worker back"
+    ready.set()
+    assert waits.future.result(ENOUGH_S) == "there" and not busy.future.done()
+    long.step()
+    assert busy.future.result(ENOUGH_S) == ""
+
+
+def test_after_a_rest_what_is_left_to_compute_waits_for_its_turn(pool: Pool, clock: Clock) -> None:
+    ready = threading.Event()
+
+    def looks(context: Context, watch: Watch) -> str:
+        while not ready.is_set():
+            watch(WAITS, 0, 1)
+        watch("batch", 0, 1)
+        return "computed"
+
+    waits = pool.submit(looks, visitor=BOB)
+    busy = pool.submit(long := Batches(clock, 1), visitor=ANN)
+    assert begun(waits, busy)
+    ready.set()
+    assert until(lambda: pool.ahead(waits) == 0 and waits.progress[0] == "batch") and not waits.future.done()
+    long.step()
+    assert waits.future.result(ENOUGH_S) == "computed"
 
 
 def test_paused_work_is_bounded_and_can_be_cancelled(pool: Pool, clock: Clock) -> None:
