@@ -26,6 +26,7 @@ from reflow_core.watch import Watch
 
 CLOSE_S = 10.0
 QUIET_S = 3.0  # how long the background leaves the processor to a browser that draws what a person asked for
+MOSTLY_WAITING = 4  # seconds for one of the processor
 FIRST_S, NEXT_S = 2.0, 0.5  # a turn: at first long enough for the usual answer, those of long jobs are short
 POLL_S = 0.1
 MOST_PAUSED = 8  # each holds its networks and activations
@@ -36,6 +37,31 @@ MOST_WAITING = 8  # jobs of one visitor
 
 class _StepAside(Exception):
     """A background job makes room for a person and will be done anew."""
+
+
+class _Worked:
+    """How long a job has computed, in all and in this turn; for the job's own thread.
+
+    In seconds of the processor, so that a busy machine does not cut the usual answer into many turns; where a job
+    mostly waits, so many times as long on the wall's clock.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._turn = job, job.turn
+        self._first = self._latest = self._now()
+
+    def turn_is_over(self) -> bool:
+        now = self._now()
+        if self._job.turn != self._turn:
+            self._turn, self._latest = self._job.turn, now
+        return _longer(self._first, now, FIRST_S) and _longer(self._latest, now, NEXT_S)
+
+    def _now(self) -> tuple[float, float]:
+        return time.thread_time(), self._job.seconds
+
+
+def _longer(since: tuple[float, float], now: tuple[float, float], seconds: float) -> bool:
+    return now[0] - since[0] >= seconds or now[1] - since[1] >= MOSTLY_WAITING * seconds
 
 
 class Pool:
@@ -187,9 +213,7 @@ class Pool:
                 self._end_turn(job)
                 self._pass_on()
 
-    def _others_turn(self, job: Job, since: float) -> bool:
-        if job.seconds < FIRST_S or time.monotonic() - since < NEXT_S:
-            return False
+    def _others_wait(self, job: Job) -> bool:
         with self._changed:
             return (other := self._next()) is not None and other.visitor != job.visitor
 
@@ -232,6 +256,8 @@ class Pool:
         return False
 
     def _watch(self, job: Job) -> Watch:
+        clock = _Worked(job)
+
         def watch(stage: str, done: int, total: int) -> None:
             job.progress = (stage, done, total)
             if self._unwanted(job):
@@ -245,7 +271,7 @@ class Pool:
             elif job.turn is None:
                 with self._changed:
                     self._wait_for_turn(job)
-            elif self._others_turn(job, job.turn):
+            elif clock.turn_is_over() and self._others_wait(job):
                 self._step_aside(job)
 
         return watch

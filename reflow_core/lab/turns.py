@@ -6,6 +6,7 @@ by it. Kept is only what belongs to work that waits or runs.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections import Counter
@@ -44,6 +45,11 @@ class Job:
     def cancel(self) -> None:
         """Stop at the next batch; the future then raises Cancelled."""
         self.cancelled = True
+
+    @functools.cached_property
+    def groups(self) -> list[Visitor]:
+        """Whom it belongs to, from the outermost inward."""
+        return [self.visitor[: length + 1] for length in range(len(self.visitor))]
 
     @property
     def household(self) -> Visitor:
@@ -84,7 +90,7 @@ class Turns:
     def enter(self, job: Job) -> None:
         """New work waits; a newcomer's turn comes after that of all who wait already."""
         self._number[job] = next(self._clock)
-        for group in _groups(job):
+        for group in job.groups:
             if not self._alive[group]:
                 self._last[group] = next(self._clock)
             self._alive[group] += 1
@@ -93,7 +99,7 @@ class Turns:
     def leave(self, job: Job) -> None:
         """It has ended."""
         del self._number[job]
-        for group in _groups(job):
+        for group in job.groups:
             self._alive[group] -= 1
             if not self._alive[group]:
                 del self._alive[group], self._last[group], self._serving[group]
@@ -101,13 +107,13 @@ class Turns:
     def begin(self, job: Job) -> None:
         """Its turn begins: as long as it lasts, all other visitors come before this one."""
         self.waiting.remove(job)
-        self._serving.update(_groups(job))
-        self._last.update((group, next(self._clock)) for group in _groups(job))
+        self._serving.update(job.groups)
+        self._last.update((group, next(self._clock)) for group in job.groups)
 
     def end(self, job: Job) -> None:
         """Its turn has ended; it does not wait for another yet."""
-        self._serving.subtract(_groups(job))
-        self._last.update((group, next(self._clock)) for group in _groups(job))
+        self._serving.subtract(job.groups)
+        self._last.update((group, next(self._clock)) for group in job.groups)
 
     def first(self, may: Callable[[Job], bool] = lambda job: True) -> Job | None:
         """Whose turn it is among those that wait and `may`."""
@@ -123,12 +129,8 @@ class Turns:
         while (job := self.first()) is not None:
             self.waiting.remove(job)
             yield job
-            self._last.update((group, next(later)) for group in _groups(job))
+            self._last.update((group, next(later)) for group in job.groups)
 
     def _rank(self, job: Job) -> tuple[int, ...]:
-        ranks = ((self._serving[group] > 0, self._last[group]) for group in _groups(job))
+        ranks = ((self._serving[group] > 0, self._last[group]) for group in job.groups)
         return (*itertools.chain(*ranks), not job.begun, self._number[job])
-
-
-def _groups(job: Job) -> list[Visitor]:
-    return [job.visitor[: length + 1] for length in range(len(job.visitor))]

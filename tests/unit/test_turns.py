@@ -40,6 +40,8 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
+    thread_time = monotonic
+
 
 class Batches:
     """A work of `count` batches of a second: it stands before the end of each until `step` lets it go on."""
