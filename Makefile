@@ -9,18 +9,18 @@ BIN := $(VENV)/bin
 run: $(VENV)/run.stamp
 	$(BIN)/streamlit run app.py --server.port $(PORT)
 
-# A browser mostly waits: beside it the others get the processor that it leaves.
+# A browser mostly waits: beside it the others get the processor that it leaves, of which what reads files gets a share.
 test: browser
 	$(MAKE) -j3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) lint unit e2e
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	nice $(BIN)/mypy
+	nice -n 19 $(BIN)/mypy
 	$(BIN)/lint-imports
 
 unit: $(VENV)/test.stamp
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(BIN)/python -m pytest tests/unit tests/app -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest tests/unit tests/app -n 2 --dist worksteal
 
 e2e: browser
 	$(BIN)/python -m pytest tests/e2e

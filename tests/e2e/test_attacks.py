@@ -169,7 +169,6 @@ TAKEN = "All test images are of one class|Class folders|$"
 CHECKPOINTS: dict[str, Attack] = {
     "checkpoint: code": Upload("", WEIGHTS_FOR, "mine.pt", lambda to: hostile.code(ran(to)), CODE),
     "checkpoint: random bytes": weights(BROKEN, lambda: hostile.noise(5000)),
-    "checkpoint: keys nested 29 deep": weights(BROKEN, lambda: hostile.nested_keys(29)),
     "checkpoint: keys nested 60 deep": weights(TOO_MUCH, lambda: hostile.nested_keys(60)),
     "checkpoint: a bytearray of 1.9 GB in 30 bytes": weights(TOO_MUCH, lambda: hostile.big_bytearray(1_900_000_000)),
     "checkpoint: compressed storages": weights("is compressed", lambda: hostile.deflated_storage(900 * MB)),
@@ -213,9 +212,6 @@ ZIPS: dict[str, Attack] = {
         ),
     ),
     "zip: a folder 2,000 deep": images(NO_IMAGE, lambda: hostile.deep_folder(2000)),
-    "zip: an entry that is a dot": images(
-        NO_IMAGE, lambda: hostile.archive(hostile.stored(".", b"x"), hostile.stored("./", b""))
-    ),
     "zip: bytes that do not unpack": images(SKIPPED, lambda: hostile.pictures(hostile.bad_deflate())),
     "zip: a name that is no UTF-8": images(
         NO_ZIP, lambda: hostile.archive(hostile.stored(b"test/3/\xff\xfe.png", b"x", hostile.UTF8))
@@ -251,7 +247,6 @@ ARRAYS: dict[str, Attack] = {
     "npz: labels in words": arrays(
         "test_labels must be 24 class numbers", lambda: hostile.npz(test_labels=["cat"] * 24)
     ),
-    "npz: classes that are one word": arrays(r"classes has shape \(\)", lambda: hostile.npz(classes="cat")),
     "npz: pictures without a height": arrays(
         "has pictures of 16×0 pixels", lambda: hostile.npz(test_images=hostile.npy((24, 0, 16, 3), "|u1", b""))
     ),
@@ -269,7 +264,6 @@ REPORTS: dict[str, Attack] = {
     "report: class number 4,000,000": reports(
         DAMAGED, altered(_set("pruned.predicted", lambda array: array * 0 + 4_000_000))
     ),
-    "report: class number -1": reports(DAMAGED, altered(_set("labels", lambda array: array * 0 - 1))),
     "report: 13,000 rows of nothing in 39 kB": reports(DAMAGED, lambda: hostile.many_rows(13_000)),
     "report: JSON a million deep": reports(DAMAGED, lambda: hostile.deep_json(1_000_000)),
     "report: tables are a list": reports(
@@ -286,9 +280,10 @@ REPORTS: dict[str, Attack] = {
 }
 
 OWN = "has a name that the lab itself slices by"
+RESERVED = ("all", "brightness", "class", "rarity", "confidence", "contrast")
 COLUMNS: dict[str, Attack] = {
     f"columns: one called {name}": columns(f"'{name}' {OWN}", lambda name=name: hostile.table({name: range(700)}))
-    for name in ("all", "class", "rarity", "confidence", "brightness", "contrast")
+    for name in RESERVED[:2]
 } | {
     "columns: no text": columns("could not be read as CSV", lambda: hostile.noise(5000)),
     "columns: a million": columns(
@@ -305,14 +300,12 @@ LINKS: dict[str, Attack] = {
     "link: A is a function that ends the server": pinned("'os:abort' is code", model="os:abort"),
     "link: A is own code": pinned("'net.py:build' is code", model="net.py:build"),
     "link: A is unknown": pinned("Unknown model 'nope'", model="nope"),
-    "link: A is a folder": pinned("Unknown data '/etc'", data="/etc"),
     "link: A is another's upload": pinned("file of another visit", model=f"{MODEL}@upload:0123456789abcdef"),
     "link: a folder outside": link(ASIDE, data="../secret"),
     "link: own code": link(ASIDE, model="net.py:build"),
     "link: a module": link(ASIDE, model="os:abort"),
     "link: what only a person may type": link("", server_code="net.py:build", server_data="/etc"),
     "link: a name of the hub of 300 letters": link("is no name of the hub", model="timm:hf_hub:" + "a" * 300),
-    "link: a name of the hub with a space": link("is no name of the hub", model="timm:hf_hub:own er/name"),
     "link: markdown for a seed": link(r"seed='!\[x\]\(http://evil.example\)'", seed=WORDS),
     "link: markdown for limits": link("evil.example", "slices", False, floors=WORDS),
     "link: null bytes": link(ASIDE, model="a\0b", layer="\0", allocation="\0"),
@@ -489,12 +482,23 @@ NAMES: dict[str, Attack] = {
         lambda: hostile.noise(99),
         "[![x](http:evil.example:x.png)](http:x).pt",
     ),
-    "name: codes for a terminal": weights("'.*' is truncated", lambda: hostile.noise(99), "\x1b[31m\x07\u202etp.pt"),
     "name: of no kind that is asked for": weights("of no use here; bring one ending in .pt", lambda: b"MZ", "x.exe"),
 }
 TABLE = CHECKPOINTS | ZIPS | ARRAYS | REPORTS | COLUMNS | NAMES | LINKS | ACTS
 # Variations of these, and what takes long: `make attacks` tries them too.
 MORE: dict[str, Attack] = {
+    f"columns: one called {name}": columns(f"'{name}' {OWN}", lambda name=name: hostile.table({name: range(700)}))
+    for name in RESERVED[2:]
+} | {
+    "checkpoint: keys nested 29 deep": weights(BROKEN, lambda: hostile.nested_keys(29)),
+    "zip: an entry that is a dot": images(
+        NO_IMAGE, lambda: hostile.archive(hostile.stored(".", b"x"), hostile.stored("./", b""))
+    ),
+    "npz: classes that are one word": arrays(r"classes has shape \(\)", lambda: hostile.npz(classes="cat")),
+    "report: class number -1": reports(DAMAGED, altered(_set("labels", lambda array: array * 0 - 1))),
+    "link: a name of the hub with a space": link("is no name of the hub", model="timm:hf_hub:own er/name"),
+    "link: A is a folder": pinned("Unknown data '/etc'", data="/etc"),
+    "name: codes for a terminal": weights("'.*' is truncated", lambda: hostile.noise(99), "\x1b[31m\x07\u202etp.pt"),
     "checkpoint: text": weights(BROKEN, lambda: b"no checkpoint"),
     "checkpoint: nothing": weights(BROKEN, lambda: b""),
     "checkpoint: cut short": weights(BROKEN, lambda: hostile.checkpoint({"w": torch.zeros(9000)})[:-3000]),
