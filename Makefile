@@ -1,10 +1,10 @@
-# make run: the dashboard.  make test: all tests.  make wheel: the package, installed and tried.  make bench: what it costs.
+# make run: the dashboard.  make test: the tests.  make thorough: what they leave out.  make wheel: the package, installed and tried.  make bench: what it costs.
 PYTHON ?= python3
 PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint unit e2e attacks browser wheel bench train zoo screenshots clean
+.PHONY: run test lint unit e2e thorough browser wheel bench train zoo screenshots clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/streamlit run app.py --server.port $(PORT)
@@ -25,8 +25,8 @@ unit: $(VENV)/test.stamp
 e2e: browser
 	$(BIN)/python -m pytest tests/e2e
 
-attacks: browser
-	ATTACKS=all $(BIN)/python -m pytest tests/e2e/test_attacks.py
+thorough: browser
+	THOROUGH=1 $(BIN)/python -m pytest tests/e2e/test_attacks.py tests/unit/test_models.py
 
 browser: $(VENV)/test.stamp
 	$(BIN)/python -m tests.e2e.setup_browser

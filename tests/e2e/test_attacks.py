@@ -485,7 +485,7 @@ NAMES: dict[str, Attack] = {
     "name: of no kind that is asked for": weights("of no use here; bring one ending in .pt", lambda: b"MZ", "x.exe"),
 }
 TABLE = CHECKPOINTS | ZIPS | ARRAYS | REPORTS | COLUMNS | NAMES | LINKS | ACTS
-# Variations of these, and what takes long: `make attacks` tries them too.
+# Variations of these, and what takes long: `make thorough` tries them too.
 MORE: dict[str, Attack] = {
     f"columns: one called {name}": columns(f"'{name}' {OWN}", lambda name=name: hostile.table({name: range(700)}))
     for name in RESERVED[2:]
@@ -634,7 +634,7 @@ MORE: dict[str, Attack] = {
     "name: 900 letters": weights(r"'n{40}…n{37}\.pt' is truncated", lambda: hostile.noise(99), "n" * 900 + ".pt"),
     "name: without letters": weights("That file is of no use here", lambda: b"x", ".pt"),
 }
-TABLE |= MORE if os.environ.get("ATTACKS") == "all" else {}
+TABLE |= MORE if os.environ.get("THOROUGH") else {}
 
 
 @asynccontextmanager
