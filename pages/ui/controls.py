@@ -8,10 +8,10 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.actions import name_view, offer_actions
 from pages.ui.binding import bound
 from pages.ui.browse import browse_button
 from pages.ui.lab import lab
-from pages.ui.pins import pin_button
 from pages.ui.session import Opened, session
 from pages.ui.text import literal, sentence
 from pages.ui.uploader import uploader
@@ -49,7 +49,6 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     messages = st.container()
     if (opened := session().opened) is None:
         opened = session().opened = Opened(link_problems(own or {}))
-    st.sidebar.divider()
     side = st.sidebar.container(key="controls")
     with side:
         chosen = _network() | _pruning(without)
@@ -70,8 +69,8 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     except ReflowError as error:  # free text or a file can be wrong here
         st.error(sentence(error), icon=":material/error:")
         st.stop()
-    with side:
-        pin_button(spec)
+    name_view(spec, without)
+    offer_actions(spec)
     for problem in opened.still_true(spec):
         messages.warning(sentence(problem), icon=":material/link_off:")
     return spec

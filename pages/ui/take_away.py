@@ -1,4 +1,4 @@
-"""Take away: the result as a report, tables, the network's file, code and a link, in one box."""
+"""Take away: the result as a report, tables, the network's file and code, in one box."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
@@ -95,7 +94,7 @@ def _content(spec: Spec) -> str:
 
 
 def _box(goods: Goods) -> DeltaGenerator | None:
-    """The box, if it is open: downloads, code, link."""
+    """The box, if it is open: downloads and code."""
     box = st.expander("Take it away", key=f"take-{goods.name}", on_change="rerun", icon=":material/output:")
     if not box.open:
         return None
@@ -108,7 +107,7 @@ def _box(goods: Goods) -> DeltaGenerator | None:
         on_click="ignore",
         icon=":material/article:",
         help="One HTML file: verdict, figures, tables, spec, versions. Opens offline, prints, and opens again here on "
-        "the Report page.",
+        "the page Open a report.",
         key=f"report-{goods.name}",
     )
     row.download_button(
@@ -133,8 +132,6 @@ def _box(goods: Goods) -> DeltaGenerator | None:
     for language, text in goods.code.items():
         box.caption(f"The same numbers: {language}")
         box.code(text, language="python" if language == "Python" else "bash", wrap_lines=True)
-    box.caption("Link to this view")
-    box.code(link(), language=None, wrap_lines=True)
     box.segmented_control(
         "The camera on a figure saves",
         PICTURES,
@@ -175,11 +172,3 @@ def pop_shown() -> Shown:
     """What the page has shown since the last call; the collection starts afresh."""
     shown, session().shown = session().shown, Shown()
     return shown
-
-
-def link() -> str:
-    """The address of the page as it is."""
-    given = urlencode(
-        [(name, value) for name in st.query_params for value in st.query_params.get_all(name)], safe=":,/@"
-    )
-    return f"{st.context.url}?{given}" if given else str(st.context.url)

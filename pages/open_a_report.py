@@ -1,4 +1,4 @@
-"""Report: open a report again and look at it as at any other result."""
+"""Open a report: look at it as at any other result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pages.ui.lab import lab
 from pages.ui.scope import View, scope
 from pages.ui.session import Opened, session
 from pages.ui.stage import chosen_layer, errors_shown
-from pages.ui.study import open_on_collapse
+from pages.ui.study import open_on_overview
 from pages.ui.text import sentence
 from pages.ui.uploader import uploader
 from reflow_core.diagnosis.links import admitted
@@ -29,7 +29,7 @@ EMPTY = (
 
 
 def show_diagnosis(diagnosis: Diagnosis) -> None:
-    """The Collapse page of the diagnosis in the report, without a sweep around it."""
+    """The Overview of the diagnosis in the report, without a sweep around it."""
     layer = chosen_layer(diagnosis)
     scope(diagnosis, [], layer, View(still=True))
     panels.repair_caption(diagnosis)
@@ -46,7 +46,6 @@ def show_finding(finding: Finding) -> None:
 
 
 shell.frame(__file__)
-st.header("Open a report again", anchor=False)
 for problem in link_problems({}):
     st.warning(sentence(problem), icon=":material/link_off:")
 file = uploader(
@@ -64,4 +63,4 @@ else:
 if st.button("Set the controls to this spec", icon=":material/open_in_new:"):
     spec, problems = admitted(result.spec.to_dict(), lab().public.library.access.code)
     session().opened = Opened(problems)  # said where the controls are
-    open_on_collapse(spec)
+    open_on_overview(spec)
