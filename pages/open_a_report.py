@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import panels, shell
+from pages.ui.actions import name_view
 from pages.ui.controls import link_problems
 from pages.ui.findings import show_answer
 from pages.ui.lab import lab
@@ -18,7 +19,7 @@ from reflow_core.diagnosis.links import admitted
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.present.figures.findings import pictured
 from reflow_core.present.reopen import LARGEST, strange_report
-from reflow_core.present.report import tables_of
+from reflow_core.present.report import seen_in, tables_of
 from reflow_core.production.finding import Finding
 
 EMPTY = (
@@ -52,10 +53,12 @@ file = uploader(
     "Report (HTML)", ["html"], help="Only its numbers are read.", key="reopen", max_upload_size=LARGEST >> 20
 )
 if file is None:
+    name_view(["No report is open."])
     st.info(EMPTY, icon=":material/article:")
     st.stop()
 with errors_shown():
     result = lab().read_once(file, strange_report)
+name_view(seen_in(result))
 if isinstance(result, Diagnosis):
     show_diagnosis(result)
 else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 
 import streamlit as st
@@ -12,17 +12,15 @@ from pages.ui.pins import pin_button
 from pages.ui.session import session
 from pages.ui.share import share_button
 from pages.ui.text import literal
-from reflow_core.present.crumbs import crumbs
 from reflow_core.spec import Spec
 
 PRESENTED = (FIRST, "signal")  # pages with the scope, which is all that the demo mode shows
 
 
-def name_view(spec: Spec, without: Collection[str] = ()) -> None:
-    """Name what is seen; `without`: fields of the spec that say nothing of it."""
+def name_view(words: Iterable[str]) -> None:
+    """Name what is seen."""
     if (line := session().line) is not None:
-        with line:
-            st.markdown(" · ".join(map(literal, crumbs(spec, without))), width="stretch")
+        line.markdown(" · ".join(map(literal, words)), width="stretch")
 
 
 def offer_actions(spec: Spec) -> None:

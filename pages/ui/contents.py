@@ -126,7 +126,6 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
         ),
     ),
 }
-ALONE = ("open_a_report", "methods_and_limits")  # without controls in the sidebar
 OLD_PAGES = {  # addresses in the links of others
     "overview": "overview",  # the first page has none of its own
     "collapse": "overview",

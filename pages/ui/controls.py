@@ -23,6 +23,7 @@ from reflow_core.machine import describe
 from reflow_core.networks.catalog import facts, find
 from reflow_core.networks.checkpoint import SUFFIXES as CHECKPOINTS
 from reflow_core.networks.own import is_own
+from reflow_core.present.crumbs import crumbs
 from reflow_core.present.figures.layers import SIMILARITIES
 from reflow_core.pruning.allocations import allocations
 from reflow_core.pruning.criteria import criteria
@@ -49,7 +50,7 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     messages = st.container()
     if (opened := session().opened) is None:
         opened = session().opened = Opened(link_problems(own or {}))
-    side = st.sidebar.container(key="controls")
+    side = st.sidebar.container(key="controls", gap="xsmall")
     with side:
         chosen = _network() | _pruning(without)
         if "repair" in without:
@@ -69,7 +70,8 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     except ReflowError as error:  # free text or a file can be wrong here
         st.error(sentence(error), icon=":material/error:")
         st.stop()
-    name_view(spec, without)
+    session().without = tuple(without)
+    name_view(crumbs(spec, without))
     offer_actions(spec)
     for problem in opened.still_true(spec):
         messages.warning(sentence(problem), icon=":material/link_off:")

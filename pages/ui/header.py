@@ -13,7 +13,7 @@ from pages.ui.session import session
 
 def draw(entry: Entry) -> None:
     """The head, with an empty line."""
-    with st.container(key="head", gap="small"):
+    with st.container(key="head", gap=None):
         st.title(entry.title, anchor=False)
         if entry.why:
             st.markdown(entry.why)

@@ -62,7 +62,8 @@ class Session:
     A; `pin_problems`: what was set aside in the link that named it. `browsing`: whether the list of networks is open.
     `picture`: what the camera on a figure saves. `lesson_step`: the step whose controls were set; `handout`: the one
     made last, and whether it is the teacher's. `line`: the place under the page's name; `link`: that of its address.
-    `strange`: the last page that was asked for and is none.
+    `without`: fields of the spec that say nothing of what is seen there. `strange`: the last page that was asked for
+    and is none.
     """
 
     number: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -85,6 +86,7 @@ class Session:
     handout: tuple[bool, str] | None = None
     line: DeltaGenerator | None = None
     link: DeltaGenerator | None = None
+    without: tuple[str, ...] = ()
     strange: str = ""
 
 

@@ -11,7 +11,7 @@ from streamlit.navigation.page import Page
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.ui import header, skeleton
-from pages.ui.contents import ALONE, FIRST, OLD_PAGES, Entry, menus, pages
+from pages.ui.contents import FIRST, OLD_PAGES, Entry, menus, pages
 from pages.ui.session import Shown, session
 from pages.ui.share import show_link
 from pages.ui.styles import style
@@ -31,8 +31,7 @@ def enter() -> None:
         st.query_params[OLD_PARAMETERS[old]] = st.query_params.pop(old)
     hidden = st.session_state.get("hide", st.query_params.get("hide") == "true")
     width = "demo" if in_demo() else "wide"
-    beside = page.url_path not in ALONE  # a sidebar that came later would push the page aside
-    (st.sidebar if beside else st).html(style("still", "readable", "head", width, *(["hidden"] if hidden else [])))
+    st.html(style("still", "readable", "head", width, *(["hidden"] if hidden else [])))
     _menus_of_a_phone()
     try:
         page.run()
@@ -48,7 +47,9 @@ def _menus_of_a_phone() -> None:
     """
     if in_demo():
         return
-    with st.container(key="menus", horizontal=True, gap=None):
+    with st.container(
+        key="menus", horizontal=True, height=1, border=False, gap=None
+    ):  # unseen until the style is there
         for menu, entries in menus().items():
             paths = {entry.title: entry.path for entry in entries}
             if picked := st.menu_button(menu, list(paths), type="tertiary", key=f"menu-{menu}"):

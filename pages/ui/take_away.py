@@ -21,6 +21,7 @@ from reflow_core.diagnosis import result
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
 from reflow_core.present import report
+from reflow_core.present.crumbs import crumbs
 from reflow_core.present.report import Report
 from reflow_core.present.snippets import command, diagnosing
 from reflow_core.production.export import FORMATS
@@ -62,10 +63,11 @@ def of_diagnosis(diagnosis: Diagnosis) -> None:
 def of_finding(finding: Finding, name: str, code: Mapping[str, str]) -> None:
     """Of a finding, with the figures that the page has shown for it."""
     shown, content, title = pop_shown(), _content(finding.spec), name.replace("-", " ").capitalize()
+    without = session().without
     _box(
         Goods(
             name,
-            lambda: report.of_finding(finding, title, content, code, shown.charts),
+            lambda: report.of_finding(finding, title, content, code, shown.charts, without),
             lambda: to_json(finding),
             code,
             lambda: finding.tables,
@@ -76,11 +78,12 @@ def of_finding(finding: Finding, name: str, code: Mapping[str, str]) -> None:
 def of_study(name: str, spec: Spec, code: Mapping[str, str]) -> None:
     """Of a page that compares: what it has shown."""
     shown, content, title = pop_shown(), _content(spec), name.replace("-", " ").capitalize()
+    view = crumbs(spec, session().without)
     answer = next((chart.message for chart in shown.charts.values()), "Nothing is measured yet.")
     _box(
         Goods(
             name,
-            lambda: Report(title, answer, spec, content, shown.charts, shown.tables, code=code),
+            lambda: Report(title, answer, spec, content, shown.charts, shown.tables, code=code, view=view),
             lambda: {"spec": spec.to_dict(), "tables": {title: rows(table) for title, table in shown.tables.items()}},
             code,
             lambda: shown.tables,
