@@ -34,7 +34,6 @@ VARIED: dict[str, tuple[str, list[dict[str, str | int | float]]]] = {
 shell.frame(__file__)
 base = controls(without=(*CALIBRATION, "calibration_batch", "statistics"), own={"compare": tuple(VARIED)})
 require_local(base)
-st.subheader("How many images, and which?", anchor=False)
 if not repairs[base.repair].info.needs_data:
     st.info(f"Repair {base.repair!r} reads no calibration images; choose one that does, for example reflow.")
     st.stop()

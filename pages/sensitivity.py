@@ -10,7 +10,7 @@ from pages.ui.findings import show_answer, take_away
 from pages.ui.lab import lab
 from pages.ui.panels import chart
 from pages.ui.stage import errors_shown, require_local
-from pages.ui.study import follow, open_on_collapse
+from pages.ui.study import follow, open_on_overview
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures import sensitivity as pictures
@@ -33,7 +33,7 @@ with left:
         default="weights",
         required=True,
         help="Single weights, or whole output channels: all weights that make one channel. Such a channel puts out "
-        "0 here, for its bias and the scale and shift of the norm behind it go too; the Structured page really cuts it "
+        "0 here, for its bias and the scale and shift of the norm behind it go too; Structured pruning really cuts it "
         "out.",
         key="prune",
         bind="query-params",
@@ -111,8 +111,8 @@ st.caption(
     f"of {100 * sensitivity.expected_loss(profile, chosen):.1f} points of fidelity."
 )
 rivals = sensitivity.rivals(base, round(reached, 4), chosen)
-if st.button("Open on the Collapse page", icon=":material/open_in_new:"):
-    open_on_collapse(rivals["budget"])
+if st.button("Open on the Overview", icon=":material/open_in_new:"):
+    open_on_overview(rivals["budget"])
 
 
 def draw_rivals(study: Sweep[Point]) -> None:

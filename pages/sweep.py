@@ -9,7 +9,7 @@ from pages.ui.controls import controls
 from pages.ui.panels import camera, table
 from pages.ui.session import session
 from pages.ui.stage import require_local
-from pages.ui.study import CONFIGURATION, OFFERED, choose_configurations, follow, open_on_collapse
+from pages.ui.study import CONFIGURATION, OFFERED, choose_configurations, follow, open_on_overview
 from pages.ui.text import literal
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import GRID, configurations, outcomes, selection
@@ -24,14 +24,13 @@ MEASURES = ("variance ratio", "CKA")
 shell.frame(__file__)
 base = controls(without=CONFIGURATION, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
 require_local(base)
-st.subheader("Every sparsity, every configuration", anchor=False)
 listed = choose_configurations(["magnitude", "snip"], ["none"], ["none", "reflow"])
 chosen = configurations(base, *listed)
 specs = [spec.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for spec in chosen]
 
 
 def draw(study: Sweep[Point]) -> None:
-    """Curves above, layers below; a click on a cell opens it on the Collapse page."""
+    """Curves above, layers below; a click on a cell opens it on the Overview."""
     names = {f"{selection(spec.to_dict())} → {spec.repair}": spec for spec in chosen}
     left, middle, right = st.columns([3, 4, 2])
     with left:
@@ -76,8 +75,8 @@ def draw(study: Sweep[Point]) -> None:
     )
     picked = [mark["customdata"] for mark in event["selection"]["points"] if mark.get("customdata")]
     if picked:
-        open_on_collapse(spec.replace(sparsity=picked[0][0]), picked[0][1])
-    st.caption(f"{literal(drawn.message)} Bands: 95 % Wilson intervals. Click a cell to open it on the Collapse page.")
+        open_on_overview(spec.replace(sparsity=picked[0][0]), picked[0][1])
+    st.caption(f"{literal(drawn.message)} Bands: 95 % Wilson intervals. Click a cell to open it on the Overview.")
     table("Show data: configurations", drawn.table, "sweep-data")
     several = {name: ",".join(values) for name, values in zip(OFFERED, listed, strict=True)}
     several |= {"sparsities": ",".join(f"{at:g}" for at in GRID), "out": "sweep.csv"}

@@ -8,10 +8,10 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.actions import name_view, offer_actions
 from pages.ui.binding import bound
 from pages.ui.browse import browse_button
 from pages.ui.lab import lab
-from pages.ui.pins import pin_button
 from pages.ui.session import Opened, session
 from pages.ui.text import literal, sentence
 from pages.ui.uploader import uploader
@@ -23,6 +23,7 @@ from reflow_core.machine import describe
 from reflow_core.networks.catalog import facts, find
 from reflow_core.networks.checkpoint import SUFFIXES as CHECKPOINTS
 from reflow_core.networks.own import is_own
+from reflow_core.present.crumbs import crumbs
 from reflow_core.present.figures.layers import SIMILARITIES
 from reflow_core.pruning.allocations import allocations
 from reflow_core.pruning.criteria import criteria
@@ -49,8 +50,7 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     messages = st.container()
     if (opened := session().opened) is None:
         opened = session().opened = Opened(link_problems(own or {}))
-    st.sidebar.divider()
-    side = st.sidebar.container(key="controls")
+    side = st.sidebar.container(key="controls", gap="xsmall")
     with side:
         chosen = _network() | _pruning(without)
         if "repair" in without:
@@ -70,8 +70,9 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     except ReflowError as error:  # free text or a file can be wrong here
         st.error(sentence(error), icon=":material/error:")
         st.stop()
-    with side:
-        pin_button(spec)
+    session().without = tuple(without)
+    name_view(crumbs(spec, without))
+    offer_actions(spec)
     for problem in opened.still_true(spec):
         messages.warning(sentence(problem), icon=":material/link_off:")
     return spec

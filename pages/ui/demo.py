@@ -10,11 +10,6 @@ from reflow_core.networks.catalog import find
 from reflow_core.spec import Spec
 
 
-def on() -> bool:
-    """Whether the link asks for it."""
-    return st.query_params.get("demo") == "1"
-
-
 def show(spec: Spec) -> None:
     """The signal view alone, large."""
     presets = presets_of(spec.model)

@@ -8,26 +8,30 @@ import streamlit as st
 
 from pages.ui.lab import lab
 from pages.ui.session import session
+from pages.ui.text import literal
 from reflow_core.diagnosis.links import admitted
+from reflow_core.present.crumbs import crumbs
 from reflow_core.spec import Spec
 
 NAME = "a"  # of the link's parameter
 
 
 def pin(spec: Spec) -> None:
-    """Make a view A from now on."""
+    """Make a view A from now on, and say so."""
     session().pinned, session().pin_problems = spec, []
+    named = " · ".join(map(literal, crumbs(spec)))
+    st.toast(f"Pinned as A: {named}. Change anything; **Compare › A/B** shows both views side by side.")
 
 
 def pin_button(spec: Spec) -> None:
-    """In the sidebar of every page with controls."""
+    """In the head of every page with controls."""
     st.button(
-        "Pin this view as A",
+        "Pinned as A" if session().pinned == spec else "Pin",
         on_click=pin,
         args=(spec,),
         icon=":material/push_pin:",
-        width="stretch",
-        help="Then change anything: the Compare page shows both side by side.",
+        type="tertiary",
+        help="Keep this view as A. Then change anything: Compare › A/B shows both side by side.",
         key="pin",
     )
 

@@ -11,6 +11,7 @@ import streamlit as st
 
 if TYPE_CHECKING:  # the frame of a page is drawn before any of these is there
     import pandas as pd
+    from streamlit.delta_generator import DeltaGenerator
 
     from reflow_core.lab.request import Request
     from reflow_core.lab.sweep import Sweep
@@ -60,7 +61,9 @@ class Session:
     drawn. `asked`: the request that was answered last. `agreed`: computations whose cost was agreed to. `pinned`: view
     A; `pin_problems`: what was set aside in the link that named it. `browsing`: whether the list of networks is open.
     `picture`: what the camera on a figure saves. `lesson_step`: the step whose controls were set; `handout`: the one
-    made last, and whether it is the teacher's.
+    made last, and whether it is the teacher's. `line`: the place under the page's name; `link`: that of its address.
+    `without`: fields of the spec that say nothing of what is seen there. `strange`: the last page that was asked for
+    and is none.
     """
 
     number: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -81,6 +84,10 @@ class Session:
     picture: str = "png"
     lesson_step: int | None = None
     handout: tuple[bool, str] | None = None
+    line: DeltaGenerator | None = None
+    link: DeltaGenerator | None = None
+    without: tuple[str, ...] = ()
+    strange: str = ""
 
 
 def session() -> Session:

@@ -2,107 +2,130 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 from streamlit.navigation.page import Page
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages.ui import skeleton
+from pages.ui import header, skeleton
+from pages.ui.contents import FIRST, OLD_PAGES, Entry, menus, pages
 from pages.ui.session import Shown, session
+from pages.ui.share import show_link
 from pages.ui.styles import style
 from reflow_core.places import ASSETS
 from reflow_core.present.paper import SOURCE, STATEMENTS
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEFAULT = "collapse"
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "See": ("collapse", "signal", "story", "sweep"),
-    "Compare": ("compare", "selection_vs_signal", "calibration"),
-    "Before release": ("sensitivity", "slices", "structured", "quantization", "hardware", "claims"),
-    "More": (),  # every other file in pages/
-}
-ICONS = {
-    "collapse": ":material/monitor_heart:",
-    "signal": ":material/water:",
-    "story": ":material/menu_book:",
-    "sweep": ":material/show_chart:",
-    "compare": ":material/compare:",
-    "selection_vs_signal": ":material/grid_on:",
-    "calibration": ":material/tune:",
-    "sensitivity": ":material/equalizer:",
-    "slices": ":material/pie_chart:",
-    "structured": ":material/content_cut:",
-    "quantization": ":material/memory:",
-    "hardware": ":material/speed:",
-    "claims": ":material/fact_check:",
-    "about": ":material/info:",
-}
-NAMED = {name for names in SECTIONS.values() for name in names}
-OLD_PAGES = {"quantisation": "quantization"}  # addresses in links of others
-OLD_PARAMETERS = {"quantise_order": "quantize_order", "arm": "variant"}
+OLD_PARAMETERS = {"quantise_order": "quantize_order", "arm": "variant"}  # in the links of others
 
 
 def enter() -> None:
     """Run by app.py: page settings and navigation over every file in pages/, then the chosen page."""
-    st.set_page_config(page_title="Reflow Lab", page_icon=ASSETS / "icon.svg", layout="wide")
+    page = _navigation()
+    st.set_page_config(page_title=f"{page.title} · Reflow Lab", page_icon=ASSETS / "icon.svg", layout="wide")
     st.logo(ASSETS / "logo.svg", size="large")
     session().entered = True
     for old in OLD_PARAMETERS.keys() & set(st.query_params):
         st.query_params[OLD_PARAMETERS[old]] = st.query_params.pop(old)
     hidden = st.session_state.get("hide", st.query_params.get("hide") == "true")
-    width = "demo" if st.query_params.get("demo") == "1" else "wide"
-    st.html(style("still", "readable", "pages", width, *(["hidden"] if hidden else [])))
-    _navigation().run()
+    width = "demo" if in_demo() else "wide"
+    st.html(style("still", "readable", "head", width, *(["hidden"] if hidden else [])))
+    _menus_of_a_phone()
+    try:
+        page.run()
+    finally:
+        show_link()
+        _settle_values()
+
+
+def _menus_of_a_phone() -> None:
+    """The same menus in the page. On a narrow screen Streamlit would put its own above the controls in the sidebar.
+
+    There its list is none to a screen reader (axe: list, listitem), its headings take no key, and five pages hide.
+    """
+    if in_demo():
+        return
+    with st.container(
+        key="menus", horizontal=True, height=1, border=False, gap=None
+    ):  # unseen until the style is there
+        for menu, entries in menus().items():
+            paths = {entry.title: entry.path for entry in entries}
+            if picked := st.menu_button(menu, list(paths), type="tertiary", key=f"menu-{menu}"):
+                st.switch_page(paths[picked], query_params={})  # the controls bring what is theirs
+
+
+def _settle_values() -> None:
+    """Have Streamlit take what a link said into its memory at the end of the run.
+
+    It does so only when a rerun begins: who opened a link and left for another page first lost all of its values.
+    """
+    if (context := get_script_run_ctx()) is not None:
+        context.session_state._state._compact_state()
+
+
+def in_demo() -> bool:
+    """Whether the link asks for the demo mode, which shows nothing but the scope."""
+    return st.query_params.get("demo") == "1"
 
 
 def frame(file: str) -> None:
     """First call of every page. A cold deep link runs the page without app.py; this goes back through the entrance."""
-    session().shown = Shown()
+    session().shown, session().line, session().link = Shown(), None, None
     skeleton.enter(file)
     if not session().entered:
         _navigation()
         _go_to(Path(file).stem)
+    if not in_demo():
+        header.draw(pages()[Path(file).stem])
     if (statement := STATEMENTS.get(st.query_params.get("paper", ""))) is not None:
         st.info(f"The article says: “{statement.sentence}” ({SOURCE}). Below, what is measured on your network.")
 
 
+def _navigation() -> Page:
+    """Every file in pages/ by menu; unseen, the old addresses, and one that does not exist, if it was asked for."""
+    unseen = [
+        st.Page(_moved_to(new), title=pages()[new].title, url_path=old, visibility="hidden")
+        for old, new in OLD_PAGES.items()
+    ]
+    if strange := _strange_address():
+        unseen.append(st.Page(_no_such_page, title="Page not found", url_path=strange, visibility="hidden"))
+    listed = {menu: [_page(entry) for entry in entries] for menu, entries in menus().items()}
+    return st.navigation(listed | {"": unseen}, position="hidden" if in_demo() else "top")
+
+
+def _page(entry: Entry) -> Page:
+    first = entry.name == FIRST
+    return st.Page(entry.path, title=entry.title, icon=entry.icon, url_path="" if first else entry.name, default=first)
+
+
+def _strange_address() -> str:
+    """What the address names where no page has that name, else "". The browser says it once; the visit keeps it."""
+    context = get_script_run_ctx()
+    asked = (context.pages_manager.intended_page_name or "") if context is not None else ""
+    if asked and asked not in {*pages(), *OLD_PAGES}:
+        session().strange = asked
+    return session().strange
+
+
+def _no_such_page() -> None:
+    """What stands at an address that no page has, with ways back."""
+    from pages.ui.text import literal  # heavy, and needed nowhere else in the frame
+
+    asked = session().strange
+    near = difflib.get_close_matches(asked.lower(), [*pages(), *OLD_PAGES], n=1)
+    st.title("Page not found", anchor=False)
+    st.markdown(f"There is no page “{literal(asked[:60])}”. The menus above list every page.")
+    for name in dict.fromkeys([*(OLD_PAGES.get(name, name) for name in near), FIRST]):
+        st.page_link(pages()[name].path, label=f"Go to {pages()[name].title}", icon=pages()[name].icon)
+
+
 def _go_to(name: str) -> None:
     """Leave for a page with all that the link says."""
-    st.switch_page(_path(name), query_params={key: st.query_params.get_all(key) for key in st.query_params})
+    st.switch_page(pages()[name].path, query_params={key: st.query_params.get_all(key) for key in st.query_params})
 
 
 def _moved_to(name: str) -> Callable[[], None]:
     """What stands at a page's old address."""
     return lambda: _go_to(name)
-
-
-def _navigation() -> Page:
-    """Every file in pages/, listed in the sidebar by section. (Streamlit's own list is no list to a screen reader.)"""
-    files = sorted(file.stem for file in (ROOT / "pages").glob("*.py") if not file.stem.startswith("_"))
-    listed = {
-        section: sorted(
-            (name for name in files if name in names or (not names and name not in NAMED)),
-            key=lambda name: (names.index(name) if name in names else len(names), name),
-        )
-        for section, names in SECTIONS.items()
-    }
-    pages = {name: st.Page(_path(name), title=title(name), default=name == DEFAULT) for name in files}
-    moved = [st.Page(_moved_to(new), title=title(new), url_path=old) for old, new in OLD_PAGES.items()]
-    running = st.navigation([*pages.values(), *moved], position="hidden")
-    with st.sidebar.container(key="pages", gap=None):
-        for section, names in listed.items():
-            if names:
-                st.caption(section)
-            for name in names:
-                st.page_link(pages[name], icon=ICONS.get(name, ":material/article:"))
-    return running
-
-
-def title(name: str) -> str:
-    """A page's title, from its file's name."""
-    return name.replace("_", " ").capitalize()
-
-
-def _path(name: str) -> str:
-    return f"pages/{name}.py"

@@ -8,13 +8,14 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
+from pages.ui.contents import FIRST, pages
 from pages.ui.controls import models_shown
 from pages.ui.lab import lab
 from pages.ui.panels import table
 from pages.ui.portraits import portraits
 from pages.ui.session import session
+from pages.ui.share import link
 from pages.ui.stage import confirm_cost, errors_shown, require_local, stage
-from pages.ui.take_away import link
 from pages.ui.terms import show_explained
 from reflow_core.present.lesson import STEPS, Question, Seen, Step, down_at, see, spec_of
 from reflow_core.present.lesson.handout import handout
@@ -22,7 +23,7 @@ from reflow_core.spec import DEFAULTS, Spec
 
 GUESS = "guess"
 NUMBERS = tuple(str(number) for number in range(1, len(STEPS) + 1))
-PAGES = ("sensitivity", "slices", "quantization", "hardware", "claims")  # where the last step leads
+PAGES = ("sensitivity", "slices_and_gate", "quantization", "hardware", "claims_tested")  # where the last step leads
 
 
 def current() -> int:
@@ -177,7 +178,7 @@ def _teacher(step: Step, spec: Spec, seen: Seen | None) -> None:
             show_explained(step.answer(seen))
         st.toggle(
             "Hide the controls",
-            help="The sidebar keeps only the pages. The link below then opens the lesson so.",
+            help="The link below then opens the lesson so.",
             key="hide",
             bind="query-params",
         )
@@ -204,9 +205,9 @@ def _handouts(spec: Spec) -> None:
 
 def _ways() -> None:
     """Where the lesson leads."""
-    for page in PAGES:
-        st.page_link(f"pages/{page}.py", label=page.capitalize(), icon=":material/arrow_forward:")
-    st.page_link("pages/collapse.py", label="Explore it yourself on the Collapse page", icon=":material/explore:")
+    for name in PAGES:
+        st.page_link(pages()[name].path, icon=":material/arrow_forward:")
+    st.page_link(pages()[FIRST].path, label="Explore it yourself on the Overview", icon=":material/explore:")
 
 
 def _go(number: int) -> None:

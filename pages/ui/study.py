@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from pages.ui.browse import browsing
+from pages.ui.contents import FIRST, pages
 from pages.ui.controls import set_controls
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
@@ -120,13 +121,13 @@ def _problem_counts(study: Sweep[Any]) -> dict[str, int]:
     return {problem: problems.count(problem) for problem in dict.fromkeys(problems)}
 
 
-def open_on_collapse(spec: Spec, layer: str | None = None) -> None:
-    """Leave for the Collapse page with this spec and layer in its controls.
+def open_on_overview(spec: Spec, layer: str | None = None) -> None:
+    """Leave for the Overview with this spec and layer in its controls.
 
     What widgets of this page are bound to may not be set in the URL, so that part is handed over in the session.
     """
     link = {name: str(value) for name, value in spec.differences().items()} | ({"layer": layer} if layer else {})
     set_controls(spec, layer=layer or "auto")
     st.switch_page(
-        "pages/collapse.py", query_params={name: link[name] for name in (*CONFIGURATION, "layer") if name in link}
+        pages()[FIRST].path, query_params={name: link[name] for name in (*CONFIGURATION, "layer") if name in link}
     )

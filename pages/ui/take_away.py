@@ -1,4 +1,4 @@
-"""Take away: the result as a report, tables, the network's file, code and a link, in one box."""
+"""Take away: the result as a report, tables, the network's file and code, in one box."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
@@ -22,6 +21,7 @@ from reflow_core.diagnosis import result
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
 from reflow_core.present import report
+from reflow_core.present.crumbs import crumbs
 from reflow_core.present.report import Report
 from reflow_core.present.snippets import command, diagnosing
 from reflow_core.production.export import FORMATS
@@ -63,10 +63,11 @@ def of_diagnosis(diagnosis: Diagnosis) -> None:
 def of_finding(finding: Finding, name: str, code: Mapping[str, str]) -> None:
     """Of a finding, with the figures that the page has shown for it."""
     shown, content, title = pop_shown(), _content(finding.spec), name.replace("-", " ").capitalize()
+    without = session().without
     _box(
         Goods(
             name,
-            lambda: report.of_finding(finding, title, content, code, shown.charts),
+            lambda: report.of_finding(finding, title, content, code, shown.charts, without),
             lambda: to_json(finding),
             code,
             lambda: finding.tables,
@@ -77,11 +78,12 @@ def of_finding(finding: Finding, name: str, code: Mapping[str, str]) -> None:
 def of_study(name: str, spec: Spec, code: Mapping[str, str]) -> None:
     """Of a page that compares: what it has shown."""
     shown, content, title = pop_shown(), _content(spec), name.replace("-", " ").capitalize()
+    view = crumbs(spec, session().without)
     answer = next((chart.message for chart in shown.charts.values()), "Nothing is measured yet.")
     _box(
         Goods(
             name,
-            lambda: Report(title, answer, spec, content, shown.charts, shown.tables, code=code),
+            lambda: Report(title, answer, spec, content, shown.charts, shown.tables, code=code, view=view),
             lambda: {"spec": spec.to_dict(), "tables": {title: rows(table) for title, table in shown.tables.items()}},
             code,
             lambda: shown.tables,
@@ -95,7 +97,7 @@ def _content(spec: Spec) -> str:
 
 
 def _box(goods: Goods) -> DeltaGenerator | None:
-    """The box, if it is open: downloads, code, link."""
+    """The box, if it is open: downloads and code."""
     box = st.expander("Take it away", key=f"take-{goods.name}", on_change="rerun", icon=":material/output:")
     if not box.open:
         return None
@@ -108,7 +110,7 @@ def _box(goods: Goods) -> DeltaGenerator | None:
         on_click="ignore",
         icon=":material/article:",
         help="One HTML file: verdict, figures, tables, spec, versions. Opens offline, prints, and opens again here on "
-        "the Report page.",
+        "the page Open a report.",
         key=f"report-{goods.name}",
     )
     row.download_button(
@@ -133,8 +135,6 @@ def _box(goods: Goods) -> DeltaGenerator | None:
     for language, text in goods.code.items():
         box.caption(f"The same numbers: {language}")
         box.code(text, language="python" if language == "Python" else "bash", wrap_lines=True)
-    box.caption("Link to this view")
-    box.code(link(), language=None, wrap_lines=True)
     box.segmented_control(
         "The camera on a figure saves",
         PICTURES,
@@ -175,11 +175,3 @@ def pop_shown() -> Shown:
     """What the page has shown since the last call; the collection starts afresh."""
     shown, session().shown = session().shown, Shown()
     return shown
-
-
-def link() -> str:
-    """The address of the page as it is."""
-    given = urlencode(
-        [(name, value) for name in st.query_params for value in st.query_params.get_all(name)], safe=":,/@"
-    )
-    return f"{st.context.url}?{given}" if given else str(st.context.url)

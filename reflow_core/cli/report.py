@@ -33,6 +33,6 @@ def run(options: argparse.Namespace) -> None:
         report = of_diagnosis(result, content)
     else:
         code = {"Command line": command(name, result.spec), "Python": inspecting(name, result.spec)}
-        report = of_finding(result, inspections[name].info.title, content, code)
+        report = of_finding(result, inspections[name].info.title, content, code, without=inspections[name].info.ignores)
     options.out.write_text(written(report))
     print(options.out)

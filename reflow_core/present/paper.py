@@ -23,7 +23,7 @@ STATEMENTS: Mapping[str, Statement] = {
     "cause": Statement(
         "Variance falls layer by layer",
         "we identify signal collapse, a reduction in activation variance across layers, as the root cause",
-        "collapse",
+        "overview",
         {"repair": "none"},
     ),
     "selection": Statement(
@@ -52,7 +52,7 @@ STATEMENTS: Mapping[str, Statement] = {
         "Selection or signal?",
         "mitigating signal collapse, rather than optimizing weight selection, is key to improving accuracy of pruned "
         "networks",
-        "selection_vs_signal",
+        "selection_vs_repair",
         {"repairs": ["none", "reflow"]},
     ),
     "rescue": Statement(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 import html
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from string import Template
@@ -18,6 +19,7 @@ from reflow_core.diagnosis.verdict import THRESHOLDS, percent, verdict
 from reflow_core.lab import codec
 from reflow_core.lab.store import code_hash
 from reflow_core.places import ASSETS
+from reflow_core.present.crumbs import crumbs
 from reflow_core.present.figures import Chart
 from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.present.figures.findings import pictured
@@ -29,6 +31,7 @@ from reflow_core.spec import Spec
 
 TEMPLATE = ASSETS / "report.html"
 MOST_ROWS = 2000  # of a table in a report
+WITHOUT = "without"  # the fact of a finding that names the fields of its spec which say nothing of it
 
 Result = Diagnosis | Finding
 
@@ -37,7 +40,7 @@ Result = Diagnosis | Finding
 class Report:
     """What a report says. `answer`: its first sentence, `notes`: those below. `code`: how to get the numbers again,
     by language. `content`: hashes of the network and the images. `numbers`: variant, value and interval, as text.
-    `result`: what can be opened again, if anything.
+    `result`: what can be opened again, if anything. `view`: what is seen, in a few words.
     """
 
     title: str
@@ -50,6 +53,7 @@ class Report:
     code: Mapping[str, str] = field(default_factory=dict)
     numbers: tuple[tuple[str, str, str], ...] = ()
     result: Result | None = None
+    view: tuple[str, ...] = ()
 
 
 def of_diagnosis(diagnosis: Diagnosis, content: str) -> Report:
@@ -83,6 +87,7 @@ def of_diagnosis(diagnosis: Diagnosis, content: str) -> Report:
             for variant, summary in diagnosis.outcomes().items()
         ),
         result=diagnosis,
+        view=crumbs(diagnosis.spec),
     )
 
 
@@ -130,9 +135,17 @@ def _variant_row(name: str, outcome: Outcome) -> dict[str, object]:
 
 
 def of_finding(
-    finding: Finding, title: str, content: str, code: Mapping[str, str], charts: Mapping[str, Chart] | None = None
+    finding: Finding,
+    title: str,
+    content: str,
+    code: Mapping[str, str],
+    charts: Mapping[str, Chart] | None = None,
+    without: Collection[str] = (),
 ) -> Report:
-    """The report of a finding. `charts`: figures by heading; without them, the figures of its tables."""
+    """The report of a finding. `charts`: figures by heading; without them, the figures of its tables.
+
+    `without`: fields of the spec that say nothing of it; the report remembers them for when it is opened again.
+    """
     passed = {True: ("Passed",), False: ("Failed",), None: ()}[finding.passed]
     machine = (f"Measured on: {finding.machine}.",) if finding.machine else ()
     return Report(
@@ -144,8 +157,17 @@ def of_finding(
         tables=finding.tables,
         notes=(*finding.notes, *machine),
         code=code,
-        result=finding,
+        result=dataclasses.replace(finding, facts={**finding.facts, WITHOUT: sorted(without)}),
+        view=crumbs(finding.spec, without),
     )
+
+
+def seen_in(result: Result) -> tuple[str, ...]:
+    """What is seen in a report that was opened again, in a few words; of a stranger's finding, as far as it says."""
+    if isinstance(result, Diagnosis):
+        return crumbs(result.spec)
+    without = result.facts.get(WITHOUT)
+    return crumbs(result.spec, without if isinstance(without, list) else ("sparsity", "criterion", "repair"))
 
 
 def written(report: Report) -> str:
@@ -154,6 +176,7 @@ def written(report: Report) -> str:
         title=html.escape(report.title),
         date=date.today().isoformat(),
         answer=html.escape(report.answer),
+        view=html.escape(" · ".join(report.view)),
         notes="".join(f"<li>{html.escape(note)}</li>" for note in report.notes),
         numbers="".join(map(_number, report.numbers)),
         figures="".join(_figure(place, title, chart) for place, (title, chart) in enumerate(report.charts.items())),

@@ -54,7 +54,7 @@ def _quickly(quick_timing: None) -> None:
 
 @pytest.mark.parametrize("page", sorted(file.stem for file in (ROOT / "pages").glob("[a-z]*.py")))
 def test_every_page_opens_without_an_exception_or_error(page: str) -> None:
-    app = open_app("" if page == "collapse" else page)
+    app = open_app("" if page == "overview" else page)
     assert not app.exception
     assert not app.error
 
@@ -148,11 +148,11 @@ def test_choosing_nothing_asks_for_something() -> None:
     [
         ("sweep", "criteria", "snipp"),
         ("sweep", "measure", "cca"),
-        ("selection_vs_signal", "repairs", "reflw"),
+        ("selection_vs_repair", "repairs", "reflw"),
         ("calibration", "compare", "views"),
-        ("story", "step", "99"),
+        ("lesson", "step", "99"),
         ("sensitivity", "prune", "wieghts"),
-        ("structured", "spread", "erk"),
+        ("structured_pruning", "spread", "erk"),
         ("quantization", "quantize_order", "int8"),
     ],
 )
@@ -216,7 +216,7 @@ def test_layers_are_ranked_once_they_are_measured() -> None:
 
 
 def test_a_release_fails_for_its_own_limit_and_says_why() -> None:
-    app = open_app("slices", sparsity="0.3")
+    app = open_app("slices_and_gate", sparsity="0.3")
     assert says(app, "overall")
     app.text_input(key="floors").set_value("class/1:1.0, brightness/x:0.5").run()
     assert any("There is no slice 'brightness/x'" in error.value for error in app.error)
@@ -227,7 +227,7 @@ def test_a_release_fails_for_its_own_limit_and_says_why() -> None:
 
 
 def test_more_channels_cut_leave_fewer_parameters() -> None:
-    app = open_app("structured", channels="20")
+    app = open_app("structured_pruning", channels="20")
     assert says(app, "Cut to 8")
     app.slider(key="channels").set_value(70).run()
     assert says(app, "Cut to 3")
@@ -242,7 +242,7 @@ def test_the_order_of_quantization_is_part_of_the_command() -> None:
 
 
 def test_claims_are_counted() -> None:
-    assert says(open_app("claims"), "claims about pruning in production")
+    assert says(open_app("claims_tested"), "claims about pruning in production")
 
 
 def test_a_diagnosis_is_repeated_over_seeds() -> None:
@@ -262,7 +262,7 @@ def test_the_story_sets_its_controls_without_a_warning(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         "streamlit.elements.lib.policies._LOGGER.warning", lambda text, *rest, **more: warned.append(text % rest)
     )
-    app = open_app("story", step="5", guess="50")
+    app = open_app("lesson", step="5", guess="50")
     assert not app.exception and app.selectbox(key="criterion").value == "snip"
     app.button(key="next").click().run()
     assert not app.exception and app.selectbox(key="criterion").value == "magnitude"

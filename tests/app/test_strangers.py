@@ -52,7 +52,7 @@ def test_a_pinned_view_of_a_link_opens_nothing_and_one_of_the_visit_works(opened
         ({"data": str(opened)}, "Unknown data"),
         ({"model": "resnet20-digits@upload:0123"}, "is a file of another visit"),
     ):
-        app = open_app("compare", a=urlencode(asked | SMALL))
+        app = open_app("ab", a=urlencode(asked | SMALL))
         warned(app, said)
         assert app.session_state["_session"].pinned == SPEC
     assert not (opened / "ran").exists()
@@ -69,7 +69,7 @@ def test_a_pinned_view_of_a_link_opens_nothing_and_one_of_the_visit_works(opened
     assert app.session_state["_session"].pinned.model == DEFAULTS["model"]
     assert app.text_input(key="server_code").value == "net.py:build" and not app.exception and not app.error
     (opened / "ran").unlink()
-    warned(open_app("compare", a=urlencode(own.differences())), "is code, which no link can name")
+    warned(open_app("ab", a=urlencode(own.differences())), "is code, which no link can name")
     assert not (opened / "ran").exists()
 
 
@@ -77,7 +77,7 @@ def test_a_reports_spec_is_a_strangers_text(opened: Path) -> None:
     """The report is of a network of code; on another server its name must not run what lies there under that name."""
     found = diagnose(SPEC, Library())
     object.__setattr__(found, "spec", SPEC.replace(model="net.py:build", sparsity=0.7, data=str(opened)))
-    app = open_app("report")
+    app = open_app("open_a_report")
     app.file_uploader(key="reopen").set_value(("r.html", written(of_diagnosis(found, "")).encode(), "text/html")).run()
     assert not app.exception and not app.error
     next(button for button in app.button if button.label == "Set the controls to this spec").click().run()
@@ -94,12 +94,12 @@ def test_a_reports_spec_is_a_strangers_text(opened: Path) -> None:
         ("signal", "image", "²"),
         ("signal", "image", "9" * 5000),
         ("calibration", "repeats", "many"),
-        ("slices", "drop", "nan"),
-        ("structured", "channels", "½"),
-        ("story", "guess", "nan"),
-        ("slices", "least", "inf"),
+        ("slices_and_gate", "drop", "nan"),
+        ("structured_pruning", "channels", "½"),
+        ("lesson", "guess", "nan"),
+        ("slices_and_gate", "least", "inf"),
         ("calibration", "repeats", "1e999"),
-        ("structured", "channels", "inf"),
+        ("structured_pruning", "channels", "inf"),
     ],
 )
 def test_a_number_that_is_none_is_said(page: str, name: str, value: str) -> None:
@@ -117,7 +117,7 @@ def test_infinity_in_a_link_is_out_of_range(name: str) -> None:
 
 
 def test_a_strangers_words_are_no_markdown(opened: Path) -> None:
-    for page, name in (("", "seed"), ("slices", "floors")):
+    for page, name in (("", "seed"), ("slices_and_gate", "floors")):
         app = open_app(page, **{name: "[a](http://evil.example)"})
         shown = [each.value for each in (*app.warning, *app.error)]
         assert any(r"'\[a\](http:" in text for text in shown), shown

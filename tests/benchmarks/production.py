@@ -25,7 +25,7 @@ from tests.e2e.browser import browser, server
 SEEDS = 20
 SPARSITIES = (0.7, 0.8, 0.85, 0.9, 0.95)
 LOST = 0.10  # what uniform pruning with REFLOW has lost where the budget has to win
-PAGES = ("sensitivity", "slices", "structured", "quantization", "hardware", "claims")
+PAGES = ("sensitivity", "slices_and_gate", "structured_pruning", "quantization", "hardware", "claims_tested")
 FIRST = "[data-testid=stMain] h4"
 
 

@@ -39,7 +39,7 @@ WIDTHS = (390, 1280)
 def name_of(page: Page) -> str:
     """Which of PAGES is open."""
     url = urlparse(page.url)
-    return url.path.strip("/") or ("demo" if parse_qs(url.query).get("demo") == ["1"] else "collapse")
+    return url.path.strip("/") or ("demo" if parse_qs(url.query).get("demo") == ["1"] else "overview")
 
 
 def problems(page: Page) -> list[str]:

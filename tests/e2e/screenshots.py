@@ -16,10 +16,10 @@ SHOTS = (
     ("collapse-light", "/", "light", 1280, 1880),
     ("collapse-dark", "/", "dark", 1280, 1080),
     ("sweep", "/sweep", "light", 1280, 1080),
-    ("selection", "/selection_vs_signal", "light", 1280, 1080),
+    ("selection", "/selection_vs_repair", "light", 1280, 1080),
     ("signal", "/signal?sparsity=0.9", "light", 1280, 1320),
-    ("compare", "/compare?a=repair%3Dreflow&sparsity=0.9&repair=least-squares", "light", 1280, 1080),
-    ("story", "/story?step=4&guess=30", "light", 1280, 1180),
+    ("compare", "/ab?a=repair%3Dreflow&sparsity=0.9&repair=least-squares", "light", 1280, 1080),
+    ("story", "/lesson?step=4&guess=30", "light", 1280, 1180),
     ("demo", "/?demo=1&preset=4", "dark", 1280, 1150),
     ("phone", "/", "light", 390, 844),
     (
@@ -29,7 +29,7 @@ SHOTS = (
         1280,
         1080,
     ),
-    ("slices", "/slices?sparsity=0.85&evaluation_tail=5", "light", 1280, 1080),
+    ("slices", "/slices_and_gate?sparsity=0.85&evaluation_tail=5", "light", 1280, 1080),
     ("hardware", "/hardware?sparsity=0.9", "light", 1280, 1080),
 )
 
@@ -45,9 +45,9 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
         page.wait_for_selector("[data-testid=stMain] h4", timeout=60_000)
     else:
         expect(page.get_by_text(done).first).to_be_attached(timeout=400_000)
-    if path.startswith(("/?", "/story", "/signal")) or path == "/":
+    if path.startswith(("/?", "/lesson", "/signal")) or path == "/":
         page.wait_for_selector(".scope .card")
-    if not any(word in path for word in ("story", "demo", "signal")):
+    if not any(word in path for word in ("lesson", "demo", "signal")):
         page.wait_for_selector(".js-plotly-plot .xtick text")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")

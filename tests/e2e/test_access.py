@@ -10,24 +10,26 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from pages.ui import contents
 from tests.e2e.access import AT_REST
-from tests.e2e.test_journeys import PAGES, SMALL, TINY, open_page, query, wait_for_query
+from tests.e2e.test_journeys import SMALL, TINY, open_page, query, wait_for_query
 
 FIGURE = ".js-plotly-plot .main-svg"
 
 
-def test_cold_deep_link_to_the_story_opens_it_inside_the_shell(page: Page, address: str) -> None:
+def test_cold_deep_link_to_the_lesson_opens_it_inside_the_shell(page: Page, address: str) -> None:
     """First of all tests: this server has not run app.py yet."""
-    open_page(page, f"{address}/story?step=4&guess=50&{SMALL}")
+    open_page(page, f"{address}/lesson?step=4&guess=50&{SMALL}")
     expect(page.get_by_role("heading", name="4. Collapse: what is predicted now?")).to_be_visible()
-    expect(page.locator(".st-key-pages a p")).to_have_text(PAGES)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Lesson")
+    expect(page.get_by_test_id("stTopNavSection")).to_have_text(list(contents.CONTENTS))
     assert query(page)["step"] == "4"
 
 
-def test_about_says_what_is_computed_and_whose_idea_it_was(
+def test_methods_and_limits_say_what_is_computed_and_whose_idea_it_was(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
-    page.goto(f"{address}/about")
+    page.goto(f"{address}/methods_and_limits")
     expect(page.get_by_role("link", name=re.compile("2502.15790")).first).to_be_visible()
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
     for_everybody(page)
@@ -50,8 +52,8 @@ def test_an_outline_stands_until_the_first_result_and_never_again(page: Page, ad
 
 
 @pytest.fixture(scope="module")
-def collapse(shared: Page, address: str) -> Page:
-    """The Collapse page with its figures."""
+def overview(shared: Page, address: str) -> Page:
+    """The Overview with its figures."""
     shared.goto(f"{address}/?{TINY}&model=vgg-digits")
     shared.wait_for_selector(FIGURE)
     return shared
@@ -66,22 +68,22 @@ def tab_to(page: Page, wanted: Locator, most: int = 40) -> None:
     raise AssertionError(f"{wanted} is not reached by {most} tabs")
 
 
-def test_a_keyboard_alone_moves_the_slider_chooses_a_layer_and_takes_away(collapse: Page) -> None:
-    collapse.keyboard.press("Tab")
-    expect(collapse.get_by_role("link", name="Skip to main content")).to_be_focused()
-    collapse.keyboard.press("Enter")
-    tab_to(collapse, collapse.locator(".scope input[type=range]"))
-    collapse.keyboard.press("ArrowLeft")
-    wait_for_query(collapse, sparsity="0.79")
-    tab_to(collapse, collapse.locator(".ratios .layers"))
-    collapse.keyboard.press("Home")
-    expect(collapse.locator(".ratios .note")).to_contain_text("(1 of ")
-    tab_to(collapse, collapse.get_by_test_id("stExpander").filter(has_text="Take it away").locator("summary"))
-    collapse.keyboard.press("Enter")
-    expect(collapse.get_by_role("button", name="JSON")).to_be_visible()
-    tab_to(collapse, collapse.get_by_role("button", name="JSON"))
-    with collapse.expect_download() as waiting:
-        collapse.keyboard.press("Enter")
+def test_a_keyboard_alone_moves_the_slider_chooses_a_layer_and_takes_away(overview: Page) -> None:
+    overview.keyboard.press("Tab")
+    expect(overview.get_by_role("link", name="Skip to main content")).to_be_focused()
+    overview.keyboard.press("Enter")
+    tab_to(overview, overview.locator(".scope input[type=range]"))
+    overview.keyboard.press("ArrowLeft")
+    wait_for_query(overview, sparsity="0.79")
+    tab_to(overview, overview.locator(".ratios .layers"))
+    overview.keyboard.press("Home")
+    expect(overview.locator(".ratios .note")).to_contain_text("(1 of ")
+    tab_to(overview, overview.get_by_test_id("stExpander").filter(has_text="Take it away").locator("summary"))
+    overview.keyboard.press("Enter")
+    expect(overview.get_by_role("button", name="JSON")).to_be_visible()
+    tab_to(overview, overview.get_by_role("button", name="JSON"))
+    with overview.expect_download() as waiting:
+        overview.keyboard.press("Enter")
     assert json.loads(Path(waiting.value.path()).read_text())["spec"]["sparsity"] == 0.79
 
 
@@ -92,24 +94,24 @@ SHIFTS = """() => {
 }"""
 
 
-def test_nothing_jumps_when_a_new_value_is_computed_and_drawn(collapse: Page) -> None:
+def test_nothing_jumps_when_a_new_value_is_computed_and_drawn(overview: Page) -> None:
     """Cumulative layout shift, also right after a key; under 0.1 counts as good (web.dev/cls)."""
-    slider = collapse.locator(".scope input[type=range]")
-    collapse.get_by_test_id("stMain").evaluate("(main) => main.scrollTo(0, 0)")
+    slider = overview.locator(".scope input[type=range]")
+    overview.get_by_test_id("stMain").evaluate("(main) => main.scrollTo(0, 0)")
     slider.focus()
-    collapse.evaluate(AT_REST)
-    collapse.evaluate(SHIFTS)
+    overview.evaluate(AT_REST)
+    overview.evaluate(SHIFTS)
     begin = int(slider.input_value())
     for percent in range(begin + 1, begin + 5):
         slider.press("ArrowRight")
-        expect(collapse.locator(".scope")).to_have_attribute("data-shown", f"{percent / 100:g}")
-        expect(collapse.locator(".scope .badge")).to_have_text("exact")
-    collapse.evaluate(AT_REST)
-    assert collapse.evaluate("window.shifted") < 0.1
+        expect(overview.locator(".scope")).to_have_attribute("data-shown", f"{percent / 100:g}")
+        expect(overview.locator(".scope .badge")).to_have_text("exact")
+    overview.evaluate(AT_REST)
+    assert overview.evaluate("window.shifted") < 0.1
 
 
-def test_images_and_figures_have_a_text_that_says_what_they_show(collapse: Page) -> None:
-    for figure in collapse.locator("[data-testid=stPlotlyChart]").all():
+def test_images_and_figures_have_a_text_that_says_what_they_show(overview: Page) -> None:
+    for figure in overview.locator("[data-testid=stPlotlyChart]").all():
         assert (
             len(
                 figure.get_attribute("aria-label")
@@ -118,15 +120,15 @@ def test_images_and_figures_have_a_text_that_says_what_they_show(collapse: Page)
             )
             > 30
         )
-    for image in collapse.locator("[data-testid=stMain] img").all():
+    for image in overview.locator("[data-testid=stMain] img").all():
         assert image.get_attribute("alt") is not None
-    expect(collapse.locator(".ratios .plot")).to_have_attribute("aria-valuetext", re.compile("pruned ratio from"))
-    expect(collapse.locator(".answers .plot")).to_have_attribute("aria-label", re.compile("Predicted classes"))
+    expect(overview.locator(".ratios .plot")).to_have_attribute("aria-valuetext", re.compile("pruned ratio from"))
+    expect(overview.locator(".answers .plot")).to_have_attribute("aria-label", re.compile("Predicted classes"))
 
 
-def test_the_page_has_landmarks_and_headings(collapse: Page) -> None:
+def test_the_page_has_landmarks_and_headings(overview: Page) -> None:
     for role in ("main", "banner"):
-        expect(collapse.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]
-    expect(collapse.get_by_role("region", name="Sidebar")).to_have_count(1)
-    expect(collapse.get_by_role("region", name="Signal scope")).to_have_count(1)
-    assert collapse.get_by_role("heading").count() >= 5
+        expect(overview.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]
+    expect(overview.get_by_role("region", name="Sidebar")).to_have_count(1)
+    expect(overview.get_by_role("region", name="Signal scope")).to_have_count(1)
+    assert overview.get_by_role("heading").count() >= 5

@@ -110,15 +110,15 @@ def arrays(gets: str, content: Make) -> Upload:
 
 
 def reports(gets: str, content: Make) -> Upload:
-    return Upload("report", "Report (HTML)", "mine.html", lambda _: content(), gets)
+    return Upload("open_a_report", "Report (HTML)", "mine.html", lambda _: content(), gets)
 
 
 def columns(gets: str, content: Make) -> Upload:
-    return Upload("slices", "Columns (CSV)", "mine.csv", lambda _: content(), gets)
+    return Upload("slices_and_gate", "Columns (CSV)", "mine.csv", lambda _: content(), gets)
 
 
 def pinned(gets: str, **values: str) -> Link:
-    return Link("compare", urlencode({"a": urlencode(values)}), gets, plain=False)
+    return Link("ab", urlencode({"a": urlencode(values)}), gets, plain=False)
 
 
 def link(gets: str, page: str = "", plain: bool = True, **values: str) -> Link:
@@ -307,7 +307,7 @@ LINKS: dict[str, Attack] = {
     "link: what only a person may type": link("", server_code="net.py:build", server_data="/etc"),
     "link: a name of the hub of 300 letters": link("is no name of the hub", model="timm:hf_hub:" + "a" * 300),
     "link: markdown for a seed": link(r"seed='!\[x\]\(http://evil.example\)'", seed=WORDS),
-    "link: markdown for limits": link("evil.example", "slices", False, floors=WORDS),
+    "link: markdown for limits": link("evil.example", "slices_and_gate", False, floors=WORDS),
     "link: null bytes": link(ASIDE, model="a\0b", layer="\0", allocation="\0"),
     "link: numbers without end": link(
         "is out of range; choose", plain=False, evaluation_images="9" * 400, seed="9" * 400, sparsity="1e999"
@@ -362,7 +362,7 @@ async def anothers_token(address: Running, folder: Path) -> None:
         await visitor.until(lambda: visitor.scope.get("value") == 0.5, PATIENCE_S)
         (token,) = (file.stem for file in folder.glob("reflow-upload-*/*.safetensors"))
         for query in (f"model={MODEL}@upload:{token}", f"a={quote(f'model={MODEL}@upload:{token}')}"):
-            async with visit(address, query, "compare" if query.startswith("a") else "") as stranger:
+            async with visit(address, query, "ab" if query.startswith("a") else "") as stranger:
                 await stranger.until(lambda: shows(stranger, "(file of another visit|Unknown).*set aside"), PATIENCE_S)
 
 
@@ -730,7 +730,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         visitor, _ = asyncio.run_coroutine_threadsafe(Visitor.opened(address, SMALL), loop).result(PATIENCE_S)
         until(lambda: bool(visitor.scope) and visitor.runs > 0)
         stage = Stage(address, folder, loop, Other(visitor), visitor.scope["exact"]["score"])
-        for page in ("report", "slices", "compare", "signal"):  # what they import is no attacker's doing
+        for page in ("open_a_report", "slices_and_gate", "ab", "signal"):  # what they import is no attacker's doing
             stage.run(opened_once(address, page))
         stage.calm += [stage.run(stage.other.ask()) for _ in range(CALM)]
         yield stage

@@ -14,8 +14,6 @@ from playwright.sync_api import BrowserContext, Page, expect
 from reflow_core.images.digits import digits
 from tests.e2e.browser import ROOT
 
-PAGES = ["Collapse", "Signal", "Story", "Sweep", "Compare", "Selection vs signal", "Calibration"]
-PAGES += ["Sensitivity", "Slices", "Structured", "Quantization", "Hardware", "Claims", "About", "Report"]
 SMALL = "evaluation_images=64&calibration_images=32"
 TINY = "evaluation_images=32&calibration_images=16"  # so that a whole sweep is computed within a test
 SLIDER = ".scope input[type=range]"
@@ -25,6 +23,13 @@ def open_page(page: Page, url: str) -> None:
     page.goto(url)
     expect(page.locator(".scope .badge")).to_have_text("exact")
     expect(page.locator(".scope .card .big").first).to_be_visible()
+
+
+def go(page: Page, menu: str, title: str) -> None:
+    """Two clicks: a menu, and a page in it."""
+    page.get_by_role("button", name=menu, exact=True).click()
+    page.get_by_role("menuitem", name=title, exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)
 
 
 def whole_sweep(page: Page) -> None:
@@ -175,7 +180,7 @@ def test_a_cold_link_with_several_arms_opens_the_board_and_the_shares_add_up(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
     variants = "criteria=magnitude&criteria=snip&updates=none&repairs=none&repairs=reflow&repairs=statcorr"
-    page.goto(f"{address}/selection_vs_signal?{SMALL}&{variants}")
+    page.goto(f"{address}/selection_vs_repair?{SMALL}&{variants}")
     computed(page)
     expect(page.get_by_test_id("stMetricValue")).to_have_count(3)
     shares = [int(text.split()[0]) for text in page.get_by_test_id("stMetricValue").all_inner_texts()]
@@ -185,7 +190,7 @@ def test_a_cold_link_with_several_arms_opens_the_board_and_the_shares_add_up(
     for_everybody(page)
 
 
-def test_a_click_on_a_cell_of_the_sweep_opens_it_on_the_collapse_page(
+def test_a_click_on_a_cell_of_the_sweep_opens_it_on_the_overview(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
     page.goto(f"{address}/sweep?{SMALL}&criteria=magnitude&repairs=reflow")

@@ -33,8 +33,8 @@ SLOW = {  # what a reader is busy with for seconds, by page and label
         *(hostile.stored(f"test/3/{number}w.png", hostile.wall(8192, 8192)) for number in range(100))
     ),
     ("", "Images", "a.npz"): hostile.npz_of_zeros(160_000),
-    ("report", "Report (HTML)", "a.html"): hostile.many_rows(3_000_000),
-    ("slices", "Columns (CSV)", "a.csv"): hostile.text_of(4 << 20).replace(b"x", b",").replace(b"y", b"\n"),
+    ("open_a_report", "Report (HTML)", "a.html"): hostile.many_rows(3_000_000),
+    ("slices_and_gate", "Columns (CSV)", "a.csv"): hostile.text_of(4 << 20).replace(b"x", b",").replace(b"y", b"\n"),
 }
 
 

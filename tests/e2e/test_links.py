@@ -51,8 +51,8 @@ def test_a_links_words_are_words(page: Page, address: str, beacon: tuple[str, li
         for query, path in (
             ({"seed": text}, ""),
             ({"layer": text}, ""),
-            ({"a": urlencode({"seed": text})}, "compare"),
-            ({"floors": text}, "slices"),
+            ({"a": urlencode({"seed": text})}, "ab"),
+            ({"floors": text}, "slices_and_gate"),
         ):
             page.goto(f"{address}/{path}?{urlencode(query, quote_via=quote)}&{SMALL}")
             expect(shown.first).to_be_visible()

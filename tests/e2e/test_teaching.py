@@ -16,7 +16,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from reflow_core.networks.catalog import find
 from reflow_core.present.lesson import STEPS
-from tests.e2e.test_journeys import SLIDER, SMALL, TINY, open_page, query, wait_for_query, whole_sweep
+from tests.e2e.test_journeys import SLIDER, SMALL, TINY, go, open_page, query, wait_for_query, whole_sweep
 
 AT_REST = """(scope) => new Promise((done) => {
   const now = () => scope.dataset.painted;
@@ -30,7 +30,7 @@ def test_the_lesson_from_the_first_step_to_the_last(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
     down = find("vgg-digits").collapse_at
-    page.goto(f"{address}/story?{SMALL}&model=vgg-digits")
+    page.goto(f"{address}/lesson?{SMALL}&model=vgg-digits")
     for number, step in enumerate(STEPS, 1):
         expect(page.get_by_role("heading", name=f"{number}. {step.title}")).to_be_visible(timeout=60_000)
         expect(page.locator(".told").first).to_be_visible()
@@ -49,14 +49,14 @@ def test_the_lesson_from_the_first_step_to_the_last(
         if number < len(STEPS):
             page.get_by_role("button", name="Next").click()
     expect(page.get_by_role("button", name="Next")).to_be_disabled()
-    expect(page.get_by_role("link", name="Explore it yourself on the Collapse page")).to_be_visible()
+    expect(page.get_by_role("link", name="Explore it yourself on the Overview")).to_be_visible()
     for_everybody(page)
 
 
 def test_a_teacher_hides_the_controls_shares_the_link_and_prints(
     page: Page, address: str, other: BrowserContext, tmp_path: Path
 ) -> None:
-    page.goto(f"{address}/story?{SMALL}&step=2&guess=40&model=vgg-digits")
+    page.goto(f"{address}/lesson?{SMALL}&step=2&guess=40&model=vgg-digits")
     page.get_by_text("For the teacher").click()
     page.get_by_text("Hide the controls").click()
     wait_for_query(page, hide="true")
@@ -184,7 +184,7 @@ def test_the_report_opens_offline_draws_saves_pictures_and_opens_again_where_no_
             offline.get_by_role("button", name=kind).nth(1).click()
         assert Path(picture.value.path()).read_bytes().startswith(magic)
     offline.close()
-    page.goto(f"{address}/report")
+    page.goto(f"{address}/open_a_report")
     (tmp_path / "other.html").write_text("<html><script>alert(1)</script></html>")
     given = page.locator("[data-testid=stMain] input[type=file]")
     given.set_input_files(tmp_path / "other.html")
@@ -192,6 +192,7 @@ def test_the_report_opens_offline_draws_saves_pictures_and_opens_again_where_no_
     given.set_input_files(file)
     expect(page.locator(".card .big").first).to_be_visible()
     assert page.locator(".card .big").all_inner_texts() == cards
+    expect(page.locator(".st-key-line")).to_contain_text("resnet20-digits · 85 % · Magnitude, global · REFLOW")
     for_everybody(page)
     page.get_by_role("button", name="Set the controls to this spec").click()
     wait_for_query(page, sparsity="0.85")
@@ -228,8 +229,8 @@ def test_a_view_is_pinned_compared_swapped_and_shared(
     page: Page, address: str, other: BrowserContext, for_everybody: Callable[[Page], None]
 ) -> None:
     open_page(page, f"{address}/?{SMALL}&repair=none")
-    page.get_by_role("button", name="Pin this view as A").click()
-    page.get_by_role("link", name="Compare").click()
+    page.get_by_role("button", name="Pin", exact=True).click()
+    go(page, "Compare", "A/B")
     expect(page.get_by_text("A and B are the same view")).to_be_visible()
     sparsity = page.get_by_role("spinbutton", name="Sparsity (fraction)")
     sparsity.fill("0.5")
@@ -252,7 +253,7 @@ def test_a_view_is_pinned_compared_swapped_and_shared(
 def test_nonsense_in_a_link_to_the_lesson_is_named_and_its_words_still_explain_themselves(
     page: Page, address: str
 ) -> None:
-    page.goto(f"{address}/story?{SMALL}&model=%3Cscript%3E&guess=abc&step=0")
+    page.goto(f"{address}/lesson?{SMALL}&model=%3Cscript%3E&guess=abc&step=0")
     expect(page.get_by_role("heading", name="1. A network that works")).to_be_visible()
     expect(page.locator(".told").first).to_be_visible()
     expect(page.get_by_test_id("stAlert").filter(has_text="Unknown model '<script>'")).to_be_visible()

@@ -23,7 +23,7 @@ from reflow_core.errors import ReflowError
 from reflow_core.lab.codec import MAGIC
 from reflow_core.lab.request import Request
 from reflow_core.present.reopen import reopened
-from reflow_core.present.report import of_diagnosis, of_finding, tables_of, written
+from reflow_core.present.report import of_diagnosis, of_finding, seen_in, tables_of, written
 from reflow_core.present.snippets import claiming, command, comparing, diagnosing, inspecting, ranking, slicing
 from reflow_core.production import onnx_file
 from reflow_core.production.export import FORMATS, ONNX_WITHIN, Made, as_onnx, card, rebuild
@@ -55,6 +55,17 @@ def test_a_report_is_one_file_that_needs_nothing_else(found: Diagnosis, library:
     assert "src=" not in own and "href=" not in own and "http" not in own
     assert library.identity(found.spec) in text and torch.__version__ in text
     assert text.count('class="plot"') == 5 and percent(found.pruned.accuracy) in text
+
+
+def test_a_report_names_what_is_seen_and_a_finding_only_what_its_page_asked_for(found: Diagnosis) -> None:
+    text = written(of_diagnosis(found, ""))
+    assert '<p class="kind">resnet20-digits · 80 % · Magnitude, global · REFLOW</p>' in text
+    assert seen_in(reopened(text, "report")) == ("resnet20-digits", "80 %", "Magnitude, global", "REFLOW")
+    finding = Finding(Spec(sparsity=0.9), "All hold.", {})
+    text = written(of_finding(finding, "Claims", "", {}, without=("sparsity", "criterion")))
+    assert '<p class="kind">resnet20-digits · REFLOW</p>' in text
+    assert seen_in(reopened(text, "report")) == ("resnet20-digits", "REFLOW")
+    assert seen_in(finding) == ("resnet20-digits",), "a finding that does not say which fields it is of"
 
 
 def test_words_of_others_cannot_become_code_in_a_report(library: Library) -> None:

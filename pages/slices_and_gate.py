@@ -1,4 +1,4 @@
-"""Slices: what the overall accuracy hides, what a corruption does, and whether this may be released."""
+"""Slices and gate: what the overall accuracy hides, what a corruption does, and whether this may be released."""
 
 from __future__ import annotations
 

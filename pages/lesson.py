@@ -1,4 +1,4 @@
-"""Story: a lesson that sets the real controls and asks for a prediction before it shows what happens."""
+"""Lesson: one that sets the real controls and asks for a prediction before it shows what happens."""
 
 from __future__ import annotations
 

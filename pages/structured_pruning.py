@@ -1,4 +1,4 @@
-"""Structured: cut whole channels out, verify that the network is right, and see what it costs and gains."""
+"""Structured pruning: cut whole channels out, verify that the network is right, and see what it costs and gains."""
 
 from __future__ import annotations
 

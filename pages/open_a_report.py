@@ -1,24 +1,25 @@
-"""Report: open a report again and look at it as at any other result."""
+"""Open a report: look at it as at any other result."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from pages.ui import panels, shell
+from pages.ui.actions import name_view
 from pages.ui.controls import link_problems
 from pages.ui.findings import show_answer
 from pages.ui.lab import lab
 from pages.ui.scope import View, scope
 from pages.ui.session import Opened, session
 from pages.ui.stage import chosen_layer, errors_shown
-from pages.ui.study import open_on_collapse
+from pages.ui.study import open_on_overview
 from pages.ui.text import sentence
 from pages.ui.uploader import uploader
 from reflow_core.diagnosis.links import admitted
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.present.figures.findings import pictured
 from reflow_core.present.reopen import LARGEST, strange_report
-from reflow_core.present.report import tables_of
+from reflow_core.present.report import seen_in, tables_of
 from reflow_core.production.finding import Finding
 
 EMPTY = (
@@ -29,7 +30,7 @@ EMPTY = (
 
 
 def show_diagnosis(diagnosis: Diagnosis) -> None:
-    """The Collapse page of the diagnosis in the report, without a sweep around it."""
+    """The Overview of the diagnosis in the report, without a sweep around it."""
     layer = chosen_layer(diagnosis)
     scope(diagnosis, [], layer, View(still=True))
     panels.repair_caption(diagnosis)
@@ -46,17 +47,18 @@ def show_finding(finding: Finding) -> None:
 
 
 shell.frame(__file__)
-st.header("Open a report again", anchor=False)
 for problem in link_problems({}):
     st.warning(sentence(problem), icon=":material/link_off:")
 file = uploader(
     "Report (HTML)", ["html"], help="Only its numbers are read.", key="reopen", max_upload_size=LARGEST >> 20
 )
 if file is None:
+    name_view(["No report is open."])
     st.info(EMPTY, icon=":material/article:")
     st.stop()
 with errors_shown():
     result = lab().read_once(file, strange_report)
+name_view(seen_in(result))
 if isinstance(result, Diagnosis):
     show_diagnosis(result)
 else:
@@ -64,4 +66,4 @@ else:
 if st.button("Set the controls to this spec", icon=":material/open_in_new:"):
     spec, problems = admitted(result.spec.to_dict(), lab().public.library.access.code)
     session().opened = Opened(problems)  # said where the controls are
-    open_on_collapse(spec)
+    open_on_overview(spec)

@@ -1,4 +1,4 @@
-"""Collapse: move the sparsity, watch the signal die, watch REFLOW bring it back."""
+"""Overview: move the sparsity, watch the signal die, watch REFLOW bring it back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _spread(study: Sweep[Point]) -> None:
 
 shell.frame(__file__)
 spec = controls()
-if demo.on():
+if shell.in_demo():
     demo.show(spec)
     st.stop()
 diagnosis = diagnosed(spec)
@@ -44,4 +44,3 @@ take_away.of_diagnosis(diagnosis)
 st.caption(f"**How the verdict is made.** {THRESHOLDS}")
 for name, reason in diagnosis.unmeasured:
     st.caption(f"Not measured: {literal(name)}, {sentence(reason)}.")
-st.page_link("pages/collapse.py", label="Demo mode: full width, keys 1 to 4", query_params={"demo": "1"})

@@ -1,4 +1,4 @@
-"""Compare: a pinned view beside the present one, on shared axes, with the differences in spec and numbers."""
+"""A/B: a pinned view beside the present one, on shared axes, with the differences in spec and numbers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ def swap(a: Spec, b: Spec) -> None:
 
 
 shell.frame(__file__)
-b_spec = controls()
 a_spec, problems = pinned()
+b_spec = controls()
 for problem in problems:
     st.warning(sentence(problem), icon=":material/link_off:")
-st.header("Two views, side by side", anchor=False)
 if a_spec is None:
     st.info(EMPTY, icon=":material/compare:")
     st.button("Pin the present view as A", type="primary", on_click=pin, args=(b_spec,), icon=":material/push_pin:")

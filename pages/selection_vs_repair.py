@@ -1,4 +1,4 @@
-"""Selection or signal: every way to choose weights with every way to repair, in one matrix."""
+"""Selection vs repair: every way to choose weights with every way to repair, in one matrix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ REPAIRS = ["none", "reflow", "statcorr", "least-squares"]
 shell.frame(__file__)
 base = controls(without=("criterion", "update", "repair"), own=OFFERED)
 require_local(base)
-st.subheader("What matters more: which weights are kept, or how the signal is repaired?", anchor=False)
 chosen = configurations(base, *choose_configurations(CRITERIA, ["none"], REPAIRS))
 
 
@@ -41,7 +40,7 @@ def draw(study: Sweep[Point]) -> None:
     kept = overlap({selection(spec.to_dict()): point for spec, point in study.by_spec.items()})
     chart(kept, "overlap", "Do they keep the same weights?")
     table("Show data: configurations", rows, "matrix-data")
-    take_away.of_study("selection-vs-signal", base, {"Python": comparing(chosen)})
+    take_away.of_study("selection-vs-repair", base, {"Python": comparing(chosen)})
 
 
 def _show_shares(rows: pd.DataFrame) -> None:

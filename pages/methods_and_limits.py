@@ -1,4 +1,4 @@
-"""About: what is measured and how, where every method is from, and what this cannot do."""
+"""Methods and limits: what is measured and how, where every method is from, and what this cannot do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from reflow_core.spec import DEFAULTS
 METHODS: Iterable[Registry[Any, Any]] = (criteria, updates, allocations, repairs, corruptions)
 
 shell.frame(__file__)
-st.title("Reflow Lab", anchor=False)
 st.markdown((ASSETS / "about.md").read_text())
 st.header("The article, on your network", anchor=False)
 st.caption("Each opens the page that measures it, with the network that you chose.")

@@ -1,4 +1,4 @@
-"""Claims: what is said about pruning in production, tested on this model and this machine."""
+"""Claims tested: what is said about pruning in production, tested on this model and this machine."""
 
 from __future__ import annotations
 

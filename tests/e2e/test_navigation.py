@@ -1,0 +1,183 @@
+"""Finding things: every page in two clicks, by keys and on a phone; addresses old and wrong; what is seen, by name."""
+
+from __future__ import annotations
+
+from urllib.parse import urlparse
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from pages.ui.contents import CONTENTS, FIRST, OLD_PAGES, Entry, pages
+from tests.e2e.access import AT_REST, problems
+from tests.e2e.test_access import tab_to
+from tests.e2e.test_journeys import SMALL, go, open_page, query, wait_for_query
+
+PLACES = [(menu, entry) for menu, entries in CONTENTS.items() for entry in entries]
+QUICK = f"{SMALL}&model=vgg-digits"
+
+
+def stands(page: Page, entry: Entry, address: str) -> None:
+    """The page's name above it, in its tab and in its address; why it matters below its name."""
+    expect(page.get_by_role("heading", level=1)).to_have_text(entry.title)
+    expect(page.locator(".st-key-head")).to_contain_text(entry.why)
+    expect(page).to_have_title(f"{entry.title} · Reflow Lab")
+    assert urlparse(page.url).path == ("/" if entry.name == FIRST else f"/{entry.name}")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_is_two_clicks_from_the_first(page: Page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{address}/?{QUICK}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    for menu, entry in PLACES[::-1]:  # the first one last, from any other
+        go(page, menu, entry.title)
+        stands(page, entry, address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_a_page_is_reached_by_keys_alone(page: Page, address: str) -> None:
+    page.goto(f"{address}/methods_and_limits")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Methods and limits")
+    tab_to(page, page.get_by_role("button", name="Compare", exact=True))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("menuitem", name="Sweep")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("menuitem", name="A/B")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("menu")).to_have_count(0)
+    expect(page.get_by_role("button", name="Compare", exact=True)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")  # from the first to the last
+    expect(page.get_by_role("menuitem", name="Calibration")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Calibration")
+
+
+def test_a_phones_menus_obey_keys_and_its_sidebar_holds_only_controls(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    open_page(page, f"{address}/?{QUICK}")
+    tab_to(page, page.get_by_role("button", name="Reference", exact=True))
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.closest('[role=menu]') !== null")
+    page.keyboard.press("End")
+    expect(page.get_by_role("menuitem", name="Methods and limits")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Methods and limits")
+    expect(page.get_by_role("button", name="Expand sidebar")).to_be_hidden()
+    go(page, "Explore", "Overview")
+    page.get_by_role("button", name="Expand sidebar").click()
+    expect(page.get_by_role("combobox", name="Model")).to_be_visible()
+    expect(page.get_by_test_id("stSidebarNavLink").first).to_be_hidden()
+    page.get_by_role("button", name="Collapse sidebar").click()
+    assert problems(page) == []
+
+
+def test_a_link_keeps_its_values_from_page_to_page(page: Page, address: str) -> None:
+    """Also from the page that it opened, before anything there was touched."""
+    values = {"model": "vgg-digits", "sparsity": "0.9", "criterion": "snip", "seed": "3", "evaluation_images": "64"}
+    open_page(page, f"{address}/?calibration_images=32&layer=4.1&" + "&".join(f"{k}={v}" for k, v in values.items()))
+    go(page, "Explore", "Signal")
+    wait_for_query(page, **values, layer="4.1")
+    expect(page.locator(".scope .percent")).to_have_text("90 %")
+    go(page, "Compare", "Sweep")
+    wait_for_query(page, model="vgg-digits", seed="3")
+    go(page, "Reference", "Methods and limits")
+    assert query(page) == {}
+    go(page, "Explore", "Overview")
+    wait_for_query(page, **values)
+    expect(page.locator(".scope .percent")).to_have_text("90 %")
+
+
+@pytest.mark.parametrize("old", OLD_PAGES)
+def test_an_old_address_leads_to_the_page_with_all_that_it_says(page: Page, address: str, old: str) -> None:
+    page.goto(f"{address}/{old}?{QUICK}")
+    stands(page, pages()[OLD_PAGES[old]], address)
+    assert query(page)["model"] == "vgg-digits"
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_an_unknown_address_says_so_and_shows_ways_back(page: Page, address: str) -> None:
+    page.goto(f"{address}/swepp")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Page not found")
+    expect(page.get_by_text("There is no page “swepp”.")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("link", name="Go to Sweep").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sweep")
+    page.goto(f"{address}/{'%F0%9F%98%80' * 30}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Page not found")
+    page.get_by_role("link", name="Go to Overview").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+
+
+def test_the_line_names_what_is_seen_and_follows_the_controls(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?{QUICK}&sparsity=0.9&repair=none")
+    line = page.locator(".st-key-line")
+    expect(line).to_contain_text("vgg-digits · 90 % · Magnitude, global · no repair")
+    page.locator(".scope input[type=range]").press("ArrowLeft")
+    expect(line).to_contain_text("vgg-digits · 89 % · Magnitude, global · no repair")
+    go(page, "Compare", "Selection vs repair")
+    expect(line).to_contain_text("vgg-digits · 89 %")
+    expect(line).not_to_contain_text("Magnitude")
+
+
+def test_pinning_is_confirmed_and_says_where_both_views_stand(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?{QUICK}")
+    page.locator(".st-key-head").get_by_role("button", name="Pin", exact=True).click()
+    toast = page.get_by_test_id("stToast")
+    expect(toast).to_contain_text("Pinned as A: vgg-digits · 80 % · Magnitude, global · REFLOW.")
+    expect(toast).to_contain_text("Compare › A/B")
+    expect(page.get_by_role("button", name="Pinned as A")).to_be_visible()
+    page.locator(".scope input[type=range]").press("ArrowLeft")
+    expect(page.get_by_role("button", name="Pin", exact=True)).to_be_visible()
+
+
+def test_share_shows_the_address_with_what_the_page_asks_for_itself(page: Page, address: str) -> None:
+    page.goto(f"{address}/slices_and_gate?{QUICK}")
+    page.get_by_text("Limits of a release").click()
+    drop = page.get_by_role("spinbutton", name="Lost overall, at most (points)")
+    drop.fill("3")
+    drop.press("Enter")
+    wait_for_query(page, drop="3")
+    page.get_by_role("button", name="Share").click()
+    expect(page.get_by_test_id("stPopoverBody").get_by_test_id("stCode")).to_contain_text(page.url)
+
+
+def test_demo_mode_is_entered_from_the_head_with_the_view_that_is_seen(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?{QUICK}&sparsity=0.7")
+    page.get_by_role("link", name="Demo").click()
+    expect(page.get_by_test_id("stSidebar")).to_be_hidden()
+    expect(page.locator(".scope .percent")).to_have_text("70 %")
+    expect(page.get_by_test_id("stTopNavSection")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_have_count(0)
+
+
+def test_the_first_controls_are_seen_without_scrolling(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?{QUICK}")
+    for role, name in (
+        ("combobox", "Model"),
+        ("spinbutton", "Sparsity (fraction)"),
+        ("combobox", "Criterion"),
+        ("combobox", "Repair"),
+    ):
+        expect(page.get_by_role(role, name=name)).to_be_in_viewport(ratio=1)  # type: ignore[arg-type]
+
+
+SHIFTS = """window.shifted = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((each) => {
+  // Streamlit's own first frames: the column grows from narrow to wide, and aside when the sidebar appears.
+  const boot = each.sources.some((source) => source.previousRect.x !== source.currentRect.x);
+  window.shifted += boot || each.hadRecentInput ? 0 : each.value;
+})).observe({ type: "layout-shift", buffered: true });"""
+
+
+@pytest.mark.parametrize("name", ["", "sweep", "open_a_report", "methods_and_limits"])
+def test_nothing_jumps_while_a_page_opens(page: Page, address: str, name: str) -> None:
+    """Cumulative layout shift; under 0.1 counts as good (web.dev/cls)."""
+    page.add_init_script(SHIFTS)
+    page.goto(f"{address}/{name}?{QUICK}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(pages()[name or FIRST].title)
+    if name == "":
+        expect(page.locator(".scope .badge")).to_have_text("exact")
+    page.evaluate(AT_REST)
+    assert page.evaluate("window.shifted") <= 0.1
