@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the frame of a page is drawn before any of these is there
     from reflow_core.lab.request import Request
     from reflow_core.lab.sweep import Sweep
     from reflow_core.present.figures import Chart
+    from reflow_core.present.lesson import Predicted
     from reflow_core.spec import Spec
 
 KEY = "_session"
@@ -59,8 +60,9 @@ class Session:
     result; `drawn_points`: of its sweep. `handed_over`: values for the controls, which only take them before they are
     drawn. `asked`: the request that was answered last. `agreed`: computations whose cost was agreed to. `pinned`: view
     A; `pin_problems`: what was set aside in the link that named it. `browsing`: whether the list of networks is open.
-    `picture`: what the camera on a figure saves. `lesson_step`: the step whose controls were set; `handout`: the one
-    made last, and whether it is the teacher's.
+    `picture`: what the camera on a figure saves. `lesson_step`: the step whose controls were set; `predictions`:
+    those of the lesson, by step; `handout`: the one made last, and whether it is the teacher's. `named`: the spec after
+    which files are called. `retaken`: timings that were taken again by themselves; `retake`: the one to take again now.
     """
 
     number: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -80,6 +82,10 @@ class Session:
     network_file: NetworkFile | None = None
     picture: str = "png"
     lesson_step: int | None = None
+    predictions: dict[int, Predicted] = field(default_factory=dict)
+    named: Spec | None = None
+    retaken: set[Request] = field(default_factory=set)
+    retake: Request | None = None
     handout: tuple[bool, str] | None = None
 
 
