@@ -25,6 +25,7 @@ from reflow_core.present.figures.layers import channels, knowledge
 from reflow_core.present.snippets import command, diagnosing
 from reflow_core.production.export import versions
 from reflow_core.production.finding import Finding
+from reflow_core.production.finding import outcome as outcome_of
 from reflow_core.spec import Spec
 
 TEMPLATE = ASSETS / "report.html"
@@ -133,10 +134,9 @@ def of_finding(
     finding: Finding, title: str, content: str, code: Mapping[str, str], charts: Mapping[str, Chart] | None = None
 ) -> Report:
     """The report of a finding. `charts`: figures by heading; without them, the figures of its tables."""
-    passed = {True: ("Passed",), False: ("Failed",), None: ()}[finding.passed]
     machine = (f"Measured on: {finding.machine}.",) if finding.machine else ()
     return Report(
-        title=": ".join((title, *passed)),
+        title=": ".join(filter(None, (title, outcome_of(finding)))),
         answer=finding.answer,
         spec=finding.spec,
         content=content,
