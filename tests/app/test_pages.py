@@ -12,6 +12,7 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
+from pages.ui.lab import lab
 from reflow_core.networks.catalog import find
 from reflow_core.networks.checkpoint import weights_folder
 from tests.waiting import until
@@ -102,7 +103,6 @@ def test_more_images_than_there_are_is_said() -> None:
 
 
 def test_a_read_only_cache_is_said_and_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pages.ui.lab import lab
 
     blocked = tmp_path / "file"
     blocked.write_text("")
@@ -212,7 +212,11 @@ def test_a_study_of_which_nothing_can_be_measured_says_so() -> None:
 
 def test_layers_are_ranked_once_they_are_measured() -> None:
     app = open_app("sensitivity", model="vgg-digits", evaluation_images="32", calibration_images="16")
-    assert says(app, "When one layer alone loses 20 % of its weights")
+    assert says(app, "When one layer alone loses")
+    assert says(app, "From a first look: 3 sparsities of each layer, 32 images")
+    assert any("the whole profile" in button.label for button in app.button), "220 diagnoses are asked about"
+    total = lab().sweeps._values
+    assert max(sweep.total for sweep in total.values()) < 100
 
 
 def test_a_release_fails_for_its_own_limit_and_says_why() -> None:
