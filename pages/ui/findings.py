@@ -50,6 +50,7 @@ def _offer_again(request: Request) -> None:
     if st.button("Time it again", icon=":material/timer:"):
         _take_again(request)
     if request not in session().retaken:
+        st.caption("They are taken again by themselves once the machine is quiet, while this page is open.")
         st.fragment(_when_quiet, run_every=QUIET_POLL_S)(request)
 
 
@@ -75,7 +76,7 @@ def show_answer(finding: Finding) -> None:
     mark = f"{MARKS[word]} **{word}.** " if word else ""
     st.markdown(f"#### {mark}{literal(finding.answer)}")
     if busy := disturbed(finding):
-        st.warning(f"{busy} They are taken again when the machine is quiet.", icon=":material/timer:")
+        st.warning(busy, icon=":material/timer:")
     for note in finding.notes:
         st.caption(sentence(note))
     if finding.machine:

@@ -38,9 +38,9 @@ def test_a_disturbed_timing_is_marked_and_taken_again_on_a_click(
     assert marked(app)
     computed.clear()
     app.run()
-    assert not computed, "what is stored is shown"
+    assert "hardware" not in computed, "what is stored is shown"
     next(button for button in app.button if button.label == "Time it again").click().run()
-    assert marked(app) and computed == ["hardware"]
+    assert marked(app) and computed.count("hardware") == 1
 
 
 def test_it_is_taken_again_once_by_itself_when_the_machine_is_quiet(
@@ -51,9 +51,9 @@ def test_it_is_taken_again_once_by_itself_when_the_machine_is_quiet(
     computed.clear()
     monkeypatch.setattr("pages.ui.findings.quiet", lambda: True)
     app.run()
-    assert marked(app) and computed == ["hardware"]
+    assert marked(app) and computed.count("hardware") == 1
     app.run()
-    assert computed == ["hardware"], "once"
+    assert computed.count("hardware") == 1, "once"
 
 
 def test_what_nothing_disturbed_is_not_marked(monkeypatch: pytest.MonkeyPatch, quick_timing: None) -> None:

@@ -44,7 +44,7 @@ def test_sensitivity_becomes_a_budget_that_opens_on_the_collapse_page(
 ) -> None:
     opened(page, address, "sensitivity", f"{TINY}&model=vgg-digits")
     expect(page.locator(ANSWER).first).to_contain_text(
-        re.compile(r"When one layer alone loses (60|90|98) % of its weig")
+        re.compile(r"When one layer alone loses (70|90|98) % of its weig")
     )
     picture(page)
     expect(page.get_by_text("Sparsity to reach")).to_be_visible(timeout=120_000)
