@@ -26,6 +26,7 @@ from reflow_core.spec import Spec
 OWN = ("pattern", "sparsity", "allocation", "layer_sparsity")
 PRUNED = {"weights": UNSTRUCTURED, "whole channels": CHANNEL}
 VARIANTS = ("pruned", "repaired")
+AUTO = "auto"  # the layers are ranked where something happens
 
 
 def agreed(specs: Sequence[Spec]) -> bool:
@@ -79,9 +80,9 @@ measured_base, specs = (base, whole) if refined else (coarse_base, coarse)
 with right:
     share = st.selectbox(
         "Rank at",
-        [None, *(sensitivity.CURVE if refined else sensitivity.COARSE)],
-        format_func=lambda value: "where it tells" if value is None else f"{100 * value:g} %",
-        help="The share of each layer at which layers are ranked. Where it tells: the smallest at which a quarter of "
+        [AUTO, *(sensitivity.CURVE if refined else sensitivity.COARSE)],
+        format_func=lambda value: "automatic" if value == AUTO else f"{100 * value:g} %",
+        help="The share of each layer at which layers are ranked. Automatic: the smallest at which a quarter of "
         f"the layers lose more than {100 * sensitivity.NOTICED:g} points.",
         key="share",
     )
@@ -90,8 +91,8 @@ with right:
 def draw(study: Sweep[Point]) -> None:
     """The answer, layer × sparsity, and depth."""
     rows = sensitivity.profile(study.by_spec, layers)
-    finding = sensitivity.finding(measured_base, rows, share)
-    at = float(finding.facts.get("share", share or sensitivity.COARSE[0]))
+    finding = sensitivity.finding(measured_base, rows, None if share == AUTO else float(share))
+    at = float(finding.facts.get("share", sensitivity.COARSE[0] if share == AUTO else share))
     show_answer(finding)
     shown = variant if rows.loss_repaired.notna().any() else "pruned"
     chart(pictures.heatmap(rows, shown), "sensitivity-heat", "Layer by layer", heading=False)

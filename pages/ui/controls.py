@@ -119,7 +119,12 @@ def _network() -> dict[str, object]:
         key="data",
         bind="query-params",
     )
+    computed_on = st.container()
     brought = _brought(model)
+    if "data" in brought:
+        name = str(brought["data"])
+        place = "the images that you brought" if is_upload(name) else bare_name(name)
+        computed_on.caption(literal(f"Computed on {place}, not on {data}."))
     computed.caption(literal(computed_network(model, str(brought.get("model", model)))))
     return {"model": model, "data": data} | brought
 

@@ -38,11 +38,13 @@ class ShownClasses:
 def shown_classes(outcomes: Iterable[Outcome]) -> ShownClasses:
     """The classes for all of several outcomes over the same classes: in their own order, or the most predicted first.
 
-    Most predicted: by the sum of the shares that the outcomes give a class; ties in the classes' own order.
+    Most predicted: by the sum of the shares that the outcomes give a class; ties in the classes' own order. A class
+    that none of them predicts is among the others.
     """
     shares = sum(np.array(outcome.histogram) / outcome.n for outcome in outcomes)
     assert isinstance(shares, np.ndarray)
     if len(shares) <= FEW:
         return ShownClasses(tuple(range(len(shares))), 0)
-    most = np.argsort(-shares, kind="stable")[:MOST_PREDICTED]
-    return ShownClasses(tuple(most.tolist()), len(shares) - MOST_PREDICTED)
+    ranked = np.argsort(-shares, kind="stable")[:MOST_PREDICTED].tolist()
+    most = tuple(index for index in ranked if shares[index] > 0)
+    return ShownClasses(most, len(shares) - len(most))

@@ -49,13 +49,13 @@ def test_the_collapse_plot_names_ten_of_a_thousand_classes(page: Page, server: s
     brought(page, server)
     page.set_viewport_size({"width": width, "height": 800})
     plot = page.locator(".answers svg")
-    expect(plot).to_contain_text("990 others")
+    expect(plot).to_contain_text(re.compile(r"99\d others"))
     names = plot.locator("text title").all_text_contents()
-    assert len(names) == 11 and set(names[:-1]) <= set(classes_of_imagenet())
-    assert plot.locator("rect").count() == 3 * 11
+    assert 2 <= len(names) <= 11 and set(names[:-1]) <= set(classes_of_imagenet())
+    assert plot.locator("rect").count() == 3 * len(names)
     shares = [float(text.split()[0]) for text in plot.locator("text").all_text_contents() if text.endswith("%")]
-    assert len(shares) == 33
-    columns = [shares[start : start + 11] for start in range(0, 33, 11)]
+    columns = [shares[start : start + len(names)] for start in range(0, len(shares), len(names))]
+    assert len(columns) == 3 and max(column[-1] for column in columns) == 0, "all that is predicted is named"
     assert all(abs(sum(column) - 100) < 1.2 for column in columns)
     expect(page.locator(".answers .note")).to_contain_text("The images' own: 6.0 effective classes.")
     box = plot.bounding_box()
