@@ -53,7 +53,6 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
         key="floors",
         bind="query-params",
     )
-    wrong = st.empty()
     file = uploader(
         "Columns (CSV)",
         ["csv"],
@@ -62,6 +61,7 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
         key="columns",
         max_upload_size=MOST_BYTES >> 20,
     )
+wrong = st.empty()  # not in the box above, which may be closed
 with errors_shown():
     own = None if file is None else lab().read_once(file, strange_columns)
     also = slices.columns(spec, lab().context(spec).library.images(spec), own)

@@ -20,7 +20,7 @@ from reflow_core.signal.similarity import finite
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.spec import MAX_SPARSITY, Spec
 
-COARSE, COARSE_IMAGES = (0.7, 0.9, 0.98), 64  # a first look: shares of each layer, and images
+COARSE, COARSE_IMAGES = (0.7, 0.9, 0.98), 48  # a first look: shares of each layer, and images
 NOTICED, SOME = 0.02, 0.25  # a loss (fraction) that is one, and the share of the layers that have to have one
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 ALLOCATIONS = ("uniform", "global", "erk", "lamp")

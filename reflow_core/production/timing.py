@@ -25,7 +25,7 @@ FEWEST, SLOW_S = 2, 3.0  # rounds where a race has taken so long already
 MOST_S = 0.15  # of a race, a contender
 PAUSE_S = 0.05  # a watch that takes longer has let others compute, who leave the caches cold
 BATCHES = (1, 8, 64)
-BUSY = 0.1  # threads that wait for a core, on average, above which a timing is disturbed by other work
+BUSY = 0.15  # threads that wait for a core, on average, above which a timing is disturbed by other work
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def test_int8_is_compared_and_its_order_is_swapped(
 
 def test_hardware_says_what_sparsity_buys(page: Page, address: str, for_everybody: Callable[[Page], None]) -> None:
     opened(page, address, "hardware")
-    expect(page.locator(ANSWER).first).to_contain_text("Zeros in dense kernels run")
+    expect(page.locator(ANSWER).first).to_contain_text("End to end zeros make this network")
     expect(page.get_by_text("2:4 is not available").or_(page.get_by_text("could run as 2:4")).first).to_be_visible()
     picture(page)
     assert "End to end" in taken(page)["tables"]  # type: ignore[operator]

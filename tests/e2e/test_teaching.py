@@ -226,7 +226,7 @@ def test_figures_panels_tables_and_network_are_taken_away_and_the_network_comes_
     assert f"{100 * variants.set_index('variant').accuracy['repaired']:.1f}" == repaired.split()[0]
     page.get_by_role("button", name="Make the file").click()
     with page.expect_download() as made:
-        page.get_by_role("button", name="Save resnet20-digits.safetensors").click()
+        page.get_by_role("button", name="Save resnet20-digits-magnitude-80pct-reflow-network.safetensors").click()
     taken = tmp_path / "taken.safetensors"
     made.value.save_as(taken)
     open_page(page, f"{address}/?{SMALL}&sparsity=0&repair=none")
