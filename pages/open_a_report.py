@@ -21,6 +21,7 @@ from reflow_core.present.figures.findings import pictured
 from reflow_core.present.reopen import LARGEST, strange_report
 from reflow_core.present.report import seen_in, tables_of
 from reflow_core.production.finding import Finding
+from reflow_core.spec import DEFAULTS
 
 EMPTY = (
     "Every page ends with **Take it away**, which offers a **Report**: one HTML file with the verdict, the figures, "
@@ -59,6 +60,7 @@ if file is None:
 with errors_shown():
     result = lab().read_once(file, strange_report)
 name_view(seen_in(result))
+session().named = result.spec
 if isinstance(result, Diagnosis):
     show_diagnosis(result)
 else:
@@ -66,4 +68,4 @@ else:
 if st.button("Set the controls to this spec", icon=":material/open_in_new:"):
     spec, problems = admitted(result.spec.to_dict(), lab().public.library.access.code)
     session().opened = Opened(problems)  # said where the controls are
-    open_on_overview(spec)
+    open_on_overview(spec, own=DEFAULTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from pages.ui import shell
@@ -9,18 +11,37 @@ from pages.ui.controls import controls
 from pages.ui.findings import show_answer, take_away
 from pages.ui.lab import lab
 from pages.ui.panels import chart
-from pages.ui.stage import errors_shown, require_local
+from pages.ui.session import session
+from pages.ui.stage import LONG_S, errors_shown, minutes, require_local
 from pages.ui.study import follow, open_on_overview
-from reflow_core.diagnosis.point import Point
-from reflow_core.lab.sweep import Sweep
+from reflow_core.diagnosis.point import Point, point
+from reflow_core.lab.request import Request
+from reflow_core.lab.sweep import Sweep, coarse_first
 from reflow_core.present.figures import sensitivity as pictures
 from reflow_core.present.snippets import ranking
 from reflow_core.production import sensitivity
 from reflow_core.pruning.patterns import CHANNEL, UNSTRUCTURED
+from reflow_core.spec import Spec
 
 OWN = ("pattern", "sparsity", "allocation", "layer_sparsity")
 PRUNED = {"weights": UNSTRUCTURED, "whole channels": CHANNEL}
 VARIANTS = ("pruned", "repaired")
+AUTO = "auto"  # the layers are ranked where something happens
+
+
+def agreed(specs: Sequence[Spec]) -> bool:
+    """Whether the whole profile was asked for."""
+    return frozenset(specs) in session().agreed
+
+
+def offer_refinement(specs: Sequence[Spec]) -> None:
+    """The whole profile, with its price."""
+    seconds = len(specs) * lab().preflight(specs[0]).seconds
+    label = f"Measure the whole profile: {len(specs)} diagnoses, about {minutes(seconds)}"
+    if st.button(label, icon=":material/tune:", type="primary"):
+        session().agreed.add(frozenset(specs))
+        st.rerun()
+
 
 shell.frame(__file__)
 base = controls(without=OWN, own={"prune": tuple(PRUNED), "variant": VARIANTS})
@@ -48,38 +69,53 @@ with middle:
         key="variant",
         bind="query-params",
     )
-with right:
-    share = st.selectbox(
-        "Rank at",
-        sensitivity.CURVE,
-        index=sensitivity.CURVE.index(sensitivity.SHARE),
-        format_func=lambda value: f"{100 * value:g} %",
-        help="The share of each layer at which layers are ranked. The rest of the curve is computed afterwards.",
-        key="share",
-    )
 base = base.replace(pattern=PRUNED[what])
 with errors_shown():
     layers = lab().layers(base)
-shares = (share, *(other for other in sensitivity.CURVE if other != share))
+    coarse_base = sensitivity.first_look(base)
+    coarse = sensitivity.alone(coarse_base, layers, sensitivity.COARSE)
+    whole = sensitivity.alone(base, layers, coarse_first(sensitivity.CURVE))
+    refined = agreed(whole) or all(lab().known(spec) for spec in whole)
+measured_base, specs = (base, whole) if refined else (coarse_base, coarse)
+with right:
+    share = st.selectbox(
+        "Rank at",
+        [AUTO, *(sensitivity.CURVE if refined else sensitivity.COARSE)],
+        format_func=lambda value: "automatic" if value == AUTO else f"{100 * value:g} %",
+        help="The share of each layer at which layers are ranked. Automatic: the smallest at which a quarter of "
+        f"the layers lose more than {100 * sensitivity.NOTICED:g} points.",
+        key="share",
+    )
 
 
 def draw(study: Sweep[Point]) -> None:
     """The answer, layer × sparsity, and depth."""
     rows = sensitivity.profile(study.by_spec, layers)
-    finding = sensitivity.finding(base, rows, share)
+    finding = sensitivity.finding(measured_base, rows, None if share == AUTO else float(share))
+    at = float(finding.facts.get("share", sensitivity.COARSE[0] if share == AUTO else share))
     show_answer(finding)
     shown = variant if rows.loss_repaired.notna().any() else "pruned"
     chart(pictures.heatmap(rows, shown), "sensitivity-heat", "Layer by layer", heading=False)
-    chart(pictures.depths(rows, share), "sensitivity-depth", "Early layers against late ones")
-    take_away(finding, "sensitivity", {"curve": True, "share": share}, ranking(base, share))
+    chart(pictures.depths(rows, at), "sensitivity-depth", "Early layers against late ones")
+    take_away(finding, "sensitivity", {"curve": True, "share": at}, ranking(measured_base, at))
 
 
-profiled = follow(sensitivity.alone(base, layers, shares), draw, "profile")
+first = lab().sweep([Request(spec) for spec in coarse], point)
+profiled = follow(specs, draw, "profile", most=LONG_S)
+if not refined and profiled.share == 1:
+    with errors_shown():
+        offer_refinement(whole)
 st.subheader("A budget", anchor=False)
-if profiled.share < 1:
-    st.caption("Once the whole curve is computed, it becomes a budget: how much each layer should lose.")
+source = profiled if profiled.share == 1 else first
+if source.share < 1:
+    st.caption("Once a first look at every layer is taken, it becomes a budget: how much each layer should lose.")
     st.stop()
-profile = sensitivity.profile(profiled.by_spec, layers)
+profile = sensitivity.profile(source.by_spec, layers)
+if source is not profiled or not refined:
+    st.caption(
+        f"From a first look: {len(sensitivity.COARSE)} sparsities of each layer, {coarse_base.evaluation_images} "
+        "images. It gets finer with the whole profile."
+    )
 target = st.slider(
     "Sparsity to reach (%)",
     5,
@@ -101,18 +137,18 @@ edited = st.data_editor(
         "sparsity": st.column_config.NumberColumn("sparsity (%)", min_value=0.0, max_value=99.0, format="%.1f"),
         "multiply_adds": st.column_config.NumberColumn("multiply-adds"),
     },
-    key=f"budget-{target}",
+    key=f"budget-{target}-{source is first}",
     height=260,
 )
 chosen = {str(row.layer): round(float(row.sparsity) / 100, 4) for row in edited.itertuples()}
-reached = sum(chosen[layer.name] * layer.weights for layer in layers) / sum(layer.weights for layer in layers)
+reached = sensitivity.reached(profile, chosen)
 st.caption(
     f"You can edit the last column. As it stands it removes {100 * reached:.1f} % of the weights, at an expected loss "
     f"of {100 * sensitivity.expected_loss(profile, chosen):.1f} points of fidelity."
 )
 rivals = sensitivity.rivals(base, round(reached, 4), chosen)
 if st.button("Open on the Overview", icon=":material/open_in_new:"):
-    open_on_overview(rivals["budget"])
+    open_on_overview(rivals["budget"], own=OWN)
 
 
 def draw_rivals(study: Sweep[Point]) -> None:

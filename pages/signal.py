@@ -14,7 +14,7 @@ from pages.ui.stage import diagnosed, stage
 shell.frame(__file__)
 spec = controls()
 diagnosis = diagnosed(spec)
-shown = portraits(spec)
+shown = portraits(diagnosis)
 layer = stage(diagnosis, shown.view(), shown.around)
 left, right = st.columns([1, 3], vertical_alignment="bottom")
 with left:

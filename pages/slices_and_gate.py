@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from pages.ui import shell
@@ -12,9 +14,10 @@ from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import diagnosed, errors_shown
 from pages.ui.study import follow
-from pages.ui.text import literal
+from pages.ui.text import literal, sentence
 from pages.ui.uploader import uploader
 from reflow_core.diagnosis.point import Point
+from reflow_core.errors import ReflowError
 from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures import slices as pictures
 from reflow_core.present.snippets import Value, slicing
@@ -58,11 +61,16 @@ with st.expander("Limits of a release, and columns of your own", icon=":material
         key="columns",
         max_upload_size=MOST_BYTES >> 20,
     )
+wrong = st.empty()  # not in the box above, which may be closed
 with errors_shown():
     own = None if file is None else lab().read_once(file, strange_columns)
     also = slices.columns(spec, lab().context(spec).library.images(spec), own)
-    limits = gate.Limits(drop / 100, slice_drop / 100, int(least), gate.floors(floors))
-    finding = slices.finding(diagnosis, also, limits)
+    limits = gate.Limits(drop / 100, slice_drop / 100, int(least))
+    try:
+        finding = slices.finding(diagnosis, also, replace(limits, floors=gate.floors(floors)))
+    except ReflowError as error:  # in what the person typed: the page stays, and says what it judges by instead
+        wrong.error(f"{sentence(error)} Your own limits were set aside.", icon=":material/error:")
+        finding = slices.finding(diagnosis, also, limits)
 show_answer(finding)
 parts = finding.tables["Slices"]
 kinds = [by for by in dict.fromkeys(parts.by) if by != "all"]

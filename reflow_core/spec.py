@@ -89,8 +89,8 @@ class Spec:
     layer_sparsity: str = _field(
         "",
         "Sparsity by layer",
-        "For the allocation custom: LAYER:FRACTION with commas between, such as conv1:0.5,linear:0.9; layers not named "
-        "get the sparsity.",
+        "LAYER:FRACTION with commas between, such as conv1:0.5,linear:0.9. Allocation custom: exactly these, and the "
+        "sparsity for layers not named. Allocation scaled: in these proportions, all together the sparsity.",
     )
     exclude: str = _field(
         "none",

@@ -32,10 +32,12 @@ from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.sources.library import PICTURES, SETS, missing
+from reflow_core.sources.uploads import bare_name
 from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec, is_upload, parted
 
 MORE = ("update", "pattern", "exclude")
 NUMBERS = ("image", "repeats", "least", "drop", "slice_drop", "channels", "target", "guess")  # of pages, in links
+WORDS = {"guess": ("none",)}  # that may stand in place of a number
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
@@ -70,7 +72,7 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     except ReflowError as error:  # free text or a file can be wrong here
         st.error(sentence(error), icon=":material/error:")
         st.stop()
-    session().without = tuple(without)
+    session().without, session().named = tuple(without), spec
     name_view(crumbs(spec, without))
     offer_actions(spec)
     for problem in opened.still_true(spec):
@@ -84,7 +86,11 @@ def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:
     problems = admitted(parameters, lab().public.library.access.code)[1]
     for name, choices in ({"similarity": list(SIMILARITIES)} | dict(own)).items():
         problems += unknown_in_link(name, choices)
-    strange = {name: given for name in NUMBERS if (given := parameters.get(name)) and not NUMBER.fullmatch(given)}
+    strange = {
+        name: given
+        for name in NUMBERS
+        if (given := parameters.get(name)) and not NUMBER.fullmatch(given) and given not in WORDS.get(name, ())
+    }
     problems += [f"{name}={shortened(given)!r} is no number. It was set aside." for name, given in strange.items()]
     return problems
 
@@ -103,7 +109,7 @@ def _network() -> dict[str, object]:
         key="model",
         bind="query-params",
     )
-    st.caption(literal(f"{find(model).title}{made_of(model)}{', not on this machine yet' if missing(model) else ''}."))
+    computed = st.container()  # what is brought below may take its place
     browse_button()
     own = find(model).data
     data = st.selectbox(
@@ -113,7 +119,25 @@ def _network() -> dict[str, object]:
         key="data",
         bind="query-params",
     )
-    return {"model": model, "data": data} | _brought(model)
+    computed_on = st.container()
+    brought = _brought(model)
+    if "data" in brought:
+        name = str(brought["data"])
+        place = "the images that you brought" if is_upload(name) else bare_name(name)
+        computed_on.caption(literal(f"Computed on {place}, not on {data}."))
+    computed.caption(literal(computed_network(model, str(brought.get("model", model)))))
+    return {"model": model, "data": data} | brought
+
+
+def computed_network(listed: str, name: str) -> str:
+    """Which network is computed, the one `listed` or one's own; `name`: as the spec has it."""
+    architecture, checkpoint = parted(name)
+    if is_own(architecture):
+        weights = " with the weights that you brought" if checkpoint else ""
+        return f"Computed is {bare_name(architecture)}, your own code{weights}, not {listed}."
+    if checkpoint:
+        return f"Computed is {architecture} with the weights that you brought, not with its own."
+    return f"{find(listed).title}{made_of(listed)}{', not on this machine yet' if missing(listed) else ''}."
 
 
 def models_shown() -> list[str]:

@@ -12,13 +12,13 @@ from reflow_core.spec import Spec
 
 def show(spec: Spec) -> None:
     """The signal view alone, large."""
-    presets = presets_of(spec.model)
+    diagnosis = diagnosed(spec)
+    presets = presets_of(spec.model)[: None if diagnosis.repaired is not None else -1]
     asked = st.query_params.get("preset", "")
     number = int(asked) if asked in {str(place + 1) for place in range(len(presets))} else 0
-    diagnosis = diagnosed(spec)
-    shown = portraits(spec)
+    shown = portraits(diagnosis)
     stage(diagnosis, shown.view(presets, number), shown.around)
-    st.caption("Keys 1 to 4: presets. Arrow keys: sparsity. Esc: back to the whole page.")
+    st.caption(f"Keys 1 to {len(presets)}: presets. Arrow keys: sparsity. Esc: back to the whole page.")
 
 
 def presets_of(model: str) -> list[dict[str, object]]:

@@ -2,39 +2,81 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import pandas as pd
 import streamlit as st
 
 from pages.ui import take_away as take
+from pages.ui.browse import browsing
 from pages.ui.lab import lab
 from pages.ui.panels import tables
+from pages.ui.session import session
 from pages.ui.stage import confirm_cost, errors_shown
 from pages.ui.text import literal, sentence
+from reflow_core.lab.request import Request
 from reflow_core.present.snippets import Value, command
-from reflow_core.production.finding import Finding
-from reflow_core.production.gate import UNDECIDED
+from reflow_core.production.finding import Finding, outcome
+from reflow_core.production.timing import disturbed
 from reflow_core.spec import Spec
+
+QUIET_POLL_S = 5.0
+QUIET_SHARE = 0.4
+MARKS = {
+    "Passed": ":material/check_circle:",
+    "Failed": ":material/cancel:",
+    "Checks failed": ":material/cancel:",
+    "Undecided": ":material/help:",
+}
 
 
 def show_inspection(name: str, spec: Spec) -> Finding:
     """An inspection's finding, its answer on the page; stops the page with a sentence where there is none."""
+    request = Request(spec, inspection=name)
+    again, session().retake = session().retake == request, None
     with errors_shown():
         confirm_cost([spec])
-        finding = lab().inspect(name, spec)
+        finding = lab().inspect(name, spec, again)
+    session().named = finding.spec
     show_answer(finding)
+    if disturbed(finding):
+        _offer_again(request)
     return finding
+
+
+def _offer_again(request: Request) -> None:
+    """Disturbed timings are taken again on a click, and once by themselves when the machine is quiet."""
+    if st.button("Time it again", icon=":material/timer:"):
+        _take_again(request)
+    if request not in session().retaken:
+        st.caption("They are taken again by themselves once the machine is quiet, while this page is open.")
+        st.fragment(_when_quiet, run_every=QUIET_POLL_S)(request)
+
+
+def _when_quiet(request: Request) -> None:
+    if not browsing() and quiet():
+        session().retaken.add(request)
+        _take_again(request)
+
+
+def _take_again(request: Request) -> None:
+    session().retake = request
+    st.rerun()
+
+
+def quiet() -> bool:
+    """Whether hardly anything computes on this machine: at most QUIET_SHARE of its cores in the last minute."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] <= QUIET_SHARE * (os.cpu_count() or 1)
 
 
 def show_answer(finding: Finding) -> None:
     """The answer as the page's first sentence, whether it passed where that is asked, notes, and the machine."""
-    mark = {True: ":material/check_circle: **Passed.** ", False: ":material/cancel: **Failed.** ", None: ""}[
-        finding.passed
-    ]
-    if finding.facts.get("gate") == UNDECIDED:
-        mark = ":material/help: **Undecided.** "
+    word = outcome(finding)
+    mark = f"{MARKS[word]} **{word}.** " if word else ""
     st.markdown(f"#### {mark}{literal(finding.answer)}")
+    if busy := disturbed(finding):
+        st.warning(busy, icon=":material/timer:")
     for note in finding.notes:
         st.caption(sentence(note))
     if finding.machine:

@@ -17,11 +17,13 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.ui import skeleton
+from pages.ui.literal import literal
 from pages.ui.session import session
 from pages.ui.upload_memory import bound_upload_memory
 from pages.ui.visitor import visitor
 from reflow_core import sandbox
 from reflow_core.diagnosis.experiment import trace_of
+from reflow_core.diagnosis.fields import scalable
 from reflow_core.diagnosis.preflight import Preflight, cost, preflight
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.lab.pool import IDLE, Pool
@@ -195,6 +197,11 @@ class Lab:
         """The weight layers of a spec's network in forward order. Raises ReflowError."""
         return trace_of(spec, self.context(spec).library).layers
 
+    def moved(self, diagnosis: Diagnosis) -> Spec:
+        """The spec whose sparsity the slider of a diagnosis moves: with sparsities by layer, those are scaled."""
+        names = [layer.name for layer in self.layers(diagnosis.spec)]
+        return scalable(diagnosis.spec, names, diagnosis.sparsity)
+
     def load(self, spec: Spec) -> None:
         """Have the files read that a spec needs of this visit; shows progress, and stops for a newer control value.
 
@@ -203,7 +210,7 @@ class Lab:
         if not needs_upload(spec.model, spec.data) or (spec.model, spec.data) in (read := self.visit().read):
             return
         context = self.context(spec)
-        self._wait(lambda own, watch: own.library.load(spec, watch), 0.0, context, st.empty())
+        self._wait(lambda own, watch: own.library.load(spec, watch), context, st.empty())
         read.add((spec.model, spec.data))
 
     def read_once(self, file: UploadedFile, reader: Callable[[Path, str, Watch], T]) -> T:
@@ -214,7 +221,7 @@ class Lab:
         with LockedFolder("reflow-upload-") as folder:
             path, name = folder / "file", bare_name(file.name)
             path.write_bytes(file.getbuffer())
-            return cast(T, self._wait(lambda _, watch: reader(path, name, watch), 0.0, self.public, st.empty()))
+            return cast(T, self._wait(lambda _, watch: reader(path, name, watch), self.public, st.empty()))
 
     def known(self, spec: Spec) -> bool:
         """Whether the diagnosis of a spec is there already. Raises ReflowError."""
@@ -236,22 +243,21 @@ class Lab:
         """
         return cast(Diagnosis, self.answer(Request(spec)))
 
-    def inspect(self, name: str, spec: Spec) -> Finding:
-        """The finding of an inspection, likewise. Raises ReflowError."""
-        return cast(Finding, self.answer(Request(spec, inspection=name)))
+    def inspect(self, name: str, spec: Spec, again: bool = False) -> Finding:
+        """The finding of an inspection, likewise; `again`: not the one that is stored. Raises ReflowError."""
+        return cast(Finding, self.answer(Request(spec, inspection=name), again))
 
-    def answer(self, request: Request) -> Answer:
-        """The answer to a request, likewise. Raises ReflowError."""
+    def answer(self, request: Request, anew: bool = False) -> Answer:
+        """The answer to a request, likewise; `anew`: not the one that is stored. Raises ReflowError."""
         context = self.context(request.spec)
         slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
         again = session().asked == request  # the sweep redrew the page, the visitor asked for nothing new: it goes on
         session().asked = request
         if not again:
             self.pool.attend()
-        answer = request.stored(context)
+        answer = None if anew else request.stored(context)
         if answer is None:
-            expected = self.preflight(request.spec).seconds
-            answer = self._wait(request.answer, expected, context, slot)
+            answer = self._wait(functools.partial(request.answer, again=anew), context, slot, request.spec)
             self.pool.attend()
         skeleton.result_shown()
         return cast(Answer, answer)
@@ -259,10 +265,12 @@ class Lab:
     def network_file(self, spec: Spec, kind: str) -> bytes:
         """The network of a spec as a file of a kind; shows progress meanwhile. Raises ReflowError."""
         work = functools.partial(network_file, spec, kind)
-        return cast(bytes, self._wait(work, self.preflight(spec).seconds, self.context(spec), st.empty()))
+        return cast(bytes, self._wait(work, self.context(spec), st.empty(), spec))
 
-    def _wait(self, work: Work, expected: float, context: Context, slot: DeltaGenerator) -> Any:
+    def _wait(self, work: Work, context: Context, slot: DeltaGenerator, spec: Spec | None = None) -> Any:
         asked, looked, shown = time.monotonic(), 0.0, None
+        plan = None if spec is None else self.preflight(spec)
+        what = "" if spec is None else f"{literal(bare_name(spec.model))} · "
         job, place = self.pool.submit(work, context=context, visitor=visitor()), skeleton.outline(slot)
         try:
             while not job.future.done():
@@ -270,16 +278,16 @@ class Lab:
                 every = POLL_S if job.turn is not None else QUEUE_S
                 if (now := time.monotonic()) - asked > SOON_S and now - looked >= every:
                     looked = now
-                    if (state := self._progress(job, expected)) != shown:
+                    if (state := self._progress(job, plan)) != shown:
                         shown = state
-                        place.progress(*shown)
+                        place.progress(shown[0], what + shown[1])
                 wait([job.future], timeout=POLL_S)
             return job.future.result()
         finally:
             job.cancel()
             slot.empty()
 
-    def _progress(self, job: Job, expected: float) -> tuple[float, str]:
+    def _progress(self, job: Job, plan: Preflight | None) -> tuple[float, str]:
         """How far a job is: a share of its stage, and a sentence."""
         stage, done, total = job.progress
         if job.turn is None and stage not in IDLE:
@@ -287,8 +295,8 @@ class Lab:
             waiting = "Others have their turn" if job.begun else "Waiting for a free worker"
             return done / max(total, 1), f"{waiting}, {ahead} before you …" if ahead else f"{waiting} …"
         count = f": {done} of {total}" if total > 1 else ""
-        left = expected - job.seconds
-        rest = f", about {left:.0f} s left" if left > SOON_OVER_S else " …"
+        left = None if plan is None else job.pace.left(plan.plan, plan.seconds_an_image, job.seconds)
+        rest = " …" if left is None or left < SOON_OVER_S else f", about {left:.0f} s left"
         return done / max(total, 1), f"{STAGES.get(stage, stage)}{count}{rest}"
 
 

@@ -16,9 +16,10 @@ from pages.ui.styles import style
 from pages.ui.text import literal
 from reflow_core.diagnosis.calibration import evaluation
 from reflow_core.diagnosis.result import Diagnosis
-from reflow_core.diagnosis.verdict import AMPLIFIED, WEAK_SIGNAL
+from reflow_core.diagnosis.verdict import AMPLIFIED, WEAK_SIGNAL, whole_percent
 from reflow_core.present.figures import Chart
 from reflow_core.present.figures.layers import SIMILARITIES, channels, knowledge
+from reflow_core.present.file_name import file_name
 from reflow_core.present.spreadsheet import csv_of
 from reflow_core.repairs import repairs
 
@@ -36,9 +37,18 @@ def chart(drawn: Chart, key: str, title: str, heading: bool = True) -> None:
     st.caption(literal(drawn.message))
 
 
+def called(what: str) -> str:
+    """What a file of this page is called."""
+    spec = session().named
+    return what if spec is None else file_name(spec, what)
+
+
 def camera(name: str) -> dict[str, object]:
     """Plotly's own settings: what the camera above a figure saves."""
-    return {"displaylogo": False, "toImageButtonOptions": {"format": session().picture, "filename": name, "scale": 2}}
+    return {
+        "displaylogo": False,
+        "toImageButtonOptions": {"format": session().picture, "filename": called(name), "scale": 2},
+    }
 
 
 def table(label: str, frame: pd.DataFrame, key: str) -> None:
@@ -50,7 +60,7 @@ def table(label: str, frame: pd.DataFrame, key: str) -> None:
         row = box.container(horizontal=True)
         for kind, mime in (("csv", "text/csv"), ("parquet", "application/vnd.apache.parquet")):
             name, content = ("CSV" if kind == "csv" else "Parquet"), tabular(frame, kind)
-            row.download_button(name, content, f"{key}.{kind}", mime, on_click="ignore", key=f"{key}-{kind}")
+            row.download_button(name, content, called(f"{key}.{kind}"), mime, on_click="ignore", key=f"{key}-{kind}")
 
 
 def tables(frames: Mapping[str, pd.DataFrame], name: str) -> None:
@@ -85,10 +95,7 @@ def layers(diagnosis: Diagnosis, layer: str | None) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("What each layer still knows", anchor=False)
-        st.caption(
-            f"After REFLOW a variance ratio near 1 is true by construction, and one above {AMPLIFIED:g} is no sign of "
-            "health at all. Similarity to the dense network is evidence."
-        )
+        st.caption(similarity_matters(diagnosis))
         similarity = st.segmented_control(
             "Similarity",
             list(SIMILARITIES),
@@ -117,6 +124,16 @@ def layers(diagnosis: Diagnosis, layer: str | None) -> None:
             table("Show data: channels", detail.table, "channels-data")
 
 
+def similarity_matters(diagnosis: Diagnosis) -> str:
+    """Why similarity is shown beside the variance ratios."""
+    amplified = f"one above {AMPLIFIED:g} is no sign of health"
+    if diagnosis.repaired is not None and diagnosis.spec.repair == "reflow":
+        ratios = f"After REFLOW a variance ratio near 1 is true by construction, and {amplified} at all."
+    else:
+        ratios = f"A variance ratio near 1 says nothing about content, and {amplified}."
+    return f"{ratios} Similarity to the dense network is evidence."
+
+
 def choose_layer(diagnosis: Diagnosis, layer: str | None) -> None:
     """The native twin of a click on a layer; `layer`: the one that "auto" means."""
     st.selectbox(
@@ -132,7 +149,7 @@ def choose_layer(diagnosis: Diagnosis, layer: str | None) -> None:
 
 def strip(diagnosis: Diagnosis) -> None:
     """The first evaluation images with the predictions of all variants; wrong ones marked."""
-    st.subheader("The same images, three predictions", anchor=False)
+    st.subheader(f"Sample predictions: {', '.join(diagnosis.predictions)}", anchor=False)
     spec = diagnosis.spec
     images = evaluation(spec, lab().context(spec).library.images(spec))
     cells = [_cell(diagnosis, number, images.png(number)) for number in range(min(STRIP, len(images)))]
@@ -150,7 +167,7 @@ def _cell(diagnosis: Diagnosis, number: int, png: bytes) -> str:
         wrong = ' class="wrong"' if truth is not None and predicted != truth else ""
         name = html.escape(diagnosis.classes[predicted])
         mark = " ✗" if wrong else ""
-        share = f"{100 * own.confidence[number]:.0f} %"
+        share = whole_percent(float(own.confidence[number]))
         lines.append(f"<div><b>{variant[0].upper()}</b> <span{wrong}>{name}{mark}</span> {share}</div>")
     alt = "image without label" if truth is None else f"a picture of class {html.escape(diagnosis.classes[truth])}"
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"

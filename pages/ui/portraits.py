@@ -14,13 +14,13 @@ from pages.ui.lab import lab, unchanged
 from pages.ui.scope import View
 from pages.ui.stage import errors_shown
 from reflow_core.diagnosis.calibration import evaluation
-from reflow_core.diagnosis.fields import unused_fields
+from reflow_core.diagnosis.fields import sparsity_fixed
+from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.lab.request import Request
 from reflow_core.lab.sweep import Sweep, coarse_first
 from reflow_core.present.figures.portrait import REACH, look
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections.portrait import image_maps
-from reflow_core.spec import Spec
 
 WHOLE = re.compile(r"[0-9]{1,9}")
 GRID = tuple(round(0.05 * step, 2) for step in range(20))
@@ -28,9 +28,10 @@ GRID = tuple(round(0.05 * step, 2) for step in range(20))
 
 @dataclass(frozen=True)
 class Portraits:
-    """The portrait of a spec and those around it, as far as they are computed; `pictured`: images to choose from."""
+    """The portrait of a diagnosis and those around it, as far as they are computed; `at`: the slider's sparsity."""
 
     here: Finding
+    at: float
     around: Sweep[Finding] | None
     images: tuple[bytes, ...]
 
@@ -48,10 +49,10 @@ class Portraits:
     def view(self, presets: Sequence[dict[str, Any]] = (), preset: int = 0) -> View:
         """All that the scope draws."""
         done = self.around.points.values() if self.around else ()
-        portraits = {finding.spec: finding for finding in (*done, self.here)}
+        portraits = {finding.spec.sparsity: finding for finding in done} | {self.at: self.here}
         facts = self.here.facts
         more = {
-            "portraits": [packed(finding, self.image - 1) for finding in portraits.values()],
+            "portraits": [packed(finding, self.image - 1, at) for at, finding in portraits.items()],
             "sides": facts["sides"],
             "groups": facts["groups"],
             "looks": [look(group) for group in range(len(facts["classes"]))],
@@ -63,23 +64,28 @@ class Portraits:
         return View("Signal", more, presets=presets, preset=preset)
 
 
-def portraits(spec: Spec) -> Portraits:
-    """The portrait of a spec, and those around it begun in the background; stops the page with a sentence."""
+def portraits(diagnosis: Diagnosis) -> Portraits:
+    """The portrait of what is diagnosed, and those around it begun in the background.
+
+    Stops the page with a sentence where there is none.
+    """
+    spec = diagnosis.spec
     with errors_shown():
         here = lab().inspect("portrait", spec)
         images = evaluation(spec, lab().context(spec).library.images(spec))
+        moved = lab().moved(diagnosis)
     pictured = int(here.facts["pictured"])
     around = None
-    if "sparsity" not in unused_fields(spec):
-        near = [Request(spec.replace(sparsity=at), inspection="portrait") for at in coarse_first(GRID)]
+    if not sparsity_fixed(spec):
+        near = [Request(moved.replace(sparsity=at), inspection="portrait") for at in coarse_first(GRID)]
         around = lab().sweep(near, unchanged)
-    return Portraits(here, around, tuple(images.png(number) for number in range(pictured)))
+    return Portraits(here, moved.sparsity, around, tuple(images.png(number) for number in range(pictured)))
 
 
-def packed(finding: Finding, image: int) -> dict[str, Any]:
-    """One portrait as the scope draws it: the maps of one image, all points."""
+def packed(finding: Finding, image: int, sparsity: float) -> dict[str, Any]:
+    """One portrait as the scope draws it at a sparsity of the slider: the maps of one image, all points."""
     return {
-        "sparsity": finding.spec.sparsity,
+        "sparsity": sparsity,
         "maps": {variant: base64.b64encode(maps).decode() for variant, maps in image_maps(finding, image).items()},
         "points": finding.facts["points"],
         "answer": finding.answer,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the frame of a page is drawn before any of these is there
     from reflow_core.lab.request import Request
     from reflow_core.lab.sweep import Sweep
     from reflow_core.present.figures import Chart
+    from reflow_core.present.lesson import Predicted
     from reflow_core.spec import Spec
 
 KEY = "_session"
@@ -60,10 +61,11 @@ class Session:
     result; `drawn_points`: of its sweep. `handed_over`: values for the controls, which only take them before they are
     drawn. `asked`: the request that was answered last. `agreed`: computations whose cost was agreed to. `pinned`: view
     A; `pin_problems`: what was set aside in the link that named it. `browsing`: whether the list of networks is open.
-    `picture`: what the camera on a figure saves. `lesson_step`: the step whose controls were set; `handout`: the one
-    made last, and whether it is the teacher's. `line`: the place under the page's name; `link`: that of its address.
-    `without`: fields of the spec that say nothing of what is seen there. `strange`: the last page that was asked for
-    and is none.
+    `picture`: what the camera on a figure saves. `lesson_step`: the step whose controls were set; `predictions`:
+    those of the lesson, by step; `handout`: the one made last, and whether it is the teacher's. `named`: the spec after
+    which files are called. `retaken`: timings that were taken again by themselves; `retake`: the one to take again now.
+    `line`: the place under the page's name; `link`: that of its address. `without`: fields of the spec that say nothing
+    of what is seen there. `strange`: the last page that was asked for and is none.
     """
 
     number: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -83,6 +85,10 @@ class Session:
     network_file: NetworkFile | None = None
     picture: str = "png"
     lesson_step: int | None = None
+    predictions: dict[int, Predicted] = field(default_factory=dict)
+    named: Spec | None = None
+    retaken: set[Request] = field(default_factory=set)
+    retake: Request | None = None
     handout: tuple[bool, str] | None = None
     line: DeltaGenerator | None = None
     link: DeltaGenerator | None = None

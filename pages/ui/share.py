@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -22,9 +23,8 @@ def show_link() -> None:
         place.code(link(), language=None, wrap_lines=True)
 
 
-def link() -> str:
-    """The address of the page as it is."""
-    given = urlencode(
-        [(name, value) for name in st.query_params for value in st.query_params.get_all(name)], safe=":,/@"
-    )
+def link(without: Collection[str] = ()) -> str:
+    """The address of the page as it is, but for some of its parameters."""
+    kept = [name for name in st.query_params if name not in without]
+    given = urlencode([(name, value) for name in kept for value in st.query_params.get_all(name)], safe=":,/@")
     return f"{st.context.url}?{given}" if given else str(st.context.url)

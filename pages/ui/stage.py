@@ -16,7 +16,7 @@ from pages.ui.scope import PLAIN, View, scope
 from pages.ui.session import session
 from pages.ui.text import literal, sentence
 from reflow_core.diagnosis.control import doubt_of
-from reflow_core.diagnosis.fields import unused_fields
+from reflow_core.diagnosis.fields import sparsity_fixed
 from reflow_core.diagnosis.preflight import Preflight
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import verdict
@@ -25,6 +25,7 @@ from reflow_core.lab.sweep import Sweep
 from reflow_core.machine import free_memory
 from reflow_core.networks.catalog import find
 from reflow_core.sources.library import download, missing, size_of
+from reflow_core.sources.uploads import bare_name
 from reflow_core.spec import Spec
 
 LONG_S = 30.0  # a computation that the person has to agree to
@@ -77,7 +78,7 @@ def confirm_cost(specs: Sequence[Spec], most: float = LONG_S) -> None:
     if asked in session().agreed:
         return
     st.subheader("This takes a while", anchor=False)
-    st.write(cost_sentence(plan, len(left), lab().cost(left[0])))
+    st.write(f"{literal(bare_name(left[0].model))}: {cost_sentence(plan, len(left), lab().cost(left[0]))}")
     if exceeds_memory(plan):
         st.warning("That is more memory than is free now; fewer images need less.", icon=":material/memory:")
     st.caption("Fewer evaluation and calibration images make it shorter. What is computed is kept.")
@@ -115,12 +116,13 @@ def stage(diagnosis: Diagnosis, view: View = PLAIN, also: Sweep[Any] | None = No
     `also`: another sweep whose points the view draws.
     """
     layer = chosen_layer(diagnosis)
-    if "sparsity" in unused_fields(diagnosis.spec):
+    if sparsity_fixed(diagnosis.spec):
         scope(diagnosis, [], layer, view)
         return layer
-    sweep = lab().scrub(diagnosis.spec, at_once=sum(diagnosis.seconds.values()) < SHORT_S)
+    moved = lab().moved(diagnosis)
+    sweep = lab().scrub(moved, at_once=sum(diagnosis.seconds.values()) < SHORT_S)
     gather(sweep, also)
-    scope(diagnosis, list(sweep.points.values()), layer, view)
+    scope(diagnosis, list(sweep.points.values()), layer, view, moved)
     session().drawn_points = points_to_draw(sweep, also)
     polling = running(sweep, also)
     st.fragment(progress, run_every=1.0 if polling else None)(sweep, also, polling)

@@ -17,11 +17,12 @@ from pages.ui.session import session
 from pages.ui.share import link
 from pages.ui.stage import confirm_cost, errors_shown, require_local, stage
 from pages.ui.terms import show_explained
-from reflow_core.present.lesson import STEPS, Question, Seen, Step, down_at, see, spec_of
+from reflow_core.present.file_name import plain
+from reflow_core.present.lesson import STEPS, Predicted, Question, Seen, Step, down_at, scored, see, spec_of
 from reflow_core.present.lesson.handout import handout
 from reflow_core.spec import DEFAULTS, Spec
 
-GUESS = "guess"
+GUESS, NO_GUESS = "guess", "none"  # in the link: a prediction, or that the step is shown without one
 NUMBERS = tuple(str(number) for number in range(1, len(STEPS) + 1))
 PAGES = ("sensitivity", "slices_and_gate", "quantization", "hardware", "claims_tested")  # where the last step leads
 
@@ -55,18 +56,20 @@ def lesson(number: int, spec: Spec) -> None:
     _progress(number)
     st.header(f"{number}. {step.title}", anchor=False)
     require_local(spec)
-    guess = _guess(step)
+    revealed = GUESS in st.query_params
     with errors_shown():
         confirm_cost([spec, *step.others(spec).values()])
-        seen = see(step, spec, lab().diagnose, lab().inspect, revealed=guess is not None)
+        seen = see(step, spec, lab().diagnose, lab().inspect, revealed=revealed)
     show_explained(step.opening(seen))
-    if guess is None:
+    if not revealed:
         _ask(number, step.question)
     else:
-        _reveal(number, step, seen, guess)
+        _reveal(number, step, seen)
     _formula(step)
-    _teacher(step, spec, seen if guess is not None else None)
+    _teacher(step, spec, seen if revealed else None)
     if number == len(STEPS):
+        if revealed:
+            _score()
         _ways()
 
 
@@ -84,7 +87,8 @@ def _progress(number: int) -> None:
         label_visibility="collapsed",
     )
     kind: Literal["primary", "secondary"] = "primary" if GUESS in st.query_params else "secondary"  # first predict
-    row.button("Next", on_click=_go, args=(number + 1,), disabled=number == len(STEPS), key="next", type=kind)
+    if number < len(STEPS):
+        row.button("Next", on_click=_go, args=(number + 1,), key="next", type=kind)
     st.progress(number / len(STEPS), f"Step {number} of {len(STEPS)}")
 
 
@@ -100,26 +104,35 @@ def _guess(step: Step) -> float | None:
 
 
 def _ask(number: int, question: Question) -> None:
-    """The prediction, before anything is shown."""
+    """The prediction, before anything is shown; without one there is no verdict on it."""
     with st.form(f"predict-{number}"):
-        low, high, start = float(question.low), float(question.high), float(question.start)
-        unit = question.unit.replace("%", "%%")
-        label = f"**Predict.** {question.asks}"
-        value = st.slider(label, low, high, start, float(question.step), format=f"%g {unit}")
+        value = st.number_input(
+            f"**Predict.** {question.asks}",
+            float(question.low),
+            float(question.high),
+            None,
+            float(question.step),
+            format="%g",
+            placeholder=f"{question.low:g} to {question.high:g} {question.unit}; leave it empty to look only",
+        )
         if st.form_submit_button("Show what happens", type="primary", icon=":material/visibility:"):
-            st.query_params[GUESS] = f"{value:g}"
+            st.query_params[GUESS] = NO_GUESS if value is None else f"{value:g}"
             st.rerun()
 
 
-def _reveal(number: int, step: Step, seen: Seen, guess: float) -> None:
-    """The visitor's prediction beside the truth, what it means, and the network itself."""
-    st.info(step.question.judged(guess, seen), icon=":material/psychology:")
+def _reveal(number: int, step: Step, seen: Seen) -> None:
+    """The visitor's prediction beside the truth, if there is one, what it means, and the network itself."""
+    question = step.question
+    if (guess := _guess(step)) is not None:
+        st.info(question.judged(guess, seen), icon=":material/psychology:")
+        said, truth = question.shown(guess), question.shown(question.truth(seen))
+        session().predictions[number] = Predicted(said, truth, question.is_near(guess, seen))
     show_explained(step.reveal(seen))
     if seen.finding is not None and step.table:
         _tables(step, seen)
     _others(seen)
     if step.view == "Signal":
-        shown = portraits(seen.diagnosis.spec)
+        shown = portraits(seen.diagnosis)
         stage(seen.diagnosis, shown.view(), shown.around)
     else:
         stage(seen.diagnosis)
@@ -132,7 +145,8 @@ def _reveal(number: int, step: Step, seen: Seen, guess: float) -> None:
 
 def _tables(step: Step, seen: Seen) -> None:
     assert seen.finding is not None
-    st.dataframe(seen.finding.tables[step.table].round(3), hide_index=True, height=210)
+    shown = seen.finding.tables[step.table][list(step.columns)].rename(columns=dict(step.columns))
+    st.dataframe(shown.round(3), hide_index=True, height=210)
     for title, frame in seen.finding.tables.items():
         if title != step.table:
             table(f"Show data: {title.lower()}", frame, f"lesson-{title.lower()}")
@@ -159,6 +173,20 @@ def _others(seen: Seen) -> None:
     )
 
 
+def _score() -> None:
+    """How well the steps were predicted, at the end."""
+    predictions = session().predictions
+    st.subheader("Your predictions", anchor=False)
+    st.markdown(scored(predictions.values()))
+    if predictions:
+        rows = [
+            {"step": f"{number}. {STEPS[number - 1].title}", "you predicted": each.guess, "measured": each.truth}
+            | {"well predicted": each.near}
+            for number, each in sorted(predictions.items())
+        ]
+        st.dataframe(pd.DataFrame(rows), hide_index=True)
+
+
 def _formula(step: Step) -> None:
     with st.expander("The formula", icon=":material/function:", key=f"formula-{step.title}"):
         st.latex(step.formula.latex)
@@ -183,7 +211,7 @@ def _teacher(step: Step, spec: Spec, seen: Seen | None) -> None:
             bind="query-params",
         )
         st.caption("The link to share")
-        st.code(link(), language=None, wrap_lines=True)
+        st.code(link(without=(GUESS,)), language=None, wrap_lines=True)
         _handouts(spec)
 
 
@@ -198,7 +226,8 @@ def _handouts(spec: Spec) -> None:
         made = session().handout
         if made is not None and made[0] == teacher:
             place.download_button(
-                f"Save the {label.lower()} (HTML, prints)", made[1], "lesson.html", "text/html", on_click="ignore",
+                f"Save the {label.lower()} (HTML, prints)", made[1], f"{plain(spec.model)}-lesson.html", "text/html",
+                on_click="ignore",
                 type="primary", width="stretch",
             )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -65,13 +65,20 @@ def _several(key: str, default: Sequence[str]) -> list[str]:
     )
 
 
-def follow(specs: Sequence[Spec], draw: Draw, key: str = "sweep", also: Sweep[Any] | None = None) -> Sweep[Point]:
+def follow(
+    specs: Sequence[Spec],
+    draw: Draw,
+    key: str = "sweep",
+    also: Sweep[Any] | None = None,
+    most: float = LONG_STUDY_S,
+) -> Sweep[Point]:
     """Compute the specs in the background and draw what there is, again and again until all is there.
 
-    `key`: one a study on the page. `also`: another sweep that `draw` reads and waits for.
+    `key`: one a study on the page. `also`: another sweep that `draw` reads and waits for. `most`: seconds up to which
+    nobody is asked.
     """
     with errors_shown():
-        confirm_cost(specs, most=LONG_STUDY_S)
+        confirm_cost(specs, most)
     study = lab().sweep([Request(spec) for spec in specs], point)
     watch(study, "diagnoses", draw, key, also)
     return study
@@ -121,13 +128,12 @@ def _problem_counts(study: Sweep[Any]) -> dict[str, int]:
     return {problem: problems.count(problem) for problem in dict.fromkeys(problems)}
 
 
-def open_on_overview(spec: Spec, layer: str | None = None) -> None:
+def open_on_overview(spec: Spec, layer: str | None = None, own: Collection[str] = CONFIGURATION) -> None:
     """Leave for the Overview with this spec and layer in its controls.
 
-    What widgets of this page are bound to may not be set in the URL, so that part is handed over in the session.
+    `own`: the fields that this page has no control for in its sidebar. Only they may be set in the link, which has to
+    hold them: a control that is drawn there for the first time says nothing of a value that is handed over.
     """
-    link = {name: str(value) for name, value in spec.differences().items()} | ({"layer": layer} if layer else {})
+    link = {name: str(value) for name, value in spec.differences().items() if name in own}
     set_controls(spec, layer=layer or "auto")
-    st.switch_page(
-        pages()[FIRST].path, query_params={name: link[name] for name in (*CONFIGURATION, "layer") if name in link}
-    )
+    st.switch_page(pages()[FIRST].path, query_params=link | ({"layer": layer} if layer else {}))

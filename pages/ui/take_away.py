@@ -22,6 +22,7 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
 from reflow_core.present import report
 from reflow_core.present.crumbs import crumbs
+from reflow_core.present.file_name import file_name
 from reflow_core.present.report import Report
 from reflow_core.present.snippets import command, diagnosing
 from reflow_core.production.export import FORMATS
@@ -36,9 +37,10 @@ NETWORK_HELP = (
 
 @dataclass(frozen=True)
 class Goods:
-    """What there is to take: the report, the plain values, the code by language, and the tables."""
+    """What there is to take of a spec: the report, the plain values, the code by language, and the tables."""
 
     name: str
+    spec: Spec
     report: Callable[[], Report]
     plain: Callable[[], dict[str, Any]]
     code: Mapping[str, str]
@@ -50,6 +52,7 @@ def of_diagnosis(diagnosis: Diagnosis) -> None:
     pop_shown()  # its report draws its own figures
     goods = Goods(
         "diagnosis",
+        diagnosis.spec,
         lambda: report.of_diagnosis(diagnosis, content),
         lambda: result.to_json(diagnosis),
         {"Command line": command("diagnose", diagnosis.spec), "Python": diagnosing(diagnosis.spec)},
@@ -67,6 +70,7 @@ def of_finding(finding: Finding, name: str, code: Mapping[str, str]) -> None:
     _box(
         Goods(
             name,
+            finding.spec,
             lambda: report.of_finding(finding, title, content, code, shown.charts, without),
             lambda: to_json(finding),
             code,
@@ -83,6 +87,7 @@ def of_study(name: str, spec: Spec, code: Mapping[str, str]) -> None:
     _box(
         Goods(
             name,
+            spec,
             lambda: Report(title, answer, spec, content, shown.charts, shown.tables, code=code, view=view),
             lambda: {"spec": spec.to_dict(), "tables": {title: rows(table) for title, table in shown.tables.items()}},
             code,
@@ -105,7 +110,7 @@ def _box(goods: Goods) -> DeltaGenerator | None:
     row.download_button(
         "Report",
         lambda: report.written(goods.report()),
-        f"{goods.name}.html",
+        file_name(goods.spec, f"{goods.name}.html"),
         "text/html",
         on_click="ignore",
         icon=":material/article:",
@@ -116,7 +121,7 @@ def _box(goods: Goods) -> DeltaGenerator | None:
     row.download_button(
         "JSON",
         lambda: json.dumps(goods.plain(), indent=1),
-        f"{goods.name}.json",
+        file_name(goods.spec, f"{goods.name}.json"),
         "application/json",
         on_click="ignore",
         icon=":material/data_object:",
@@ -126,7 +131,7 @@ def _box(goods: Goods) -> DeltaGenerator | None:
         row.download_button(
             f"Tables ({kind})",
             lambda kind=kind: zipped(goods.tables(), kind.lower()),  # type: ignore[misc]
-            f"{goods.name}-{kind.lower()}.zip",
+            file_name(goods.spec, f"{goods.name}-{kind.lower()}.zip"),
             "application/zip",
             on_click="ignore",
             icon=":material/table:",
@@ -166,7 +171,7 @@ def _network(box: DeltaGenerator, spec: Spec) -> None:
             box.error(sentence(error), icon=":material/error:")
     made = session().network_file
     if made is not None and (made.spec, made.kind) == (spec, kind):
-        name, size = f"{spec.model.split('@')[0].replace('/', '-')}{FORMATS[kind][0]}", len(made.content)
+        name, size = file_name(spec, f"network{FORMATS[kind][0]}"), len(made.content)
         shown = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
         row.download_button(f"Save {literal(name)} ({shown})", made.content, name, on_click="ignore", type="primary")
 

@@ -24,7 +24,9 @@ def add(commands: Any) -> None:
     command = commands.add_parser("sensitivity", help="what each layer can lose alone, and the budget that follows")
     add_spec(command, tuple(name for name in FIELDS if name not in OWN))
     command.add_argument(
-        "--share", type=float, default=sensitivity.SHARE, help="the fraction that each layer loses (default: 0.2)"
+        "--share",
+        type=float,
+        help="the fraction that each layer loses (default: the smallest of those tried at which something happens)",
     )
     command.add_argument("--curve", action="store_true", help="10 to 98 %% of each layer instead of only one share")
     command.add_argument("--budget", type=float, help="a sparsity to reach at the least loss; computes the curve too")
@@ -41,8 +43,9 @@ def run(options: argparse.Namespace) -> None:
     """Compute and print."""
     base = spec_of(options)
     layers = trace_of(base, Library(EVERYTHING, device=options.device)).layers
+    chosen = sensitivity.COARSE if options.share is None else (options.share,)
     shares = sensitivity.CURVE if options.curve or options.budget is not None else ()
-    all_shares = tuple(dict.fromkeys((options.share, *shares)))
+    all_shares = tuple(dict.fromkeys((*chosen, *shares)))
     profile = sensitivity.profile(points(sensitivity.alone(base, layers, all_shares), options), layers)
     finding = sensitivity.finding(base, profile, options.share)
     print_findings(options, {"sensitivity": finding} | _more(options, base, profile, layers))

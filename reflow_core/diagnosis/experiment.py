@@ -91,7 +91,7 @@ class Experiment:
         if len(self.images.train) == 0 or not batch_norms(self.network.module):
             return None
         network = clone_module(self.network.module).to(self.source.device)
-        recalibrate(network, self.pruner.calibration, self.watch)
+        recalibrate(network, self.pruner.calibration, lambda _, done, total: self.watch("control", done, total))
         return self.observe(network, "control", dataclasses.replace(self.trace, sites=())).predictions
 
     def evaluation_key(self) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
@@ -12,9 +12,10 @@ from reflow_core.pruning.patterns import N_OF_M
 from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
-from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec
+from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec, by_layer
 
 READ_BY_SOME = ("statistics", "calibration_batch")
+BY_HAND = "custom"  # the allocation that gives each layer its own sparsity
 BUDGET = ("sparsity", "allocation", "layer_sparsity")
 METHODS: dict[str, Registry[Any, Any]] = {
     "criterion": criteria, "update": updates, "allocation": allocations, "repair": repairs
@@ -72,3 +73,31 @@ def set_aside(spec: Spec, reads: Collection[str] = (), ignores: Collection[str] 
         for name, why in unused_fields(spec, reads, ignores).items()
         if (value := getattr(spec, name)) != DEFAULTS[name]
     )
+
+
+def sparsity_fixed(spec: Spec) -> bool:
+    """Whether a pattern fixes the sparsity. Raises ReflowError."""
+    return "sparsity" in unused_fields(spec)
+
+
+def is_total(spec: Spec) -> bool:
+    """Whether the spec's sparsity is the one that all weights together reach. Raises ReflowError."""
+    return spec.allocation != BY_HAND and not sparsity_fixed(spec)
+
+
+def scalable(spec: Spec, layers: Iterable[str], reached: float) -> Spec:
+    """The spec that a slider of the total sparsity moves: where sparsities by layer are given, they are scaled.
+
+    `layers`: the names of the network's weight layers. `reached`: the sparsity (fraction) of all weights together.
+    Raises ReflowError.
+    """
+    if is_total(spec) or sparsity_fixed(spec):
+        return spec
+    named = by_layer(spec.layer_sparsity)
+    shares = {name: named.get(name, spec.sparsity) for name in layers}
+    return normalize(spec, allocation="scaled", sparsity=round(reached, 4), layer_sparsity=as_text(shares))
+
+
+def as_text(shares: Mapping[str, float]) -> str:
+    """Sparsities by layer (fractions) as the spec's `layer_sparsity`; layers without any are left out."""
+    return ",".join(f"{name}:{share:g}" for name, share in shares.items() if share > 0)

@@ -35,12 +35,22 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """The cost of one spec: `images` over all passes, expected `seconds` and `bytes`."""
+    """The cost of one spec: `plan`, its passes as (stage, images) in order; expected `seconds_an_image`, `bytes`."""
 
     facts: Facts
-    images: int
-    seconds: float
+    plan: tuple[tuple[str, int], ...]
+    seconds_an_image: float
     bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Expected, of all passes."""
+        return self.images * self.seconds_an_image
+
+    @property
+    def images(self) -> int:
+        """Over all passes."""
+        return sum(images for _, images in self.plan)
 
 
 def preflight(spec: Spec, source: Library) -> Preflight:
@@ -52,15 +62,17 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     )
     info = repairs[spec.repair].info
     evaluated = min(spec.evaluation_images, len(images.test))
-    calibrated = min(spec.calibration_images, len(images.train)) if info.needs_data else 0
-    together = evaluated * (3 if calibrated else 2) + calibrated
-    if batch_norms(network.module) and len(images.train):
-        together += evaluated + min(spec.calibration_images, len(images.train))  # the control
+    there = min(spec.calibration_images, len(images.train))
+    calibrated = there if info.needs_data else 0
+    plan = [("dense", evaluated)]
+    if batch_norms(network.module) and there:
+        plan += [("control", there), ("control", evaluated)]
+    plan += [("pruned", evaluated), *([("calibrate", calibrated), ("repaired", evaluated)] if calibrated else [])]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in network.module.parameters())
     return Preflight(
         facts_of(network.module),
-        together,
-        together * one_image.seconds,
+        tuple(plan),
+        one_image.seconds,
         round(COPIES * weights) + max(min(BATCH, evaluated), calibrated) * one_image.bytes,
     )
 

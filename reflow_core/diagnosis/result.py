@@ -54,6 +54,12 @@ class Diagnosis:
         return None if predictions is None else outcome(predictions, self.labels, dense, len(self.classes))
 
     @property
+    def images_effective_classes(self) -> float | None:
+        """The effective number of classes of the images' own labels, 1 to K; None without labels."""
+        labels = self.labels
+        return None if labels is None else statistics.effective_classes(np.bincount(labels, minlength=1))
+
+    @property
     def dense(self) -> Outcome:
         """The summary of the unpruned network."""
         return self.outcome("dense")

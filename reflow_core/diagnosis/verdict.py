@@ -14,6 +14,7 @@ COLLAPSED_SKILL = 0.5
 RESCUED_SKILL = 0.75
 WEAK_SIGNAL = 0.1
 AMPLIFIED = 2.0
+SMALLEST_SHOWN = 0.0005  # a fraction under it would round to 0.0 %
 
 THRESHOLDS = (
     "These thresholds are conventions of this lab. Skill is accuracy above chance, as a share of the dense network's "
@@ -72,8 +73,15 @@ def weak_layer(diagnosis: Diagnosis) -> Layer | None:
 
 
 def percent(share: float | None) -> str:
-    """A fraction as text: 99.1 %."""
-    return "not available" if share is None else f"{100 * share:.1f} %"
+    """A fraction as text: 99.1 %; one above 0 never as 0: 0.02 %."""
+    if share is None:
+        return "not available"
+    return f"{100 * share:.1g} %" if 0 < share < SMALLEST_SHOWN else f"{100 * share:.1f} %"
+
+
+def whole_percent(share: float) -> str:
+    """A fraction as text without decimals; one above 0 never as 0: 99 %, 0.4 %."""
+    return f"{100 * share:.1g} %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
 def points_of(loss: float) -> str:
@@ -128,11 +136,12 @@ def _headline(diagnosis: Diagnosis, status: str, repaired: float | None) -> str:
 
 
 def _spread(diagnosis: Diagnosis) -> str:
-    summary, classes = diagnosis.pruned, diagnosis.classes
+    summary, classes, own = diagnosis.pruned, diagnosis.classes, diagnosis.images_effective_classes
+    images = "" if own is None else f", the images' own are {own:.1f}"
     return (
         f"{percent(summary.top_share)} of the pruned network's predictions are “{classes[summary.top_class]}” "
         f"(an even spread would give {chance(len(classes))}); "
-        f"it uses {summary.effective_classes:.1f} of {len(classes)} classes."
+        f"{summary.effective_classes:.1f} effective classes of {len(classes)}{images}."
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from reflow_core.errors import ReflowError
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.networks.info import NetworkInfo
-from reflow_core.networks.zoo import synsets
+from reflow_core.networks.zoo import classes_of_imagenet, synsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,17 @@ class Match:
 def match(given: tuple[str, ...], info: NetworkInfo, place: str) -> Match:
     """The model's class index of each given class: by name, by ImageNet synset, by index, or by place in the alphabet.
 
-    By place only where the model's classes have no names and the numbers agree; they are then called as given. Raises
-    ReflowError that names the classes which the model does not have.
+    By place only where the model's classes have no names and the numbers agree; they are then called as given. A
+    thousand classes without names are ImageNet's where the images are called by its synsets. Raises ReflowError that
+    names the classes which the model does not have.
     """
     if given == info.classes:  # also where two classes share a name, as ImageNet's cranes
         return Match(info.classes, tuple(range(len(given))), given)
     for aliases in (names(info.classes), synsets() if len(info.classes) == len(synsets()) else {}):
         if aliases and all(_plain(name) in aliases for name in given):
-            return Match(info.classes, tuple(aliases[_plain(name)] for name in given), given)
+            imagenet = bool(given) and unnamed(info.classes) and aliases is synsets()
+            classes = classes_of_imagenet() if imagenet else info.classes
+            return Match(classes, tuple(aliases[_plain(name)] for name in given), given)
     indices = [int(name) if name.isdecimal() else -1 for name in given]
     if all(0 <= index < len(info.classes) for index in indices):
         return Match(info.classes, tuple(indices), given, ("Class folders were read as class numbers.",) * bool(given))

@@ -260,6 +260,7 @@ class Pool:
 
         def watch(stage: str, done: int, total: int) -> None:
             job.progress = (stage, done, total)
+            job.pace.saw(stage, done, total, job.seconds)
             if self._unwanted(job):
                 raise Cancelled("nobody wants it any more")
             if job.background and self._people_first():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.diagnosis.shown_classes import shown_classes
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError
 from reflow_core.lab.pool import Pool
@@ -47,6 +48,7 @@ def pack(diagnosis: Diagnosis) -> dict[str, Any]:
     unrepaired = {variant: diagnosis.predictions[variant] for variant in ("dense", "pruned")}
     before = verdict(dataclasses.replace(diagnosis, predictions=unrepaired))
     outcomes, layers = diagnosis.outcomes(), diagnosis.layers
+    shown = shown_classes(outcomes.values())
     return {
         "sparsity": diagnosis.spec.sparsity,
         "status": judged.status,
@@ -55,7 +57,9 @@ def pack(diagnosis: Diagnosis) -> dict[str, Any]:
         "evidence": list(judged.evidence),
         "score": {name: _round(outcome.score) for name, outcome in outcomes.items()},
         "ci": {name: [_round(end) for end in outcome.ci95] for name, outcome in outcomes.items() if outcome.ci95},
-        "histogram": {name: list(outcome.histogram) for name, outcome in outcomes.items()},
+        "bars": shown.names(diagnosis.classes),
+        "rest": shown.rest,
+        "histogram": {name: shown.counts(outcome) for name, outcome in outcomes.items()},
         "effective": {name: _round(outcome.effective_classes) for name, outcome in outcomes.items()},
         "entropy": {name: _round(outcome.entropy) for name, outcome in outcomes.items()},
         "never": {name: len(outcome.never) for name, outcome in outcomes.items()},

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from reflow_core.lab.pace import Pace
 from reflow_core.lab.request import Context
 from reflow_core.watch import Watch
 
@@ -37,6 +38,7 @@ class Job:
     visitor: Visitor = NOBODY
     future: Future[Any] = field(default_factory=Future)
     progress: tuple[str, int, int] = ("load", 0, 1)
+    pace: Pace = field(default_factory=Pace)
     begun: bool = False
     turn: float | None = None
     spent: float = 0.0

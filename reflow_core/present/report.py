@@ -27,6 +27,7 @@ from reflow_core.present.figures.layers import channels, knowledge
 from reflow_core.present.snippets import command, diagnosing
 from reflow_core.production.export import versions
 from reflow_core.production.finding import Finding
+from reflow_core.production.finding import outcome as outcome_of
 from reflow_core.spec import Spec
 
 TEMPLATE = ASSETS / "report.html"
@@ -146,10 +147,9 @@ def of_finding(
 
     `without`: fields of the spec that say nothing of it; the report remembers them for when it is opened again.
     """
-    passed = {True: ("Passed",), False: ("Failed",), None: ()}[finding.passed]
     machine = (f"Measured on: {finding.machine}.",) if finding.machine else ()
     return Report(
-        title=": ".join((title, *passed)),
+        title=": ".join(filter(None, (title, outcome_of(finding)))),
         answer=finding.answer,
         spec=finding.spec,
         content=content,

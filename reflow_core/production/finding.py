@@ -11,6 +11,8 @@ import pandas as pd
 
 from reflow_core.spec import Spec
 
+GATE_WORDS = {"passes": "Passed", "fails": "Failed", "undecided": "Undecided"}
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Finding:
@@ -28,6 +30,13 @@ class Finding:
     notes: tuple[str, ...] = ()
     passed: bool | None = None
     machine: str = ""
+
+
+def outcome(finding: Finding) -> str:
+    """In a word what a gate says; of checks only that some have failed, for that they hold is no success yet."""
+    if "gate" in finding.facts:
+        return GATE_WORDS.get(finding.facts["gate"], "")
+    return "Checks failed" if finding.passed is False else ""
 
 
 def to_json(finding: Finding) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reflow_core.diagnosis.fields import normalize
+from reflow_core.diagnosis.fields import as_text, normalize
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.statistics import mcnemar
 from reflow_core.diagnosis.verdict import percent, points_of
@@ -20,7 +20,8 @@ from reflow_core.signal.similarity import finite
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.spec import MAX_SPARSITY, Spec
 
-SHARE = 0.2
+COARSE, COARSE_IMAGES = (0.7, 0.9, 0.98), 48  # a first look: shares of each layer, and images
+NOTICED, SOME = 0.02, 0.25  # a loss (fraction) that is one, and the share of the layers that have to have one
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 ALLOCATIONS = ("uniform", "global", "erk", "lamp")
 EARLY_SHARE = 0.5
@@ -45,6 +46,29 @@ def alone(base: Spec, layers: Iterable[WeightLayer], sparsities: Iterable[float]
         for share in sparsities
         for layer in layers
     ]
+
+
+def first_look(base: Spec) -> Spec:
+    """The spec of a coarse profile, on few images."""
+    return base.replace(
+        evaluation_images=min(COARSE_IMAGES, base.evaluation_images),
+        calibration_images=min(COARSE_IMAGES, base.calibration_images),
+    )
+
+
+def telling_share(table: pd.DataFrame) -> float:
+    """The smallest share at which something happens: SOME of the layers lose more than NOTICED there.
+
+    If there is none, the one at which the most is lost. Only shares at which every layer of the table is measured.
+    """
+    ranked = table[table.ranked]
+    losses = ranked.groupby("sparsity").loss_pruned
+    whole = losses.size().index[table.groupby("sparsity").size().loc[losses.size().index] == table.layer.nunique()]
+    means = losses.apply(lambda lost: float((lost > NOTICED).mean())).loc[whole]
+    telling = means.index[means >= SOME]
+    if len(telling):
+        return float(telling.min())
+    return float(losses.max().loc[whole].idxmax()) if len(whole) else float(table.sparsity.max())
 
 
 def profile(points: Mapping[Spec, Point], layers: Sequence[WeightLayer]) -> pd.DataFrame:
@@ -88,10 +112,16 @@ def _losses(point: Point) -> dict[str, float | None]:
     return row | {"fidelity_loss": dense_fidelity - fidelity}
 
 
-def finding(base: Spec, table: pd.DataFrame, share: float = SHARE) -> Finding:
-    """The answer: which layers cannot lose `share` of their weights, and whether that depends on depth."""
-    at = table[np.isclose(table.sparsity, share)] if not table.empty else table
-    ranked = at[at.ranked] if not at.empty else at
+def finding(base: Spec, table: pd.DataFrame, share: float | None = None) -> Finding:
+    """The answer: which layers cannot lose a share of their weights, and whether that depends on depth.
+
+    `share`: the fraction at which layers are ranked; None: the smallest at which something happens (`telling_share`).
+    """
+    if table.empty:
+        return Finding(base, "No layer is measured yet.", {"Layers": table})
+    share = telling_share(table) if share is None else share
+    at = table[np.isclose(table.sparsity, share)]
+    ranked = at[at.ranked]
     if ranked.empty:
         return Finding(base, f"Nothing could be pruned at {100 * share:.0f} %.", {"Layers": table})
     what = "channels" if base.pattern == CHANNEL else "weights"
@@ -151,16 +181,16 @@ class Segment:
 
 
 def budget(profiled: pd.DataFrame, sparsity: float) -> dict[str, float]:
-    """Sparsity by layer (fractions) that removes `sparsity` of all weights at the least expected loss.
+    """Sparsity by layer (fractions) that removes `sparsity` of all that can be pruned at the least expected loss.
 
     The expected loss is the sum over layers of the lower convex hull of the fidelity each lost alone (repaired, where
     a repair was asked for). A sum of convex, piecewise linear functions under one linear constraint is least where the
     segments are taken in the order of their slope. Raises ReflowError where the profile does not reach so far.
     """
-    layers = profiled.drop_duplicates("layer").set_index("layer").weights
+    layers = _prunable(profiled)
     segments = sorted(_segments(profiled, layers), key=lambda segment: (segment.slope, segment.start))
     left = sparsity * float(layers.sum())
-    shares = dict.fromkeys(layers.index, 0.0)
+    shares = dict.fromkeys(profiled.layer.unique(), 0.0)
     for segment in segments:
         taken = min(left, (segment.end - segment.start) * float(layers[segment.layer]))
         shares[segment.layer] += taken / float(layers[segment.layer])
@@ -210,15 +240,21 @@ def _above(first: tuple[float, float], middle: tuple[float, float], last: tuple[
     return (middle[1] - first[1]) * (last[0] - first[0]) >= (last[1] - first[1]) * (middle[0] - first[0])
 
 
-def as_text(shares: Mapping[str, float]) -> str:
-    """A budget as the spec's `layer_sparsity`; layers without a share are left out."""
-    return ",".join(f"{name}:{share:g}" for name, share in shares.items() if share > 0)
+def reached(profiled: pd.DataFrame, shares: Mapping[str, float]) -> float:
+    """The sparsity (fraction) that shares by layer reach together, over the layers that can be pruned."""
+    weights = _prunable(profiled)
+    return sum(shares.get(str(name), 0.0) * float(count) for name, count in weights.items()) / float(weights.sum())
+
+
+def _prunable(profiled: pd.DataFrame) -> pd.Series:
+    """Weights by layer of those of which something was pruned at any sparsity: others are kept dense."""
+    return profiled[profiled.ranked].drop_duplicates("layer").set_index("layer").weights
 
 
 def rivals(base: Spec, sparsity: float, shares: Mapping[str, float]) -> dict[str, Spec]:
     """The budget and the usual allocations at the same sparsity, by name; test images judge them."""
     base = base.replace(evaluation_split="test")
-    own = normalize(base, allocation="custom", sparsity=0.0, layer_sparsity=as_text(shares))
+    own = normalize(base, allocation="scaled", sparsity=sparsity, layer_sparsity=as_text(shares))
     return {"budget": own} | {name: normalize(base, allocation=name, sparsity=sparsity) for name in ALLOCATIONS}
 
 

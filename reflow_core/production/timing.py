@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from reflow_core.production.finding import Finding
 from reflow_core.watch import Watch, ignore
 
 WARM_UP = 2
@@ -22,15 +25,29 @@ FEWEST, SLOW_S = 2, 3.0  # rounds where a race has taken so long already
 MOST_S = 0.15  # of a race, a contender
 PAUSE_S = 0.05  # a watch that takes longer has let others compute, who leave the caches cold
 BATCHES = (1, 8, 64)
+BUSY = 0.15  # threads that wait for a core, on average, above which a timing is disturbed by other work
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds of one call: median and 95 % quantile over `rounds`."""
+    """Seconds of one call: median and 95 % quantile over `rounds`.
+
+    `waiting`: cores' worth of threads that meanwhile wanted to run and could not, for others had the cores.
+    """
 
     median: float
     p95: float
     rounds: int
+    waiting: float = 0.0
+
+
+def waited() -> float:
+    """Seconds that this process's threads have waited for a core so far; 0 where no Linux says so."""
+    total = 0
+    for schedule in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # a thread may end at any time
+            total += int(schedule.read_text().split()[1])
+    return total / 1e9
 
 
 class Clock:
@@ -78,13 +95,26 @@ def race(
             if clock.seconds < SLOW_S:
                 turn(warm=True)
         clock, enough = Clock(), (MOST_S if most is None else most) * len(contenders)
+        begun, before = time.monotonic(), waited()
         while clock.seconds < enough or rounds < (LEAST if clock.seconds < SLOW_S else FEWEST):
             turn(warm=False)
             rounds += 1
+    waiting = max(0.0, waited() - before) / max(time.monotonic() - begun, 1e-9)
     return {
-        name: Timing(float(np.median(seconds)), float(np.quantile(seconds, 0.95)), len(seconds))
+        name: Timing(float(np.median(seconds)), float(np.quantile(seconds, 0.95)), len(seconds), waiting)
         for name, seconds in spent.items()
     }
+
+
+def disturbed(finding: Finding) -> str:
+    """A sentence about timings that were taken while other work ran, "" where none ran."""
+    waiting = finding.facts.get("waiting", 0.0)
+    if waiting <= BUSY:
+        return ""
+    return (
+        f"Timed while other work ran on this machine ({waiting:.1f} threads waited for a core on average): times and "
+        "ratios may be off."
+    )
 
 
 def repeated(images: Tensor, count: int) -> Tensor:
@@ -103,7 +133,7 @@ def passes(runs: Mapping[str, Callable[[Tensor], object]], images: Tensor, watch
         timed = race({name: functools.partial(run, inputs) for name, run in runs.items()}, watch)
         rows += [
             {"batch": batch, "network": name, "median_ms": 1e3 * timing.median, "p95_ms": 1e3 * timing.p95}
-            | {"rounds": timing.rounds}
+            | {"rounds": timing.rounds, "waiting": timing.waiting}
             for name, timing in timed.items()
         ]
     return pd.DataFrame(rows)

@@ -43,13 +43,13 @@ def prune(
             removed and counts; in place it is made permanent.
         sparsity: Fraction of these weights to remove, 0 to 1, over all layers that are not excluded.
         criterion: How weights are scored, a name in `reflow_core.pruning.criteria.criteria`.
-        allocation: How the sparsity is spread over layers: "global", "uniform", "erk", "lamp" or "custom".
+        allocation: How the sparsity is spread over layers: "global", "uniform", "erk", "lamp", "custom", "scaled".
         batches: Calibration images, for criteria and updates that read them; labeled for those that need gradients.
             At most the first 1,000 are used. For "synflow" one image tells the shape.
         inplace: False leaves the model as it is and only returns the masks.
         update: What the weights that are left become: "none", or "obs" (reads labeled batches).
         pattern: "unstructured", "N:M" (which fixes the sparsity) or "channel" (whole output channels).
-        layer_sparsity: Fractions by layer name, for the allocation "custom".
+        layer_sparsity: Fractions by layer name, for the allocations "custom" and "scaled".
         exclude: Names of layers that stay dense.
         seed: Draws random scores.
         watch: Called at every layer and batch; may raise `Cancelled`.

@@ -12,8 +12,12 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
+from pages.ui.lab import lab
+from reflow_core.lab.request import Request
 from reflow_core.networks.catalog import find
 from reflow_core.networks.checkpoint import weights_folder
+from reflow_core.production import sensitivity
+from reflow_core.spec import Spec
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -102,7 +106,6 @@ def test_more_images_than_there_are_is_said() -> None:
 
 
 def test_a_read_only_cache_is_said_and_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pages.ui.lab import lab
 
     blocked = tmp_path / "file"
     blocked.write_text("")
@@ -211,8 +214,15 @@ def test_a_study_of_which_nothing_can_be_measured_says_so() -> None:
 
 
 def test_layers_are_ranked_once_they_are_measured() -> None:
+    base = Spec("vgg-digits", evaluation_images=32, calibration_images=16)
+    for spec in sensitivity.alone(sensitivity.first_look(base), lab().layers(base), sensitivity.COARSE):
+        Request(spec).answer(lab().public)  # into the store, so that the page only has to show them
     app = open_app("sensitivity", model="vgg-digits", evaluation_images="32", calibration_images="16")
-    assert says(app, "When one layer alone loses 20 % of its weights")
+    assert says(app, "When one layer alone loses")
+    assert says(app, "From a first look: 3 sparsities of each layer, 32 images")
+    offers = [button.label for button in app.button if "the whole profile" in button.label]
+    assert len(offers) == 1 and ": 121 diagnoses, about " in offers[0]
+    assert all(sweep.total != 121 for sweep in lab().sweeps._values.values()), "they are asked about first"
 
 
 def test_a_release_fails_for_its_own_limit_and_says_why() -> None:

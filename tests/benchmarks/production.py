@@ -97,7 +97,7 @@ def alone() -> Iterator[Row]:
     """Seconds of the default sensitivity command on digits, in a process of its own."""
     with tempfile.TemporaryDirectory() as cache:
         begun = time.monotonic()
-        command = [sys.executable, "-m", "reflow_core", "sensitivity", "--json"]
+        command = [sys.executable, "-m", "reflow_core", "sensitivity", "--share", "0.2", "--json"]
         subprocess.run(command, env=os.environ | {"REFLOW_CACHE": cache}, check=True, capture_output=True)
         yield Row("sensitivity of digits at 20 %, command line, s", 40.0, time.monotonic() - begun)
 

@@ -111,6 +111,9 @@ def test_a_network_is_chosen_from_the_list(shared: Page, address: str) -> None:
 def test_a_network_without_batchnorm_says_why_reflow_does_not_apply(page: Page, address: str) -> None:
     open_page(page, f"{address}/?model=convnext-digits&{SMALL}")
     expect(page.locator(".card").last).to_contain_text("no BatchNorm")
+    for panel in (".ratios", ".answers"):
+        expect(page.locator(f"{panel} svg")).to_contain_text("pruned")
+        expect(page.locator(panel)).not_to_contain_text("Repaired")
 
 
 def test_scrubbing_draws_every_panel_while_dragging_without_the_server(page: Page, address: str) -> None:

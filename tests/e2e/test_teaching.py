@@ -18,12 +18,13 @@ from reflow_core.networks.catalog import find
 from reflow_core.present.lesson import STEPS
 from tests.e2e.test_journeys import SLIDER, SMALL, TINY, go, open_page, query, wait_for_query, whole_sweep
 
+UNPREDICTED = 3  # the step that is shown without a prediction
 AT_REST = """(scope) => new Promise((done) => {
   const now = () => scope.dataset.painted;
   const look = (painted) => setTimeout(() => (now() === painted ? done() : look(now())), 200);
   look(now());
 })"""
-SAID = re.compile(r"you said ([\d.]+) .+, it is ([\d.]+) ")
+SAID = re.compile(r"you predicted ([\d.]+) .+, measured ([\d.]+) ")
 
 
 def test_the_lesson_from_the_first_step_to_the_last(
@@ -35,12 +36,17 @@ def test_the_lesson_from_the_first_step_to_the_last(
         expect(page.get_by_role("heading", name=f"{number}. {step.title}")).to_be_visible(timeout=60_000)
         expect(page.locator(".told").first).to_be_visible()
         expect(page.locator(".scope")).to_have_count(0)  # nothing is shown before the prediction
+        said = page.get_by_test_id("stAlert").filter(has_text="you predicted")
+        if number != UNPREDICTED:
+            page.get_by_test_id("stMain").get_by_role("spinbutton").fill("3")
         page.get_by_role("button", name="Show what happens").click()
-        said = page.get_by_test_id("stAlert").filter(has_text="you said")
-        expect(said).to_be_visible(timeout=60_000)
         expect(page.locator(".scope .badge")).to_have_text("exact", timeout=60_000)
-        found = SAID.search(said.inner_text())
-        assert found and float(query(page)["guess"]) == float(found[1])
+        if number == UNPREDICTED:
+            expect(said).to_have_count(0)
+        else:
+            expect(said).to_be_visible(timeout=60_000)
+            found = SAID.search(said.inner_text())
+            assert found and float(query(page)["guess"]) == float(found[1]) == 3
         if number == 4:
             note = page.locator(".answers .plot")
             expect(note).to_have_attribute("aria-label", re.compile("pruned: .* effective classes"))
@@ -48,7 +54,8 @@ def test_the_lesson_from_the_first_step_to_the_last(
         assert page.locator(".scope .percent").inner_text() == f"{100 * step.changes(down)['sparsity']:g} %"  # type: ignore[operator]
         if number < len(STEPS):
             page.get_by_role("button", name="Next").click()
-    expect(page.get_by_role("button", name="Next")).to_be_disabled()
+    expect(page.get_by_role("button", name="Next")).to_have_count(0)
+    expect(page.get_by_text(f"You predicted {len(STEPS) - 1} of the {len(STEPS)} steps, ")).to_be_visible()
     expect(page.get_by_role("link", name="Explore it yourself on the Overview")).to_be_visible()
     for_everybody(page)
 
@@ -64,8 +71,13 @@ def test_a_teacher_hides_the_controls_shares_the_link_and_prints(
     fresh = other.new_page()
     fresh.goto(page.url)
     expect(fresh.get_by_role("heading", name="2. Half the weights are gone")).to_be_visible(timeout=45_000)
-    expect(fresh.get_by_text("you said 40 %")).to_be_visible(timeout=45_000)
+    expect(fresh.get_by_text("you predicted 40 %")).to_be_visible(timeout=45_000)
     expect(fresh.locator(".st-key-controls")).to_be_hidden()
+    shared_link = page.get_by_test_id("stCode").filter(has_text="/story?").inner_text().replace("\u2060", "").strip()
+    assert "guess" not in shared_link and "hide=true" in shared_link and "step=2" in shared_link
+    fresh.goto(shared_link)
+    expect(fresh.get_by_role("button", name="Show what happens")).to_be_visible(timeout=45_000)
+    expect(fresh.get_by_text("you predicted")).to_have_count(0)
     fresh.close()
     page.get_by_role("button", name="Make the handout with answers").click()
     with page.expect_download(timeout=90_000) as waiting:
@@ -78,7 +90,7 @@ def saved(page: Page, panel: str, kind: str) -> bytes:
     """What the button of a panel of the scope saves."""
     with page.expect_download() as waiting:
         page.locator(f".{panel} [data-save={kind}]").click()
-    assert waiting.value.suggested_filename == f"{panel}.{kind}"
+    assert re.fullmatch(rf"[\w.-]+-magnitude-[\d.]+pct-reflow-{panel}\.{kind}", waiting.value.suggested_filename)
     return Path(waiting.value.path()).read_bytes()
 
 
@@ -215,7 +227,7 @@ def test_figures_panels_tables_and_network_are_taken_away_and_the_network_comes_
     assert f"{100 * variants.set_index('variant').accuracy['repaired']:.1f}" == repaired.split()[0]
     page.get_by_role("button", name="Make the file").click()
     with page.expect_download() as made:
-        page.get_by_role("button", name="Save resnet20-digits.safetensors").click()
+        page.get_by_role("button", name="Save resnet20-digits-magnitude-80pct-reflow-network.safetensors").click()
     taken = tmp_path / "taken.safetensors"
     made.value.save_as(taken)
     open_page(page, f"{address}/?{SMALL}&sparsity=0&repair=none")

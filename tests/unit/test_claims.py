@@ -201,6 +201,18 @@ def test_a_weighted_mean_of_equal_parts_is_narrower_by_the_square_root() -> None
     assert (found.value, found.low, found.high) == pytest.approx((0.1, 0.05, 0.15))
 
 
+def test_a_claim_about_speed_says_when_other_work_disturbed_it(
+    library: Library, quick_timing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = Spec("vgg-digits", evaluation_images=32, calibration_images=16)
+    for most, marked in ((-1.0, True), (1e9, False)):
+        monkeypatch.setattr("reflow_core.production.timing.BUSY", most)
+        measured = try_claim("cpu-crossover", spec, library).facts["measured"]
+        assert ("Timed while other work ran" in measured) == marked
+    assert measured.startswith("End to end the whole network as CSR runs ")
+    assert "Timed" not in try_claim("layernorm", spec, library).facts["measured"]
+
+
 def test_rare_classes_are_those_that_training_had_few_images_of(library: Library) -> None:
     finding = try_claim("rare", Spec(), library)
     table = finding.tables["Rare classes"].set_index("class")

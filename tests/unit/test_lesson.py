@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -10,18 +11,20 @@ import pytest
 import torch
 from latex2mathml.converter import convert
 
-from reflow_core import Finding, Library, Spec, diagnose, inspect
+from reflow_core import Diagnosis, Finding, Library, Spec, diagnose, inspect
 from reflow_core.cli import main
 from reflow_core.diagnosis.calibration import calibration
 from reflow_core.errors import ReflowError
-from reflow_core.present.lesson import STEPS, TERM, Seen, Step, see, spec_of
+from reflow_core.present.lesson import STEPS, TERM, Predicted, Seen, Step, scored, see, spec_of
 from reflow_core.present.lesson.glossary import GLOSSARY
+from reflow_core.present.lesson.selection import compared
 from reflow_core.production.export import rebuild
 from reflow_core.signal.copies import hooked
 
 MODELS = ("resnet20-digits", "vgg-digits")
 SMALL = {"evaluation_images": 96, "calibration_images": 32}
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
+EQUATION = re.compile(r"([\d.]+) · ([\d.]+) / ([\d.]+) = \*\*([\d.]+)\*\*")
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +96,65 @@ def test_every_marked_word_is_explained_and_every_formula_can_be_drawn(lessons: 
 def test_a_prediction_is_judged_by_its_distance(lessons: dict[str, list[Seen]]) -> None:
     question, seen = STEPS[1].question, lessons[MODELS[0]][1]
     truth = question.truth(seen)
-    assert question.judged(truth, seen).startswith("Well predicted: you said")
-    assert question.judged(0.0, seen).startswith("Not as predicted: you said 0 %, it is ")
+    assert question.judged(truth, seen).startswith("Well predicted: you predicted")
+    off = f"Off by {truth:.0f} points: you predicted 0 %, measured {truth:.0f} %."
+    assert question.judged(0.0, seen) == off
+
+
+def test_the_score_counts_only_predictions_that_were_made() -> None:
+    assert scored([]) == "You have predicted none of the steps in this visit."
+    made = [
+        Predicted("30 %", "31 %", True),
+        Predicted("30 %", "95 %", False),
+        Predicted("2.0 times", "5.0 times", False),
+    ]
+    assert scored(made) == f"You predicted 3 of the {len(STEPS)} steps, 1 of them well, within 5 % of the scale."
+
+
+def test_the_numbers_of_the_channel_follow_from_each_other_as_the_step_says(lessons: dict[str, list[Seen]]) -> None:
+    """Each “γ · arriving / stored = leaving” of step 7 is true of the numbers as they are written."""
+    step, number = next((step, place) for place, step in enumerate(STEPS) if "by hand" in step.title)
+    for model in MODELS:
+        seen = lessons[model][number]
+        equations = EQUATION.findall(step.opening(seen)) + EQUATION.findall(step.reveal(seen))
+        assert len(equations) == 3
+        for gamma, arriving, stored, leaving in equations:
+            assert float(gamma) * float(arriving) / float(stored) == pytest.approx(float(leaving), abs=0.003)
+        assert "vary" in step.opening(seen), "why what left the dense network is not |γ|"
+
+
+def test_a_step_that_goes_back_says_so_and_shows_no_name_of_a_column(lessons: dict[str, list[Seen]]) -> None:
+    step, seen = STEPS[9], lessons[MODELS[0]][9]
+    assert step.opening(seen).startswith("Back to 80 % sparsity")
+    assert seen.diagnosis.sparsity < lessons[MODELS[0]][8].diagnosis.sparsity
+    for each in STEPS:
+        assert bool(each.table) == bool(each.columns)
+        assert not any("_" in heading for heading in each.columns.values())
+    for number in (5, 6, 9):
+        finding = lessons[MODELS[0]][number].finding
+        assert finding is not None and set(STEPS[number].columns) <= set(finding.tables[STEPS[number].table].columns)
+
+
+def test_a_beginner_needs_no_epsilon(lessons: dict[str, list[Seen]]) -> None:
+    step, seen = STEPS[8], lessons[MODELS[0]][8]
+    assert "ε" not in step.opening(seen) + step.reveal(seen) + step.exercise + step.answer(seen)
+    assert "ε" in step.notes, "the teacher knows"
+
+
+@pytest.mark.parametrize(("right", "rival", "word"), [(9, 60, "worse"), (60, 9, "better"), (30, 31, "neither")])
+def test_a_comparison_of_choices_says_worse_where_it_is_worse(
+    right: int, rival: int, word: str, lessons: dict[str, list[Seen]]
+) -> None:
+    seen = lessons[MODELS[0]][4].diagnosis
+    assert seen.labels is not None and len(seen.labels) == 96
+
+    def one(correct: int) -> Diagnosis:
+        predicted = np.where(np.arange(96) < correct, seen.labels, (seen.labels + 1) % 10)  # type: ignore[operator]
+        own = dataclasses.replace(seen.predictions["pruned"], predicted=predicted)
+        return dataclasses.replace(seen, predictions={**seen.predictions, "pruned": own})
+
+    said = compared(one(right), one(rival))
+    assert word in said and "no better" not in said and "e-" not in said
 
 
 @pytest.fixture(scope="module")

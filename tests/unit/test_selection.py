@@ -364,7 +364,7 @@ def test_n_of_m_is_exact_in_every_group_and_keeps_the_highest(
 
 
 @pytest.mark.parametrize("name", SCORED)
-@pytest.mark.parametrize("allocation", ["global", "uniform", "lamp", "erk", "custom"])
+@pytest.mark.parametrize("allocation", ["global", "uniform", "lamp", "erk", "custom", "scaled"])
 def test_masks_of_scores_are_nested_in_sparsity(name: str, allocation: str) -> None:
     scores = score(subject(), name)
     masks: list[Masks] = [select(scores, rules(sparsity, allocation)) for sparsity in (0.2, 0.5, 0.51, 0.8, 0.95)]
@@ -449,7 +449,7 @@ def test_repairs_share_one_selection_and_one_pruned_pass(library: Library, monke
 
 def test_allocations_and_criteria_have_a_paper_or_are_controls() -> None:
     assert all(info.paper for info in criteria)
-    assert all(info.paper or info.name == "custom" for info in allocations)
+    assert all(info.paper or info.name in ("custom", "scaled") for info in allocations)
 
 
 @pytest.mark.parametrize("skew", [0.0, 0.6])

@@ -74,8 +74,9 @@ def test_a_budget_beyond_the_profile_is_refused_and_what_was_not_pruned_has_no_s
     found = made({"a": [0.1], "b": [0.2]}, [0.5], {"a": 100, "b": 100})
     with pytest.raises(ReflowError, match=r"beyond what the profile covers, 50\.0 %"):
         sensitivity.budget(found, 0.6)
-    found.loc[found.layer == "a", "ranked"] = False
-    assert sensitivity.budget(found, 0.2) == {"a": 0.0, "b": 0.4}
+    found.loc[found.layer == "a", "ranked"] = False  # kept dense, so the sparsity counts over the others
+    budget = sensitivity.budget(found, 0.4)
+    assert budget == {"a": 0.0, "b": 0.4} and sensitivity.reached(found, budget) == 0.4
 
 
 @given(some.lists(some.tuples(some.booleans(), some.booleans()), min_size=1, max_size=60))
@@ -227,6 +228,45 @@ def test_the_command_prints_one_object(capsys: pytest.CaptureFixture[str]) -> No
     found = json.loads(capsys.readouterr().out)["sensitivity"]
     assert found["answer"].startswith("When one layer alone loses 50 %")
     assert len(found["tables"]["Layers"]) == len(trace_of(Spec(model="vgg-digits"), Library()).layers)
+
+
+def measured(losses: dict[float, list[float]]) -> pd.DataFrame:
+    """A profile with these losses of the pruned network by share, a value a layer."""
+    rows = [
+        {"layer": f"l{depth}", "depth": depth, "sparsity": share, "loss_pruned": loss, "loss_repaired": None, "n": 96}
+        | {"ranked": True, "removed": 5}
+        for share, values in losses.items()
+        for depth, loss in enumerate(values, 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_layers_are_ranked_where_something_happens() -> None:
+    nothing, some_lose, all_lose = [0.0, 0.01, 0.0, 0.0], [0.0, 0.1, 0.0, 0.03], [0.9, 0.9, 0.9, 0.9]
+    table = measured({0.2: nothing, 0.6: some_lose, 0.9: all_lose})
+    assert sensitivity.telling_share(table) == 0.6
+    assert sensitivity.telling_share(measured({0.2: nothing, 0.6: [0.0, 0.019, 0.0, 0.0]})) == 0.6, "the most there is"
+    assert sensitivity.telling_share(table[(table.sparsity != 0.6) | (table.depth < 3)]) == 0.9, "not half measured"
+    told = sensitivity.finding(SMALL, table)
+    assert told.facts["share"] == 0.6 and told.answer.startswith("When one layer alone loses 60 % of its weights, l2")
+    assert sensitivity.finding(SMALL, table, 0.2).answer.startswith("When one layer alone loses 20 %")
+    assert sensitivity.finding(SMALL, table.iloc[:0]).answer == "No layer is measured yet."
+
+
+def test_the_command_ranks_where_something_happens_unless_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sensitivity", "--evaluation", "60", "--calibration", "16", "--model", "vgg-digits", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["sensitivity"]
+    rows = pd.DataFrame(found["tables"]["Layers"])
+    assert found["facts"]["share"] in sensitivity.COARSE and set(rows.sparsity) == set(sensitivity.COARSE)
+    at = rows[rows.sparsity == found["facts"]["share"]]
+    assert (at.loss_pruned > sensitivity.NOTICED).mean() >= sensitivity.SOME
+
+
+def test_a_first_look_is_on_few_images_and_reaches_any_budget() -> None:
+    look = sensitivity.first_look(Spec())
+    assert look.evaluation_images == look.calibration_images == sensitivity.COARSE_IMAGES
+    assert sensitivity.first_look(SMALL.replace(evaluation_images=20)).evaluation_images == 20
+    assert max(sensitivity.COARSE) >= 0.95, "of the slider that asks for a budget"
 
 
 def test_the_budget_is_compared_where_the_repair_does_not_apply() -> None:

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pages.ui.text import JOINER, SPACES, literal, without_folders
+from pages.ui.literal import JOINER, SPACES
+from pages.ui.text import literal, without_folders
 
 PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
 # What Streamlit 1.67 besides makes of text: directives, formulas, and in text nodes icons, emoji and addresses.

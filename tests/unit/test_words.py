@@ -166,9 +166,9 @@ def test_what_the_lesson_shares_out_over_the_layers_multiplies_to_the_last_ratio
 
 def test_choices_are_told_apart_by_a_test(small: dict[str, Diagnosis]) -> None:
     one, other = small["collapsed"], small["whole"]
-    assert "no more of a difference than chance" in said(SELECTION, Seen(one, {"magnitude": one, "random": one}))
-    assert "that is worse" in said(SELECTION, Seen(one, {"magnitude": other, "random": one}))
-    assert "that is better" in said(SELECTION, Seen(other, {"magnitude": one, "random": louder(one, 5000)}))
+    assert "neither is better than the other" in said(SELECTION, Seen(one, {"magnitude": one, "random": one}))
+    assert "SNIP's choice is worse" in said(SELECTION, Seen(one, {"magnitude": other, "random": one}))
+    assert "SNIP's choice is better" in said(SELECTION, Seen(other, {"magnitude": one, "random": louder(one, 5000)}))
     assert "random 5e+03, amplified" in said(SELECTION, Seen(other, {"magnitude": one, "random": louder(one, 5000)}))
 
 
@@ -219,7 +219,7 @@ def test_a_signal_above_twice_dense_is_amplified_in_every_picture(small: dict[st
         assert "amplified" not in message
     for script in ("scope.js", "signal.js"):
         hover = (ROOT / "pages" / "ui" / "scope" / script).read_text()
-        assert len(re.findall(r"this\.ratio\(point\.ratio\.\w+\[shown\]\)", hover)) == 2
+        assert len(re.findall(r"this\.ratiosOf\(point, shown\)", hover)) == 1
     assert "amplified" in (ROOT / "pages/ui/scope/scope.js").read_text()
 
 

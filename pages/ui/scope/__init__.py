@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import streamlit as st
 
-from reflow_core.diagnosis.fields import unused_fields
+from reflow_core.diagnosis.fields import BUDGET, is_total, sparsity_fixed
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import AMPLIFIED
 from reflow_core.lab.sweep import pack
+from reflow_core.present.file_name import amount, beginning
 from reflow_core.repairs import repairs
+from reflow_core.spec import Spec
 
 HERE = Path(__file__).parent
 KEY = "scope"
@@ -49,13 +52,21 @@ def _component(view: str) -> Callable[..., Any]:
     return st.components.v2.component(f"reflow_{view.lower()}", html=html, css=(HERE / "scope.css").read_text(), js=js)
 
 
-def scope(diagnosis: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str | None, view: View = PLAIN) -> None:
+def scope(
+    diagnosis: Diagnosis,
+    points: Sequence[Mapping[str, Any]],
+    layer: str | None,
+    view: View = PLAIN,
+    moved: Spec | None = None,
+) -> None:
     """Draw a diagnosis and the sweep around it. A released slider and a clicked layer go into the page's controls.
 
-    Where a pattern fixes the sparsity, the slider stands still at the one reached.
+    The slider shows the sparsity of all weights together; where a pattern fixes it, it stands still. `moved`: the spec
+    whose sparsity it sets, where that is not the diagnosis's own.
     """
-    fixed = "sparsity" in unused_fields(diagnosis.spec)
-    value = round(diagnosis.sparsity, 4) if fixed else diagnosis.spec.sparsity
+    fixed, spec = sparsity_fixed(diagnosis.spec), diagnosis.spec
+    value = spec.sparsity if is_total(spec) else round(diagnosis.sparsity, 4)
+    scaled = {} if moved is None else {name: getattr(moved, name) for name in BUDGET[1:]}
     _component(view.name)(
         key=KEY,
         data={
@@ -68,33 +79,35 @@ def scope(diagnosis: Diagnosis, points: Sequence[Mapping[str, Any]], layer: str 
             "classes": list(diagnosis.classes),
             "measure": "accuracy" if diagnosis.labels is not None else "agreement with dense",
             "n": len(diagnosis.predictions["dense"].predicted),
+            "own": diagnosis.images_effective_classes,
             "control": None if diagnosis.control is None else diagnosis.control.score,
             "probed": diagnosis.probed,
             "amplified": AMPLIFIED,
             "repair": repairs[diagnosis.spec.repair].info.title if diagnosis.repaired else "Repaired",
             "repaired": diagnosis.repaired is not None,
             "reason": diagnosis.reason or "",
+            "file": ["-".join(beginning(spec)), amount(spec) if fixed else "", spec.repair],
             "demo": bool(view.presets),
             "presets": list(view.presets),
             "preset": view.preset,
             **view.more,
         },
-        on_sparsity_change=lambda: _adopt("sparsity"),
+        on_sparsity_change=lambda: _adopt("sparsity", scaled),
         on_layer_change=lambda: _adopt("layer"),
         on_image_change=lambda: _adopt("image"),
-        on_preset_change=lambda: _recall(view.presets),
+        on_preset_change=lambda: _recall(view.presets, scaled),
         on_leave_change=lambda: st.query_params.pop("demo", None),
     )
 
 
-def _adopt(name: str) -> None:
-    """A value of the scope becomes the value of the control of that name."""
+def _adopt(name: str, also: Mapping[str, object] = MappingProxyType({})) -> None:
+    """A value of the scope becomes the value of the control of that name; `also`: those that go with it."""
     value = getattr(st.session_state[KEY], name)
     if value is not None:
-        st.session_state[name] = value
+        st.session_state.update({name: value, **also})
 
 
-def _recall(presets: Sequence[Mapping[str, Any]]) -> None:
+def _recall(presets: Sequence[Mapping[str, Any]], also: Mapping[str, object]) -> None:
     number = st.session_state[KEY].preset
-    st.session_state["sparsity"] = presets[number - 1]["sparsity"]
+    st.session_state.update({"sparsity": presets[number - 1]["sparsity"], **also})
     st.query_params["preset"] = str(number)

@@ -8,7 +8,7 @@ const THUMB = 11; // half the slider's thumb, so that curve and slider share one
 
 const views = new WeakMap();
 const clean = (text) => String(text ?? "").replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" }[c]));
-const percent = (share) => (share == null ? "–" : `${(100 * share).toFixed(1)} %`);
+const percent = (share) => (share == null ? "–" : `${share > 0 && share < 0.0005 ? Number((100 * share).toPrecision(1)) : (100 * share).toFixed(1)} %`);
 const number = (value) => (value == null ? "–" : value >= 0.01 ? value.toPrecision(2) : value.toExponential(1));
 const asShown = (share) => Number((100 * share).toFixed(1)); // as percent() writes it, so that differences add up
 const signed = (points) => `${points >= 0 ? "+" : "−"}${Math.abs(points).toFixed(1)}`;
@@ -60,8 +60,14 @@ class Scope {
     const buttons = ["png", "svg"].map((kind) => `<button type="button" data-save="${kind}" aria-label="Save as ${kind.toUpperCase()}: ${title}">${kind.toUpperCase()}</button>`);
     figure.insertAdjacentHTML("beforeend", `<div class="save">${buttons.join("")}</div>`);
     figure.querySelector(".save").onclick = ({ target }) => {
-      if (target.dataset.save) save(figure.className, target.dataset.save, sheet(title, subtitle, this.picture(figure), figure));
+      if (target.dataset.save) save(this.fileName(figure), target.dataset.save, sheet(title, subtitle, this.picture(figure), figure));
     };
+  }
+
+  // Model, criterion, the sparsity that is drawn, repair, and the panel.
+  fileName(figure) {
+    const [before, fixed, repair] = this.data.file;
+    return [before, fixed || `${Number((100 * this.root.dataset.shown).toPrecision(4))}pct`, repair, figure.className].join("-");
   }
 
   // A panel's picture as [markup, width, height].
@@ -177,14 +183,14 @@ class Scope {
     const classes = this.data.classes.length;
     const control = this.data.control == null ? "" : `<p title="REFLOW on the dense network, with nothing pruned: it should change next to nothing.">recalibrated ${percent(this.data.control)}</p>`;
     VARIANTS.forEach((variant) => {
-      const covered = variant === "repaired" && this.preset === 3;
+      const covered = variant === "repaired" && this.preset === 3 && this.data.repaired;
       const score = covered ? undefined : point.score[variant];
       const title = { dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[variant];
       const card = this.find(`.card.${variant}`), open = `<h3>${clean(title)}</h3>`;
       if (score === undefined) return this.write(card, `${open}<div class="big">${covered ? "?" : "–"}</div><p>${covered ? "press 4" : clean(this.data.reason)}</p>`);
       const change = variant === "dense" ? "" : ` <span class="delta">${signed(asShown(score) - asShown(point.score.dense))} points</span>`;
       const ci = point.ci[variant] ? `95 % interval ${percent(point.ci[variant][0])} to ${percent(point.ci[variant][1])}, n = ${this.data.n}` : `n = ${this.data.n}`;
-      this.write(card, `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>uses ${point.effective[variant].toFixed(1)} of ${classes} classes</p>${variant === "dense" ? control : ""}`);
+      this.write(card, `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>${point.effective[variant].toFixed(1)} effective classes of ${classes}</p>${variant === "dense" ? control : ""}`);
     });
   }
 
@@ -196,7 +202,7 @@ class Scope {
     const ticks = [1, 0.1, 0.01, 0.001, 0.0001].map((v) => `<line class="${v === 1 ? "one" : "grid"}" x1="${left}" x2="${width}" y1="${y(v)}" y2="${y(v)}"/><text x="${left - 5}" y="${y(v) + 4}" text-anchor="end">${v}</text>`);
     const chosen = this.data.layers.indexOf(this.data.layer);
     const band = chosen < 0 ? "" : `<rect class="chosen" x="${x(chosen) - (width - left) / count / 2}" width="${(width - left) / count}" y="${top}" height="${height - top - bottom}"/>`;
-    const variants = this.preset === 3 ? ["pruned"] : ["pruned", "repaired"];
+    const variants = this.preset === 3 || !this.data.repaired ? ["pruned"] : ["pruned", "repaired"];
     const series = variants.map((variant) => {
       const values = point.ratio[variant], dots = values.map((v, i) => (v == null ? "" : this.mark(variant, x(i), y(v), v)));
       const path = values.map((v, i) => (v == null ? null : `${x(i).toFixed(1)},${y(v).toFixed(1)}`)).filter(Boolean);
@@ -219,10 +225,25 @@ class Scope {
     return variant === "pruned" ? `<circle cx="${x}" cy="${y}" r="3.6" fill="${fill}"/>` : `<rect x="${x - 3.2}" y="${y - 3.2}" width="6.4" height="6.4" fill="${fill}"/>`;
   }
 
+  // The share of the predictions that each class gets: a bar a class where there are few, else a row a class.
   predictions(point) {
-    const box = this.find(".answers .plot"), width = this.widthOf(box, 500), height = 250, left = 34, bottom = 26, top = 22;
+    const box = this.find(".answers .plot"), width = this.widthOf(box, 500), height = 250;
     const variants = VARIANTS.filter((variant) => point.histogram[variant] && !(variant === "repaired" && this.preset === 3));
-    const classes = this.data.classes, total = this.data.n, gap = 10;
+    this.write(box, `<svg height="${height}" viewBox="0 0 ${width} ${height}">${point.rest ? this.rows(point, variants, width) : this.columns(point, variants, width, height)}</svg>`);
+    const words = variants.map((variant) => `${this.titleOf(variant)}: ${point.effective[variant].toFixed(1)} effective classes, ${point.entropy[variant].toFixed(2)} bits, ${point.never[variant]} never predicted`);
+    const own = this.data.own == null ? "" : ` The images' own: ${this.data.own.toFixed(1)} effective classes.`;
+    const most = point.rest ? ` ${variants.map((variant) => `${this.titleOf(variant)}: ${point.bars.map((name, k) => `${name} ${percent(point.histogram[variant][k] / this.data.n)}`).join(", ")}`).join("; ")}.` : "";
+    box.setAttribute("aria-label", `Predicted classes. ${words.join("; ")}.${own}${most}`);
+    const legend = point.rest ? ` Shown: the ${point.bars.length - 1} classes most predicted over all variants.` : " Dotted: an even spread.";
+    this.find(".answers .note").textContent = `${words.join(" · ")}.${own}${legend}`;
+  }
+
+  titleOf(variant) { return variant === "repaired" ? this.data.repair : variant; }
+
+  heading(variant, x) { return `<text x="${x}" y="12" text-anchor="middle" style="font-weight:600;fill:var(--${variant}-ink)">${clean(this.titleOf(variant))}</text>`; }
+
+  columns(point, variants, width, height) {
+    const left = 34, bottom = 26, top = 22, gap = 10, classes = point.bars, total = this.data.n;
     const wide = (width - left - 2 * gap) / 3, y = (v) => top + (1 - v) * (height - top - bottom);
     const ticks = [0, 0.5, 1].map((v) => `<line class="grid" x1="${left}" x2="${width}" y1="${y(v)}" y2="${y(v)}"/><text x="${left - 5}" y="${y(v) + 4}" text-anchor="end">${100 * v} %</text>`);
     const parts = variants.map((variant, index) => {
@@ -230,14 +251,27 @@ class Scope {
       const bars = point.histogram[variant].map((n, k) => `<rect x="${(from + k * step + step * 0.1).toFixed(2)}" width="${(step * 0.8).toFixed(2)}" y="${y(n / total).toFixed(2)}" height="${(y(0) - y(n / total)).toFixed(2)}" fill="${COLOR[variant]}"/>`);
       const short = classes.every((name) => name.length <= 2) && step > 8;
       const labels = short ? classes.map((name, k) => `<text x="${from + (k + 0.5) * step}" y="${height - 10}" text-anchor="middle">${clean(name)}</text>`) : [`<text x="${from + wide / 2}" y="${height - 10}" text-anchor="middle">${classes.length} classes</text>`];
-      const title = variant === "repaired" ? this.data.repair : variant;
-      return `${bars.join("")}${labels.join("")}<text x="${from + wide / 2}" y="12" text-anchor="middle" style="font-weight:600;fill:var(--${variant}-ink)">${clean(title)}</text>`;
+      return `${bars.join("")}${labels.join("")}${this.heading(variant, from + wide / 2)}`;
     });
     const even = y(1 / classes.length);
-    const words = variants.map((variant) => `${variant === "repaired" ? this.data.repair : variant}: ${point.effective[variant].toFixed(1)} effective classes, ${point.entropy[variant].toFixed(2)} bits, ${point.never[variant]} never predicted`);
-    box.setAttribute("aria-label", `Predicted classes. ${words.join("; ")}.`);
-    this.write(box, `<svg height="${height}" viewBox="0 0 ${width} ${height}">${ticks.join("")}${parts.join("")}<line class="one" stroke-dasharray="3 3" x1="${left}" x2="${width}" y1="${even}" y2="${even}"/></svg>`);
-    this.find(".answers .note").textContent = `${words.join(" · ")}. Dotted: an even spread.`;
+    return `${ticks.join("")}${parts.join("")}<line class="one" stroke-dasharray="3 3" x1="${left}" x2="${width}" y1="${even}" y2="${even}"/>`;
+  }
+
+  // The same classes in the same rows for every variant; each bar has its number, for most are short.
+  rows(point, variants, width) {
+    const names = Math.min(150, 0.32 * width), top = 20, step = 20.5, gap = 8, room = 46, total = this.data.n, last = point.bars.length - 1;
+    const wide = (width - names - 2 * gap) / 3, letters = Math.floor(names / 6.4);
+    const cut = (name) => (name.length > letters ? `${name.slice(0, letters - 1)}…` : name);
+    const labels = point.bars.map((name, k) => `<text x="${names - 6}" y="${top + (k + 0.68) * step}" text-anchor="end"><title>${clean(name)}</title>${clean(cut(name))}</text>`);
+    const parts = variants.map((variant, index) => {
+      const from = names + index * (wide + gap);
+      const bars = point.histogram[variant].map((n, k) => {
+        const long = (n / total) * (wide - room), y = top + k * step;
+        return `<rect x="${from.toFixed(2)}" width="${long.toFixed(2)}" y="${(y + 3).toFixed(2)}" height="${step - 6}" fill="${COLOR[variant]}"${k === last ? ' opacity="0.45"' : ""}/><text x="${(from + long + 4).toFixed(2)}" y="${y + 0.68 * step}">${percent(n / total)}</text>`;
+      });
+      return `<line class="grid" x1="${from}" x2="${from}" y1="${top}" y2="${top + point.bars.length * step}"/>${bars.join("")}${this.heading(variant, from + wide / 2)}`;
+    });
+    return `${labels.join("")}${parts.join("")}`;
   }
 
   layerAt(event, plot) {
@@ -256,7 +290,13 @@ class Scope {
     const shown = index ?? this.data.layers.indexOf(this.data.layer);
     const name = this.data.layers[shown];
     const legend = `▼ under ${LOW}, ▲ over ${HIGH}; over ${this.data.amplified}, amplified, is no sign of health; first ${this.data.probed} images`;
-    this.find(".ratios .note").textContent = name === undefined ? legend : `${name} (${shown + 1} of ${this.data.layers.length}): pruned ${this.ratio(point.ratio.pruned[shown])}, ${this.data.repair} ${this.ratio(point.ratio.repaired[shown])}. ${legend}.`;
+    this.find(".ratios .note").textContent = name === undefined ? legend : `${name} (${shown + 1} of ${this.data.layers.length}): ${this.ratiosOf(point, shown)}. ${legend}.`;
+  }
+
+  // A layer's ratios in words, of the variants that there are.
+  ratiosOf(point, layer) {
+    const repaired = this.data.repaired ? `, ${this.data.repair} ${this.ratio(point.ratio.repaired[layer])}` : "";
+    return `pruned ${this.ratio(point.ratio.pruned[layer])}${repaired}`;
   }
 
   choose(index) { if (index != null && this.data.layers[index] !== this.data.layer) this.send("layer", this.data.layers[index]); }

@@ -230,7 +230,7 @@ class Signal extends Scope {
     if (!point) return;
     const shown = index ?? this.data.layers.indexOf(this.data.layer), name = this.data.layers[shown], portrait = this.portrait();
     const maps = portrait ? `Feature maps: the dense network's strongest channel, at ${Math.round(100 * portrait.sparsity)} % sparsity; gray is its mean, black and white are 3 of dense's standard deviations away.` : "Feature maps are being computed.";
-    this.find(".stream .note").textContent = name === undefined ? maps : `${name} (${shown + 1} of ${this.data.layers.length}): pruned ${this.ratio(point.ratio.pruned[shown])}, ${this.data.repair} ${this.ratio(point.ratio.repaired[shown])} of dense's variance. ${maps}`;
+    this.find(".stream .note").textContent = name === undefined ? maps : `${name} (${shown + 1} of ${this.data.layers.length}): ${this.ratiosOf(point, shown)} of dense's variance. ${maps}`;
   }
 
   layerAt(event, plot) {

@@ -11,8 +11,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
+from reflow_core.diagnosis.shown_classes import MOST_PREDICTED, ShownClasses, shown_classes
 from reflow_core.diagnosis.verdict import AMPLIFIED, percent, ratio_of
-from reflow_core.present.figures import COLORS, DASHES, HEIGHT, MARKERS, RATIO_RANGE, Chart, key
+from reflow_core.present.figures import COLORS, DASHES, HEIGHT, MARKERS, NAMES_DOWNWARD, RATIO_RANGE, Chart, key
 
 Views = Mapping[str, Diagnosis]  # by the title above each; "" where there is only one
 
@@ -112,33 +113,73 @@ def _overshoot(part: pd.DataFrame) -> str:
 
 
 def answered(views: Views) -> Chart:
-    """The collapse plot: the share of the predictions that each class gets, by variant; dotted: an even spread."""
-    rows, figure = [], _beside(views)
+    """The collapse plot: the share of the predictions that each class gets, by variant; dotted: an even spread.
+
+    Of many classes those most predicted over all variants, the same in all views with these classes, and the others
+    together.
+    """
+    bars = _bars(views)
+    table = _shares(views, bars)
+    many = any(shown.rest for shown in bars.values())
+    figure = _rows_of_classes(views, table) if many else _columns_of_classes(views, table)
+    most_frequent = "; ".join(
+        f"{name + ': ' if name else ''}{_most_frequent(diagnosis)}" for name, diagnosis in views.items()
+    )
+    return Chart(figure, f"Most frequent prediction, {most_frequent}.", table)
+
+
+def _bars(views: Views) -> dict[str, ShownClasses]:
+    """The classes that each view shows: the same where the views have the same classes."""
+    alike = {
+        classes: shown_classes(
+            outcome for view in views.values() if view.classes == classes for outcome in view.outcomes().values()
+        )
+        for classes in {view.classes for view in views.values()}
+    }
+    return {name: alike[diagnosis.classes] for name, diagnosis in views.items()}
+
+
+def _shares(views: Views, bars: Mapping[str, ShownClasses]) -> pd.DataFrame:
+    """A row a view, variant and bar, with its share (fraction)."""
+    return pd.DataFrame(
+        [
+            {"view": name, "variant": variant, "class": label, "share": count / summary.n}
+            for name, diagnosis in views.items()
+            for variant, summary in diagnosis.outcomes().items()
+            for label, count in zip(bars[name].names(diagnosis.classes), bars[name].counts(summary), strict=True)
+        ]
+    )
+
+
+def _columns_of_classes(views: Views, table: pd.DataFrame) -> go.Figure:
+    figure = _beside(views)
     for place, (name, diagnosis) in enumerate(views.items(), 1):
-        for variant, summary in diagnosis.outcomes().items():
-            shares = np.array(summary.histogram) / summary.n
+        for variant, rows in table[table.view == name].groupby("variant", sort=False):
             figure.add_bar(
-                x=list(diagnosis.classes),
-                y=100 * shares,
-                marker={"color": COLORS[variant]},
-                name=variant,
-                hovertemplate="%{x}: %{y:.1f} %<extra>" + variant + "</extra>",
-                row=1,
-                col=place,
-            )
-            rows += [
-                {"view": name, "variant": variant, "class": label, "share": share}
-                for label, share in zip(diagnosis.classes, shares, strict=True)
-            ]
+                x=rows["class"].tolist(), y=100 * rows.share, marker={"color": COLORS[str(variant)]}, name=variant,
+                hovertemplate="%{x}: %{y:.1f} %<extra>" + str(variant) + "</extra>", row=1, col=place,
+            )  # fmt: skip
         even = 100 / len(diagnosis.classes)
         figure.add_hline(even, line={"width": 1, "color": "#888", "dash": "dot"}, row=1, col=place)
     figure.update_yaxes(range=[0, 105])
     figure.update_yaxes(title_text="share of predictions (%)", row=1, col=1)
     figure.update_xaxes(type="category", title_text="predicted class")
-    most_frequent = "; ".join(
-        f"{name + ': ' if name else ''}{_most_frequent(diagnosis)}" for name, diagnosis in views.items()
-    )
-    return Chart(figure, f"Most frequent prediction, {most_frequent}.", pd.DataFrame(rows))
+    return figure
+
+
+def _rows_of_classes(views: Views, table: pd.DataFrame) -> go.Figure:
+    figure = _beside(views, shared_yaxes=False)
+    for place, name in enumerate(views, 1):
+        for variant, rows in table[table.view == name].groupby("variant", sort=False):
+            figure.add_bar(
+                y=rows["class"].tolist(), x=100 * rows.share, marker={"color": COLORS[str(variant)]}, name=variant,
+                orientation="h", text=[percent(share) for share in rows.share], textposition="outside",
+                hovertemplate="%{y}: %{text}<extra>" + str(variant) + "</extra>", row=1, col=place,
+            )  # fmt: skip
+    figure.update_layout(height=40 * MOST_PREDICTED + 120)
+    figure.update_xaxes(range=[0, 115], title_text="share of predictions (%)")
+    figure.update_yaxes(**NAMES_DOWNWARD)
+    return figure
 
 
 def _most_frequent(diagnosis: Diagnosis) -> str:
@@ -148,10 +189,12 @@ def _most_frequent(diagnosis: Diagnosis) -> str:
     )
 
 
-def _beside(views: Views) -> go.Figure:
-    """A row of plots, one per view, all on the same vertical axis."""
-    titles = [name for name in views if name]
-    figure = make_subplots(1, len(views), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=titles or None)
+def _beside(views: Views, shared_yaxes: bool = True) -> go.Figure:
+    """A row of plots, one per view, all on the same vertical axis where that is shared."""
+    titles, gap = [name for name in views if name], 0.03 if shared_yaxes else 0.2
+    figure = make_subplots(
+        1, len(views), shared_yaxes=shared_yaxes, horizontal_spacing=gap, subplot_titles=titles or None
+    )
     shown = [variant for variant in VARIANTS if any(variant in diagnosis.predictions for diagnosis in views.values())]
     layout: dict[str, Any] = {"height": HEIGHT, "showlegend": False, "hovermode": "closest", "uirevision": "keep"}
     figure.update_layout(title=key(shown), margin={"l": 60, "r": 8, "t": 60 if titles else 34, "b": 46}, **layout)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
-from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of
+from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of, whole_percent
 from reflow_core.present.figures import COLORS, DASHES, MARKERS, RATIO_RANGE, Chart, figure
 from reflow_core.signal.layer_statistics import Layer
 
@@ -66,7 +66,7 @@ def _knowledge_message(diagnosis: Diagnosis) -> str:
         for variant, summary in diagnosis.outcomes().items()
         if summary.separability is not None
     ]
-    listed = ", ".join(f"{variant} {100 * value:.0f} %" for variant, value in separabilities)
+    listed = ", ".join(f"{variant} {whole_percent(value)}" for variant, value in separabilities)
     return f"{alike} Nearest-class-mean accuracy in the full penultimate features: {listed}." if listed else alike
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from reflow_core.diagnosis.fields import normalize
@@ -31,6 +31,7 @@ ORDER = (
     "hardware",
     "at_work",
 )
+NEAR = 0.05  # of a question's scale
 TERM = re.compile(r"\[\[([^\]|]+)(?:\|([^\]]+))?\]\]")
 
 
@@ -50,27 +51,49 @@ class Seen:
 
 @dataclass(frozen=True)
 class Question:
-    """A number to predict. `truth`: its value. `unit`: written after it. `low` to `step`: settings of the slider."""
+    """A number to predict. `truth`: its value. `unit`: written after it. `low`, `high`, `step`: what can be said."""
 
     asks: str
     truth: Callable[[Seen], float]
     unit: str = "%"
     low: float = 0.0
     high: float = 100.0
-    start: float = 50.0
     step: float = 1.0
 
     def shown(self, value: float) -> str:
         """A value with its unit."""
         return f"{value:.0f} {self.unit}" if self.step >= 1 else f"{value:.1f} {self.unit}"
 
+    def is_near(self, guess: float, seen: Seen) -> bool:
+        """Whether a guess is right but for NEAR of the scale."""
+        return abs(guess - self.truth(seen)) <= NEAR * (self.high - self.low)
+
     def judged(self, guess: float, seen: Seen) -> str:
         """A sentence that compares the guess with the truth."""
         truth = self.truth(seen)
         off_scale = " (off the scale)" if not self.low <= truth <= self.high else ""
-        near = abs(guess - truth) <= 0.05 * (self.high - self.low)
-        verdict = "Well predicted" if near else "Not as predicted"
-        return f"{verdict}: you said {self.shown(guess)}, it is {self.shown(truth)}{off_scale}."
+        unit = "points" if self.unit == "%" else self.unit
+        off = f"{abs(guess - truth):.0f}" if self.step >= 1 else f"{abs(guess - truth):.1f}"
+        verdict = "Well predicted" if self.is_near(guess, seen) else f"Off by {off} {unit}"
+        return f"{verdict}: you predicted {self.shown(guess)}, measured {self.shown(truth)}{off_scale}."
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A prediction that was made and what was measured, both as shown; `near`: whether it was right (see Question)."""
+
+    guess: str
+    truth: str
+    near: bool
+
+
+def scored(predictions: Collection[Predicted]) -> str:
+    """How many of the lesson's steps were predicted, and how many of these well, in a sentence."""
+    if not predictions:
+        return "You have predicted none of the steps in this visit."
+    near = sum(each.near for each in predictions)
+    well = f"{near} of them well, within {100 * NEAR:.0f} % of the scale"
+    return f"You predicted {len(predictions)} of the {len(STEPS)} steps, {well}."
 
 
 @dataclass(frozen=True)
@@ -89,8 +112,8 @@ class Step:
     `opening` is read before the prediction and gives nothing away; `reveal` is read after it. `others`: further specs
     to diagnose, by name. `inspection`: the one to run on the spec, if any. `exercise` and `answer` are for paper,
     `notes` for the teacher. `view`: how the network is shown, "Scope" or "Signal" (see the pages). `table`: the table
-    of the inspection that is shown below the text. `late`: whether the inspection runs only after the prediction,
-    because it takes a while.
+    of the inspection that is shown below the text, `columns`: what is shown of it, each by its heading. `late`: whether
+    the inspection runs only after the prediction, because it takes a while.
     """
 
     title: str
@@ -106,6 +129,7 @@ class Step:
     inspection: str = ""
     view: str = "Scope"
     table: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
     late: bool = False
 
 

@@ -66,7 +66,7 @@ STEP = Step(
     },
     opening=opening,
     question=Question(
-        "How many points will the worst class have lost?", lambda seen: worst(seen)[1], "points", 0, 50, 0, 0.5
+        "How many points will the worst class have lost?", lambda seen: worst(seen)[1], "points", 0, 50, 0.5
     ),
     reveal=reveal,
     formula=Formula(

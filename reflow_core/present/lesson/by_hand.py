@@ -23,27 +23,36 @@ def restored(seen: Seen) -> float:
 def opening(seen: Seen) -> str:
     """The numbers before the correction."""
     row = channel(seen)
+    gamma, stored = f"{abs(row['gamma']):.3f}", f"{row['stored_std']:.3f}"
     return (
         f"Take one channel: number {row['channel']} of {row['norm']}, the strongest of the last layer. BatchNorm "
-        f"stored the mean {row['stored_mean']:.3f} and the standard deviation {row['stored_std']:.3f}. What "
-        f"arrives now has the mean {row['arriving_mean']:.3f} and the standard deviation "
-        f"{row['arriving_std']:.3f}. BatchNorm learned γ = {row['gamma']:.3f}. So what leaves has the standard "
-        f"deviation |γ| · {row['arriving_std']:.3f} / {row['stored_std']:.3f} = **{row['out_pruned']:.3f}**; "
-        f"in the dense network it was {row['out_dense']:.3f}. Now we store what really arrives, first in the layers "
-        f"before, after which the standard deviation that reaches this one is {row['re_estimated_std']:.3f}, and "
-        "then here."
+        f"divides what arrives by the [[standard deviation]] that it stored, {stored}, and multiplies it by |γ| = "
+        f"{gamma}, which it learned. In the dense network {row['dense_std']:.3f} arrives, so that {gamma} · "
+        f"{row['dense_std']:.3f} / {stored} = **{row['out_dense']:.3f}** leaves. (Stored is the average of the whole "
+        f"training; these calibration images vary {compared(row['dense_std'], row['stored_std'])}.) After pruning only "
+        f"{row['arriving_std']:.3f} arrives, so that {gamma} · {row['arriving_std']:.3f} / {stored} = "
+        f"**{row['out_pruned']:.3f}** leaves. Now we store what really arrives, first in the layers before, after "
+        f"which {row['re_estimated_std']:.3f} arrives here, and then here."
     )
+
+
+def compared(arriving: float, stored: float) -> str:
+    """How what arrives in the dense network stands to what was stored, as a person would say it."""
+    if f"{arriving:.3f}" == f"{stored:.3f}":
+        return "as much"
+    return "a little more" if arriving > stored else "a little less"
 
 
 def reveal(seen: Seen) -> str:
     """The numbers after the correction."""
     row = channel(seen)
     return (
-        f"|γ| · {row['re_estimated_std']:.3f} / {row['re_estimated_std']:.3f} = "
-        f"**{row['out_repaired']:.3f}**, which is {restored(seen):.0f} % of the {row['out_dense']:.3f} that left the "
-        "dense network. Two numbers were changed, a mean and a variance, and no [[weight]]. That is all that "
-        "[[REFLOW]] does, in every channel of every BatchNorm, in forward order. The scale of what leaves is then "
-        "|γ| by construction; whether the *content* is right is another question, and the next step asks it."
+        f"{abs(row['gamma']):.3f} · {row['re_estimated_std']:.3f} / {row['re_estimated_std']:.3f} = "
+        f"**{row['out_repaired']:.3f}**: what arrives and what is stored are the same number now, so |γ| is left, "
+        f"whatever arrives. That is {restored(seen):.0f} % of the {row['out_dense']:.3f} that left the dense network. "
+        "Two numbers were changed, a mean and a variance, and no [[weight]]. That is all [[REFLOW]] does, in every "
+        "channel of every BatchNorm, in forward order. The scale is right by construction; whether the *content* is "
+        "right is another question, and the next step asks it."
     )
 
 
@@ -67,7 +76,6 @@ STEP = Step(
         "What standard deviation will leave this channel afterwards, in % of the dense network's?",
         restored,
         high=150,
-        start=30,
     ),
     reveal=reveal,
     formula=Formula(
@@ -82,4 +90,5 @@ STEP = Step(
     notes="Work it out on the board with the numbers above; β is in the table of channels.",
     inspection="stale",
     table="Norms",
+    columns={"norm": "BatchNorm", "times": "stored / arriving", "channels": "channels"},
 )

@@ -75,7 +75,6 @@ STEP = Step(
     question=Question(
         "What share of all images will get the most frequent prediction? (If evenly spread, each class gets the same.)",
         lambda seen: 100 * seen.diagnosis.pruned.top_share,
-        start=30,
     ),
     reveal=reveal,
     formula=Formula(

@@ -56,9 +56,7 @@ STEP = Step(
     title="The signal fades, layer by layer",
     changes=lambda collapse_at: {"sparsity": round(collapse_at - 0.05, 2), "repair": "none", "criterion": "magnitude"},
     opening=opening,
-    question=Question(
-        "How much of the variance will be left in the last layer, in % of what it was?", last_ratio, start=50
-    ),
+    question=Question("How much of the variance will be left in the last layer, in % of what it was?", last_ratio),
     reveal=reveal,
     formula=Formula(
         r"\operatorname{Var}\Big(\sum_i w_i x_i\Big)\approx\sum_i w_i^2\operatorname{Var}(x_i),\qquad "

@@ -11,7 +11,6 @@ from reflow_core.spec import Spec
 
 FURTHER = 0.15  # beyond the sparsity at which the network has collapsed
 MOST = 0.97
-EPS, VARIANCES = 1e-5, (1e-3, 1e-5, 1e-7)  # of the exercise
 
 
 def others(spec: Spec) -> Mapping[str, Spec]:
@@ -20,25 +19,23 @@ def others(spec: Spec) -> Mapping[str, Spec]:
 
 
 def opening(seen: Seen) -> str:
-    """Further pruning, and the ε floor."""
+    """Further pruning."""
     return (
         f"We go on, to {100 * seen.diagnosis.spec.sparsity:.0f} %: about one weight in "
         f"{round(1 / (1 - seen.diagnosis.spec.sparsity))} is left. REFLOW changes no weight: it gives "
-        "each channel of each norm another scale and another shift, and nothing else. And there is a [[floor]]: "
-        "BatchNorm adds a small ε to the variance before it divides, so that a variance that is not large beside it "
-        "stays small."
+        "each channel of each norm another scale and another shift, and nothing else."
     )
 
 
 def reveal(seen: Seen) -> str:
     """What is left, and what another repair makes of it."""
     diagnosis, squares = seen.diagnosis, seen.others["least squares"]
-    floors = [value for layer in diagnosis.layers if (value := layer.eps_floor.get("repaired")) is not None]
-    floor = (
-        f" In the worst layer the ε floor lets {100 * min(floors):.0f} % of unit variance through." if floors else ""
-    )
     cka = diagnosis.layers[-1].cka.get("repaired") if diagnosis.layers else None
-    similarity = "" if cka is None else f" The last layer's similarity to dense (CKA) is {cka:.2f}."
+    similarity = (
+        ""
+        if cka is None
+        else f" The last layer's similarity to dense ([[CKA]]) is {cka:.2f}, where 1 would be the same."
+    )
     reached = (
         f"REFLOW reaches {percent(diagnosis.final.score)}"
         if diagnosis.repaired is not None
@@ -46,7 +43,7 @@ def reveal(seen: Seen) -> str:
     )
     return (
         f"{reached}; dense has {percent(diagnosis.dense.score)}, unrepaired it is {percent(diagnosis.pruned.score)}."
-        f"{floor}{similarity} A repair that also re-fits the weights that are left, by [[least squares]] and still "
+        f"{similarity} A repair that also re-fits the weights that are left, by [[least squares]] and still "
         f"without labels, reaches {percent(squares.final.score)}, {gained(diagnosis.final.score, squares.final.score)}."
     )
 
@@ -61,10 +58,13 @@ def gained(before: float, after: float) -> str:
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
-    shares = "; ".join(f"σ² = {variance:.7f} gives {variance / (variance + EPS):.0%}" for variance in VARIANCES)
+    diagnosis, squares = seen.diagnosis, seen.others["least squares"]
+    left = round((1 - diagnosis.sparsity) * diagnosis.weights)
     return (
-        f"{shares}. The ε is there so that the norm never divides by zero; a variance that is not large beside it it "
-        "holds down."
+        f"{left:,} of {diagnosis.weights:,} weights are left to say what each channel responds to, and a scale and a "
+        "shift change nothing about that: the spread of a channel is right again, but it may be other images that make "
+        f"it high or low. That shows in the similarity to dense (CKA), which no scale changes. The same {left:,} "
+        f"weights with other values reach {percent(squares.final.score)} instead of {percent(diagnosis.final.score)}."
     )
 
 
@@ -76,21 +76,18 @@ STEP = Step(
         "criterion": "magnitude",
     },
     opening=opening,
-    question=Question(
-        "What will the accuracy be after REFLOW now?", lambda seen: 100 * seen.diagnosis.final.score, start=90
-    ),
+    question=Question("What will the accuracy be after REFLOW now?", lambda seen: 100 * seen.diagnosis.final.score),
     reveal=reveal,
     formula=Formula(
-        r"\frac{\sigma^2}{\sigma^2+\varepsilon},\qquad \hat W=\arg\min_{W\odot M}\ \lVert W\tilde X-W_0X\rVert^2"
-        r"+\lambda\lVert W-W_0\rVert^2",
-        "The share of unit variance that a norm can restore; and the surviving weights (mask M) that best "
-        "reproduce the dense layer's output from what arrives now.",
-        "The ε floor follows from BatchNorm's definition; layer-wise least squares as in OBC, arXiv 2208.11580.",
+        r"\hat W=\arg\min_{W\odot M}\ \lVert W\tilde X-W_0X\rVert^2+\lambda\lVert W-W_0\rVert^2",
+        "The surviving weights (mask M) that best reproduce the dense layer's output from what arrives now.",
+        "Layer-wise least squares as in OBC, arXiv 2208.11580.",
     ),
-    exercise="With ε = 0.00001, what share of unit variance does a norm restore for σ² = 0.001, 0.00001, 0.0000001?",
+    exercise="REFLOW gives every channel its mean and its spread again. Why is the accuracy still lower?",
     answer=answer,
     notes="What each repair costs stands beneath the panels in seconds; the Calibration page shows what more images "
-    "give.",
+    "give. For those who ask further: BatchNorm adds a small ε to the variance before it divides, so that a variance "
+    "that is not large beside ε stays small even after REFLOW (“ε floor” on the Overview page).",
     others=others,
     view="Signal",
 )

@@ -52,9 +52,7 @@ STEP = Step(
     title="REFLOW on the whole network",
     changes=lambda collapse_at: {"sparsity": collapse_at, "repair": "reflow", "criterion": "magnitude"},
     opening=opening,
-    question=Question(
-        "What will the accuracy be after REFLOW?", lambda seen: 100 * seen.diagnosis.final.score, start=50
-    ),
+    question=Question("What will the accuracy be after REFLOW?", lambda seen: 100 * seen.diagnosis.final.score),
     reveal=reveal,
     formula=Formula(
         r"\text{for each norm in forward "

@@ -42,11 +42,11 @@ def reveal(seen: Seen) -> str:
     listed = ", ".join(f"{name} {ratio_of(ratio)}" for name, ratio in ratios.items())
     weak = sum(ratio is not None and ratio < WEAK_SIGNAL for ratio in ratios.values())
     return (
-        f"SNIP leaves {percent(snip.pruned.score)}, magnitude {percent(magnitude.pruned.score)}: on the same images "
-        f"{compared(snip, magnitude)}. Choosing at random leaves {percent(drawn.pruned.score)}; the dense network has "
-        f"{percent(snip.dense.score)}. The variance ratio of the last layer: {listed}. Under {WEAK_SIGNAL:g} of the "
-        f"dense variance: {weak} of {len(ratios)} choices. (The page “Selection vs signal” does this for every "
-        "criterion, and with every repair.)"
+        f"SNIP leaves {percent(snip.pruned.score)}, magnitude {percent(magnitude.pruned.score)}: "
+        f"{compared(snip, magnitude)}. A random choice leaves {percent(drawn.pruned.score)}; the dense network has "
+        f"{percent(snip.dense.score)}. The variance ratio of the last layer is {listed}; it is under {WEAK_SIGNAL:g}, "
+        f"which we call a lost signal, for {weak} of the {len(ratios)} choices. (The page “Selection vs signal” "
+        "compares all criteria, with and without a repair.)"
     )
 
 
@@ -54,9 +54,11 @@ def compared(one: Diagnosis, other: Diagnosis) -> str:
     """Whether the first pruned network is better or worse, beyond chance (McNemar)."""
     right, rivals = (each.predictions["pruned"].predicted == each.labels for each in (one, other))
     p = mcnemar(right, rivals)
+    shown = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
     if p >= ALPHA:
-        return f"no more of a difference than chance gives (McNemar p = {p:.2g})"
-    return f"that is {'better' if right.mean() > rivals.mean() else 'worse'} (McNemar p = {p:.1g})"
+        return f"on the same images neither is better than the other beyond chance (McNemar's test, {shown})"
+    verdict = "better" if right.mean() > rivals.mean() else "worse"
+    return f"on the same images SNIP's choice is {verdict} (McNemar's test, {shown})"
 
 
 def answer(seen: Seen) -> str:
@@ -88,9 +90,7 @@ STEP = Step(
     title="Does a better choice of weights help?",
     changes=lambda collapse_at: {"sparsity": collapse_at, "repair": "none", "criterion": "snip"},
     opening=opening,
-    question=Question(
-        "What will the accuracy be with SNIP's choice?", lambda seen: 100 * seen.diagnosis.pruned.score, start=70
-    ),
+    question=Question("What will the accuracy be with SNIP's choice?", lambda seen: 100 * seen.diagnosis.pruned.score),
     reveal=reveal,
     formula=Formula(
         r"s_i=\left|\,w_i\,\frac{\partial \mathcal L}{\partial w_i}\right|",

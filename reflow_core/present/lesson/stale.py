@@ -51,7 +51,6 @@ STEP = Step(
         "times",
         1.0,
         20.0,
-        2.0,
         0.1,
     ),
     reveal=reveal,
@@ -66,4 +65,5 @@ STEP = Step(
     inspection="stale",
     view="Signal",
     table="Norms",
+    columns={"norm": "BatchNorm", "times": "stored / arriving", "channels": "channels"},
 )

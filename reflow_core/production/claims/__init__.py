@@ -22,6 +22,7 @@ from reflow_core.machine import fingerprint
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import inspect
 from reflow_core.production.sensitivity import convolutions
+from reflow_core.production.timing import disturbed
 from reflow_core.pruning.patterns import CHANNEL
 from reflow_core.registry import Info, Registry, import_siblings
 from reflow_core.sources.library import Library
@@ -52,6 +53,7 @@ class Trial:
     source: Library
     watch: Watch
     timed: bool = field(default=False, init=False)
+    disturbance: str = field(default="", init=False)  # of timings, by other work, in a sentence
 
     def diagnosis(self, **changes: Any) -> Diagnosis:
         """A diagnosis of the spec with changes, made once for all claims."""
@@ -73,7 +75,9 @@ class Trial:
 
     def timing(self) -> Finding:
         """The hardware inspection at 85 % sparsity."""
-        return self.finding("hardware", sparsity=0.85)
+        finding = self.finding("hardware", sparsity=0.85)
+        self.disturbance = disturbed(finding)
+        return finding
 
     def cut(self, share: float, **changes: Any) -> Spec:
         """The spec with the same share of channels cut in every early convolution. Raises ReflowError without any."""
@@ -105,10 +109,11 @@ def try_claim(name: str, spec: Spec, source: Library, watch: Watch = ignore) -> 
         tested = test(trial)
     except ReflowError as error:
         tested = Tested(ELSEWHERE, str(error))
-    facts = {"claim": info.title, "source": info.paper, "verdict": tested.verdict, "measured": tested.measured}
+    measured = " ".join(filter(None, (tested.measured, trial.disturbance)))
+    facts = {"claim": info.title, "source": info.paper, "verdict": tested.verdict, "measured": measured}
     machine = fingerprint() if trial.timed else ""
     tables = {"Claim": pd.DataFrame([facts]), **tested.tables}
-    answer = f"{info.title}: {tested.verdict}. {tested.measured}"
+    answer = f"{info.title}: {tested.verdict}. {measured}"
     return Finding(spec, answer, tables, facts, machine=machine)
 
 

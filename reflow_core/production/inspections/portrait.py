@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reflow_core.diagnosis.experiment import Experiment
+from reflow_core.diagnosis.verdict import whole_percent
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import InspectionInfo, inspections
 from reflow_core.signal import similarity
@@ -185,8 +186,8 @@ def _answer(points: Mapping[str, Floats], groups: NDArray[np.int64]) -> str:
     if not points["dense"].size:
         return "This network's penultimate features could not be read."
     whole = _spread(points["dense"])
-    spreads = [f"{100 * _spread(own) / whole:.0f} % {name}" for name, own in points.items() if name != "dense"]
-    separated = [f"{variant} {100 * similarity.separability(own, groups):.0f} %" for variant, own in points.items()]
+    spreads = [f"{whole_percent(_spread(own) / whole)} {name}" for name, own in points.items() if name != "dense"]
+    separated = [f"{variant} {whole_percent(similarity.separability(own, groups))}" for variant, own in points.items()]
     return (
         f"In the plane of the dense network's features the images spread {' and '.join(spreads)} as far as in dense. "
         f"Nearest-class-mean accuracy in this plane of two dimensions, whatever the scale: {', '.join(separated)}."

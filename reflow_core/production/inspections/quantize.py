@@ -146,6 +146,7 @@ def _finding(experiment: Experiment, files: Files, reason: str | None) -> Findin
     names = [layer.name for layer in experiment.trace.layers]
     errors = pd.DataFrame(sqnr(files[last, "float32"], files[last, "int8"], inputs(slice(0, COMPARED)), names))
     facts = quantize_facts(table, timed) | {"variant": last, "order": experiment.spec.quantize_order}
+    facts |= {"waiting": float(timed.waiting.mean())}
     facts |= {"added": added(predictions, experiment.labels), "images": len(experiment.evaluation)}
     notes = [f"No repair: {reason}"] if reason else []
     if not fast_int8():

@@ -36,10 +36,11 @@ from reflow_core.watch import Watch
 def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
     """REFLOW by hand: for each channel the stored, the arriving and the re-estimated moments, and what leaves.
 
-    Table "Channels": `stored_*` of training; `arriving_*` in the pruned network, nothing repaired; `re_estimated_*`
-    after REFLOW; `out_*`: standard deviation of the channel's output, |γ|·√(v/(σ²+ε)), in the dense, the pruned and the
-    repaired network. Table "Norms": the median of √(stored variance / arriving variance) a layer.
-    Fact `channel`: the row of the last norm's channel whose output is strongest in dense. All on calibration images.
+    Table "Channels": `stored_*` of training; `dense_std` arriving in the dense network; `arriving_*` in the pruned
+    network, nothing repaired; `re_estimated_*` after REFLOW; `out_*`: standard deviation of the channel's output,
+    |γ|·√(v/(σ²+ε)), in the dense, the pruned and the repaired network. Table "Norms": the median of
+    √(stored variance / arriving variance) a layer. Fact `channel`: the row of the last norm's channel whose output is
+    strongest in dense. All on calibration images.
     Raises ReflowError where REFLOW does not apply.
     """
     with Experiment.open(spec, source, watch) as experiment:
@@ -98,6 +99,7 @@ def _channel_rows(name: str, stored: _BatchNorm, repaired: _BatchNorm, trained: 
             "beta": beta,
             "stored_mean": mean,
             "stored_std": np.sqrt(variance),
+            "dense_std": np.sqrt(was),
             "arriving_mean": now.mean.numpy(),
             "arriving_std": np.sqrt(here),
             "times": np.sqrt((variance + eps) / np.maximum(here, tiny)),

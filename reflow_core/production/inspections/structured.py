@@ -210,7 +210,10 @@ def _finding(
             | cost(network, inputs(slice(0, 1)))
         )
     outcomes = pd.DataFrame(rows)
-    facts = _facts(outcomes, timed) | {"held": [group.name for group in cut.groups if group.held]}
+    facts = _facts(outcomes, timed) | {
+        "waiting": float(timed.waiting.mean()),
+        "held": [group.name for group in cut.groups if group.held],
+    }
     tables = {
         "Outcome": outcomes,
         "Checks": pd.DataFrame([dataclasses.asdict(check) for check in checked]),
@@ -256,8 +259,8 @@ def _answer(facts: Mapping[str, Any], passed: int, total: int) -> str:
     return (
         f"Cut to {100 * facts['parameters']:.0f} % of its parameters and {100 * facts['multiply_adds']:.0f} % of its "
         f"multiply-adds the network reaches {percent(scores['pruned'])}{repaired} (dense {percent(scores['dense'])}) "
-        f"and runs {facts['speed']['1']:.2f} times as fast on one image, {facts['speed']['64']:.2f} times on 64; "
-        f"{passed} of {total} checks hold."
+        f"and runs {facts['speed']['1']:.2f} times as fast on one image, {facts['speed']['64']:.2f} times on 64. "
+        f"{'All ' if passed == total else ''}{passed} of {total} checks of the cut itself hold."
     )
 
 

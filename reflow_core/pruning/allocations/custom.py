@@ -7,16 +7,10 @@ from reflow_core.pruning.allocations import AllocationInfo, Budget, allocations
 from reflow_core.pruning.masks import Masks, Scores, keep_lowest_out, pruned_count
 
 
-@allocations.register(
-    AllocationInfo(
-        "custom",
-        "By hand",
-        "A sparsity for each layer you name (layer_sparsity); the sparsity for all others.",
-        "",
-        reads=("layer_sparsity",),
-        comparison="layer",
-    )
-)
+@allocations.register(AllocationInfo(
+    "custom", "By hand", "A sparsity for each layer you name (layer_sparsity); the sparsity for all others.", "",
+    comparison="layer", reads=("layer_sparsity",),
+))  # fmt: skip
 def custom(scores: Scores, budget: Budget) -> Masks:
     """Remove each layer's lowest scores, the fraction named for it. Raises ReflowError for a layer there is not."""
     for name in budget.layers:

@@ -11,15 +11,10 @@ from reflow_core.pruning.allocations import AllocationInfo, Budget, allocations
 from reflow_core.pruning.masks import Masks, Scores, keep_lowest_out, pruned_count
 
 
-@allocations.register(
-    AllocationInfo(
-        "erk",
-        "ERK",
-        "Density by fan-in, fan-out and kernel size: thin layers keep more.",
-        "arXiv 1911.11134",
-        comparison="layer",
-    )
-)
+@allocations.register(AllocationInfo(
+    "erk", "ERK", "Density by fan-in, fan-out and kernel size: thin layers keep more.", "arXiv 1911.11134",
+    comparison="layer",
+))  # fmt: skip
 def erk(scores: Scores, budget: Budget) -> Masks:
     """Remove each layer's lowest scores; how many, `kept_counts` says."""
     shapes = {name: score.shape for name, score in scores.by_layer.items()}

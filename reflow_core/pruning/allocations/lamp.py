@@ -10,15 +10,10 @@ from reflow_core.pruning.allocations.everywhere import everywhere
 from reflow_core.pruning.masks import Masks, Scores, Weights
 
 
-@allocations.register(
-    AllocationInfo(
-        "lamp",
-        "LAMP",
-        "Scores relative to what would be left of their layer, then one threshold for all.",
-        "Lee et al., arXiv 2010.07611",
-        comparison="layer",
-    )
-)
+@allocations.register(AllocationInfo(
+    "lamp", "LAMP", "Scores relative to what would be left of their layer, then one threshold for all.",
+    "Lee et al., arXiv 2010.07611", comparison="layer",
+))  # fmt: skip
 def lamp(scores: Scores, budget: Budget) -> Masks:
     """Remove the lowest LAMP scores of the whole network."""
     return everywhere(scores.derived("lamp", relative), budget)
