@@ -1,4 +1,4 @@
-"""Demo mode: one sentence, three numbers, presets on the keys 1 to 4, readable from the back of a room."""
+"""Demo mode: one sentence, three numbers, presets on the number keys, readable from the back of a room."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reflow_core.spec import Spec
 def show(spec: Spec) -> None:
     """The signal view alone, large."""
     diagnosis = diagnosed(spec)
-    presets = presets_of(spec.model)[: None if diagnosis.repaired is not None else -1]
+    presets = presets_of(spec.model, diagnosis.repaired is not None)
     asked = st.query_params.get("preset", "")
     number = int(asked) if asked in {str(place + 1) for place in range(len(presets))} else 0
     shown = portraits(diagnosis)
@@ -21,12 +21,16 @@ def show(spec: Spec) -> None:
     st.caption(f"Keys 1 to {len(presets)}: presets. Arrow keys: sparsity. Esc: back to the whole page.")
 
 
-def presets_of(model: str) -> list[dict[str, object]]:
-    """Little, more and most pruned, then repaired; what that does to this network the verdict says, not the name."""
+def presets_of(model: str, repaired: bool) -> list[dict[str, object]]:
+    """Little, more and most pruned; then repaired, and pruned beyond repair. Where no repair applies, the first three.
+
+    What that does to this network the verdict says, not the name. `covered`: the repair is not shown yet.
+    """
     down = find(model).collapse_at
+    before = [("Little pruned", 0.3), ("More pruned", round(down - 0.1, 2)), ("Most pruned", down)]
+    after = [("Repaired", down), ("Too far", max(0.95, down))] if repaired else []
     return [
-        {"name": "Little pruned", "sparsity": 0.3},
-        {"name": "More pruned", "sparsity": round(down - 0.1, 2)},
-        {"name": "Most pruned", "sparsity": down},
-        {"name": "Repaired", "sparsity": down},
+        {"name": name, "sparsity": sparsity, "covered": repaired and covered}
+        for covered, presets in ((True, before), (False, after))
+        for name, sparsity in presets
     ]

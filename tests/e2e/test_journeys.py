@@ -140,15 +140,28 @@ def test_scrubbing_draws_every_panel_while_dragging_without_the_server(page: Pag
     expect(page.locator(".scope .badge")).to_have_text("exact")
 
 
-def test_demo_presets_follow_the_keys_and_escape_leaves(
+def test_demo_presets_follow_the_keys_hide_the_repair_until_its_own_and_escape_leaves(
     page: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
     open_page(page, f"{address}/?demo=1&{SMALL}")
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
-    for key, status in (("1", "healthy"), ("3", "collapsed"), ("4", "rescued")):
+    scope = page.locator(".scope")
+    for key, status, repaired in (("1", "healthy", False), ("3", "collapsed", False), ("4", "rescued", True)):
         page.keyboard.press(key)
-        expect(page.locator(".scope .status")).to_have_text(status)
+        expect(scope.locator(".status")).to_have_text(status)
         wait_for_query(page, preset=key)
+        expect(scope.locator(".curve polyline")).to_have_count(3 if repaired else 2)
+        expect(scope.locator(".card.repaired .big")).to_have_text(re.compile("%") if repaired else "?")
+        told = [scope.locator(place).first.inner_text() for place in (".headline", ".stream .note", ".features .note")]
+        assert repaired or not any("REFLOW" in text for text in told), told
+    page.keyboard.press("5")
+    expect(scope.locator(".percent")).to_have_text("95 %")
+    wait_for_query(page, preset="5")
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.wait_for_function("window.innerWidth === 1920")
+    fits = "document.querySelector('[data-testid=stMain]').scrollHeight <= window.innerHeight"
+    page.wait_for_function(fits, timeout=10_000)
+    page.set_viewport_size({"width": 1280, "height": 800})
     for_everybody(page)
     page.keyboard.press("Escape")
     expect(page.get_by_test_id("stSidebar")).to_be_visible()

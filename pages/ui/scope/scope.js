@@ -109,6 +109,9 @@ class Scope {
     return Math.round(100 * this.data.value) === Number(this.slider.value) ? this.data.value : whole;
   }
 
+  // Whether a demo has not come to the repair yet: then nothing gives it away.
+  get covered() { return Boolean(this.data.repaired && this.data.presets[this.preset - 1]?.covered); }
+
   release() {
     this.dragging = false;
     if (!same(this.value, this.data.value)) { this.sent = this.value; this.send("sparsity", this.value); }
@@ -153,7 +156,7 @@ class Scope {
   }
 
   verdict(point) {
-    const verdict = this.preset === 3 ? point.before : point; // before the repair, until preset 4 reveals it
+    const verdict = this.covered ? point.before : point;
     const status = this.find(".status");
     status.dataset.status = verdict.status;
     this.write(status, clean(verdict.status));
@@ -165,9 +168,10 @@ class Scope {
     const box = this.find(".curve"), width = this.widthOf(box, 600), height = 84;
     const x = (s) => THUMB + (s / 0.99) * (width - 2 * THUMB), y = (v) => 6 + (1 - v) * (height - 12);
     const here = x(this.value), mark = box.querySelector(".here");
-    if (mark && this.curved === width) { mark.setAttribute("x1", here); mark.setAttribute("x2", here); return; }
-    this.curved = width; // the width at which the present points are drawn
-    const lines = VARIANTS.map((variant) => {
+    const drawn = `${width} ${this.covered}`;
+    if (mark && this.curved === drawn) { mark.setAttribute("x1", here); mark.setAttribute("x2", here); return; }
+    this.curved = drawn; // as the present points are drawn
+    const lines = VARIANTS.filter((variant) => variant !== "repaired" || !this.covered).map((variant) => {
       const path = this.points.filter((p) => p.score[variant] != null).map((p) => `${x(p.sparsity).toFixed(1)},${y(p.score[variant]).toFixed(1)}`);
       return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOR[variant]}" stroke-width="2" stroke-dasharray="${DASH[variant]}" stroke-linejoin="round"/>`;
     });
@@ -183,7 +187,7 @@ class Scope {
     const classes = this.data.classes.length;
     const control = this.data.control == null ? "" : `<p title="REFLOW on the dense network, with nothing pruned: it should change next to nothing.">recalibrated ${percent(this.data.control)}</p>`;
     VARIANTS.forEach((variant) => {
-      const covered = variant === "repaired" && this.preset === 3 && this.data.repaired;
+      const covered = variant === "repaired" && this.covered;
       const score = covered ? undefined : point.score[variant];
       const title = { dense: "Dense", pruned: "Pruned", repaired: this.data.repair }[variant];
       const card = this.find(`.card.${variant}`), open = `<h3>${clean(title)}</h3>`;
@@ -202,7 +206,7 @@ class Scope {
     const ticks = [1, 0.1, 0.01, 0.001, 0.0001].map((v) => `<line class="${v === 1 ? "one" : "grid"}" x1="${left}" x2="${width}" y1="${y(v)}" y2="${y(v)}"/><text x="${left - 5}" y="${y(v) + 4}" text-anchor="end">${v}</text>`);
     const chosen = this.data.layers.indexOf(this.data.layer);
     const band = chosen < 0 ? "" : `<rect class="chosen" x="${x(chosen) - (width - left) / count / 2}" width="${(width - left) / count}" y="${top}" height="${height - top - bottom}"/>`;
-    const variants = this.preset === 3 || !this.data.repaired ? ["pruned"] : ["pruned", "repaired"];
+    const variants = this.covered || !this.data.repaired ? ["pruned"] : ["pruned", "repaired"];
     const series = variants.map((variant) => {
       const values = point.ratio[variant], dots = values.map((v, i) => (v == null ? "" : this.mark(variant, x(i), y(v), v)));
       const path = values.map((v, i) => (v == null ? null : `${x(i).toFixed(1)},${y(v).toFixed(1)}`)).filter(Boolean);
@@ -228,7 +232,7 @@ class Scope {
   // The share of the predictions that each class gets: a bar a class where there are few, else a row a class.
   predictions(point) {
     const box = this.find(".answers .plot"), width = this.widthOf(box, 500), height = 250;
-    const variants = VARIANTS.filter((variant) => point.histogram[variant] && !(variant === "repaired" && this.preset === 3));
+    const variants = VARIANTS.filter((variant) => point.histogram[variant] && !(variant === "repaired" && this.covered));
     this.write(box, `<svg height="${height}" viewBox="0 0 ${width} ${height}">${point.rest ? this.rows(point, variants, width) : this.columns(point, variants, width, height)}</svg>`);
     const words = variants.map((variant) => `${this.titleOf(variant)}: ${point.effective[variant].toFixed(1)} effective classes, ${point.entropy[variant].toFixed(2)} bits, ${point.never[variant]} never predicted`);
     const own = this.data.own == null ? "" : ` The images' own: ${this.data.own.toFixed(1)} effective classes.`;
@@ -295,7 +299,7 @@ class Scope {
 
   // A layer's ratios in words, of the variants that there are.
   ratiosOf(point, layer) {
-    const repaired = this.data.repaired ? `, ${this.data.repair} ${this.ratio(point.ratio.repaired[layer])}` : "";
+    const repaired = this.data.repaired && !this.covered ? `, ${this.data.repair} ${this.ratio(point.ratio.repaired[layer])}` : "";
     return `pruned ${this.ratio(point.ratio.pruned[layer])}${repaired}`;
   }
 

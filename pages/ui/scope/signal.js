@@ -44,7 +44,7 @@ class Signal extends Scope {
     this.write(this.find(".legend"), named.join(""));
   }
 
-  get variants() { return this.preset === 3 ? VARIANTS.slice(0, 2) : VARIANTS; }
+  get variants() { return this.covered ? VARIANTS.slice(0, 2) : VARIANTS; }
 
   // The portrait computed nearest to the slider.
   portrait() {
@@ -215,7 +215,7 @@ class Signal extends Scope {
 
   // The same in words, for those who cannot see it, and which layer is chosen.
   words(point, portrait) {
-    const sentences = portrait ? `${portrait.answer} At ${Math.round(100 * portrait.sparsity)} % sparsity.` : "Being computed.";
+    const sentences = portrait ? `${this.covered ? "Before the repair." : portrait.answer} At ${Math.round(100 * portrait.sparsity)} % sparsity.` : "Being computed.";
     this.find(".features canvas").setAttribute("aria-label", sentences);
     this.find(".features .note").textContent = sentences;
     const measured = point.ratio.pruned.filter((v) => v != null), box = this.find(".layers");
