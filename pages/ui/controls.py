@@ -1,12 +1,18 @@
-"""The sidebar: one control a field of the spec, each bound to the URL under the field's own name."""
+"""The sidebar: one control a field of the spec, each bound to the URL under the field's own name.
+
+Four groups, in the order in which things happen. What matters most in each stands open; the rest is folded, and its
+heading says when something in it is not at its default.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.ui.actions import name_view, offer_actions
 from pages.ui.binding import bound
@@ -35,7 +41,9 @@ from reflow_core.sources.library import PICTURES, SETS, missing
 from reflow_core.sources.uploads import bare_name
 from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec, is_upload, parted
 
-MORE = ("update", "pattern", "exclude")
+MORE = {"allocation": "allocation", "update": "update", "pattern": "pattern", "exclude": "kept dense"}  # in words
+DETAILS = ("calibration_view", "statistics", "calibration_batch", "calibration_skew")
+SHIFT = ("corruption", "evaluation_tail", "evaluation_split")
 NUMBERS = ("image", "repeats", "least", "drop", "slice_drop", "channels", "target", "guess")  # of pages, in links
 WORDS = {"guess": ("none",)}  # that may stand in place of a number
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -55,16 +63,8 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     side = st.sidebar.container(key="controls", gap="xsmall")
     with side:
         chosen = _network() | _pruning(without)
-        if "repair" in without:
-            chosen |= _calibration(without, ("statistics", "calibration_batch"))
-        else:
-            methods = [
-                registry[str(chosen.get(name, DEFAULTS[name]))]
-                for name, registry in (("criterion", criteria), ("update", updates))
-            ]
-            chosen |= _repair(without, any(method.info.needs_data for method in methods))
-        chosen = {name: value for name, value in (chosen | _evaluation(without)).items() if name not in without}
-        _device()
+        chosen |= _repair(without, _needs_data(chosen)) | _evaluation(without)
+        chosen = {name: value for name, value in chosen.items() if name not in without}
         st.button("Reset all", on_click=_reset, icon=":material/restart_alt:", width="stretch")
     try:
         spec = Spec(**chosen)  # type: ignore[arg-type]
@@ -101,7 +101,15 @@ def unknown_in_link(name: str, known: Collection[str]) -> list[str]:
     return [f"{unknown(name, value, known)} It was set aside." for value in given if value and value not in known]
 
 
+@contextmanager
+def _folded(label: str, fields: Collection[str]) -> Iterator[None]:
+    """What of a group is seldom wanted; `fields`: those that it holds."""
+    with st.expander(f"{label} :blue-badge[changed]" if set(fields) & set(st.query_params) else label):
+        yield
+
+
 def _network() -> dict[str, object]:
+    st.subheader("Network", anchor=False)
     model = st.selectbox(
         ABOUT["model"].label,
         models_shown(),
@@ -112,19 +120,20 @@ def _network() -> dict[str, object]:
     computed = st.container()  # what is brought below may take its place
     browse_button()
     own = find(model).data
-    data = st.selectbox(
-        ABOUT["data"].label,
-        data_offered(model),
-        help=f"{ABOUT['data'].help} Here, auto is {own or 'unknown'}.",
-        key="data",
-        bind="query-params",
-    )
-    computed_on = st.container()
-    brought = _brought(model)
+    with _folded("Data, your own files", ["data"]):
+        data = st.selectbox(
+            ABOUT["data"].label,
+            data_offered(model),
+            help=f"{ABOUT['data'].help} Here, auto is {own or 'unknown'}.",
+            key="data",
+            bind="query-params",
+        )
+        own_files = _own_files(model)
+    brought = _brought(model, *own_files)
     if "data" in brought:
         name = str(brought["data"])
         place = "the images that you brought" if is_upload(name) else bare_name(name)
-        computed_on.caption(literal(f"Computed on {place}, not on {data}."))
+        st.caption(literal(f"Computed on {place}, not on {data}."))
     computed.caption(literal(computed_network(model, str(brought.get("model", model)))))
     return {"model": model, "data": data} | brought
 
@@ -153,26 +162,33 @@ def made_of(model: str) -> str:
     return f": {known_facts.parameters / 1e6:.1f} M parameters in {known_facts.layers} layers, {applies}"
 
 
-def _brought(model: str) -> dict[str, object]:
-    """What the visitor brings: a network, other weights for it, other images. Uploads end with the session."""
-    with st.expander("Bring your own"):
-        named = _on_the_server()
-        architecture = named.get("model", model)
-        weights = uploader(
-            f"Weights for {literal(architecture)}",
-            CHECKPOINTS,
-            help="A state dict (tensors only). The number of classes is read from the classifier. Only you can see it, "
-            "and it is deleted when you leave.",
-            key="weights",
-        )
-        images = uploader(
-            "Images",
-            PICTURES,
-            help="A zip of train/CLASS/*.png and test/CLASS/*.png, or of CLASS/*.png, which is split; or an .npz file "
-            "with test_images (N, H, W, 3), test_labels, train_images, train_labels. Only you can see "
-            "them, and they are deleted when you leave.",
-            key="images",
-        )
+def _own_files(model: str) -> tuple[dict[str, str], UploadedFile | None, UploadedFile | None]:
+    """What the visitor brings: a network and images by name, weights and images as files."""
+    named = _on_the_server()
+    architecture = named.get("model", model)
+    weights = uploader(
+        f"Weights for {literal(architecture)}",
+        CHECKPOINTS,
+        help="A state dict (tensors only). The number of classes is read from the classifier. Only you can see it, "
+        "and it is deleted when you leave.",
+        key="weights",
+    )
+    images = uploader(
+        "Images",
+        PICTURES,
+        help="A zip of train/CLASS/*.png and test/CLASS/*.png, or of CLASS/*.png, which is split; or an .npz file "
+        "with test_images (N, H, W, 3), test_labels, train_images, train_labels. Only you can see "
+        "them, and they are deleted when you leave.",
+        key="images",
+    )
+    return named, weights, images
+
+
+def _brought(
+    model: str, named: dict[str, str], weights: UploadedFile | None, images: UploadedFile | None
+) -> dict[str, object]:
+    """Which model and data these are. Uploads end with the session."""
+    architecture = named.get("model", model)
     try:
         if weights is not None:
             token = lab().visit().token(weights.file_id, weights.name, weights, CHECKPOINTS, _pinned_names())
@@ -213,28 +229,34 @@ def _on_the_server() -> dict[str, str]:
 
 
 def _pruning(without: Collection[str]) -> dict[str, object]:
-    amount = st.container()  # stands first, though the pattern below decides whether it is asked at all
+    heading, amount = st.container(), st.container()  # filled when the pattern below has said whether to ask
     chosen: dict[str, object] = {}
     if "criterion" not in without:
         chosen["criterion"] = _registered("criterion", criteria)
-    if not set(MORE) <= set(without):
-        with st.expander("Update, pattern, exceptions" if "update" not in without else "Exceptions"):
-            chosen |= _more(without)
-    with amount:
-        fixed = chosen.get("pattern", UNSTRUCTURED) != UNSTRUCTURED
-        if "sparsity" not in without:
+    if asked := {name: words for name, words in MORE.items() if name not in without}:
+        with _folded(", ".join(asked.values()).capitalize(), {*asked, "layer_sparsity"}):
+            chosen |= _more(asked)
+    fixed = chosen.get("pattern", UNSTRUCTURED) != UNSTRUCTURED
+    if "sparsity" not in without:
+        with amount:
             sparsity = _fraction("sparsity", 0.01, disabled=fixed)
-            chosen |= {} if fixed else {"sparsity": sparsity}
-        return chosen if fixed or "allocation" in without else chosen | _spread()
+        chosen |= {} if fixed else {"sparsity": sparsity}
+    if chosen:
+        heading.subheader("Prune", anchor=False)
+    return chosen
 
 
-def _more(without: Collection[str]) -> dict[str, object]:
+def _more(asked: Collection[str]) -> dict[str, object]:
     chosen: dict[str, object] = {}
-    if "update" not in without:
+    spread = st.container()  # stands first, though a pattern leaves nothing to spread
+    if "update" in asked:
         chosen["update"] = _registered("update", updates)
     for name in ("pattern", "exclude"):
-        if name not in without:
+        if name in asked:
             chosen[name] = _choice(name, offered(name))
+    if "allocation" in asked and chosen.get("pattern", UNSTRUCTURED) == UNSTRUCTURED:
+        with spread:
+            chosen |= _spread()
     return chosen
 
 
@@ -252,44 +274,50 @@ def _spread() -> dict[str, object]:
     return {"allocation": allocation, "layer_sparsity": text.replace(" ", "")}
 
 
+def _needs_data(chosen: Mapping[str, object]) -> bool:
+    """Whether the selection or the update reads calibration images."""
+    methods = (("criterion", criteria), ("update", updates))
+    return any(registry[str(chosen.get(name, DEFAULTS[name]))].info.needs_data for name, registry in methods)
+
+
 def _repair(without: Collection[str], selection_reads: bool) -> dict[str, object]:
-    repair = _registered("repair", repairs)
-    info = repairs[repair].info
-    chosen: dict[str, object] = {"repair": repair}
-    return chosen | _calibration(without, info.reads) if info.needs_data or selection_reads else chosen
+    calibrates, chosen = not set(CALIBRATION) <= set(without), dict[str, object]()
+    if "repair" not in without or calibrates:
+        st.subheader("Repair" if "repair" not in without else "Calibration", anchor=False)
+    reads: Collection[str] = ("statistics", "calibration_batch")
+    if "repair" not in without:
+        chosen["repair"] = repair = _registered("repair", repairs)
+        reads, calibrates = (
+            repairs[repair].info.reads,
+            calibrates and (repairs[repair].info.needs_data or selection_reads),
+        )
+    return chosen | _calibration(reads) if calibrates else chosen
 
 
-def _calibration(without: Collection[str], reads: Collection[str]) -> dict[str, object]:
-    chosen: dict[str, object] = {}
-    if set(CALIBRATION) <= set(without):
-        return chosen
-    if "statistics" in reads:
-        chosen["statistics"] = _choice("statistics", offered("statistics"))
-    chosen |= {
-        "calibration_images": _count("calibration_images"),
-        "calibration_view": _choice("calibration_view", views_offered(lab().public.library.access.code)),
-        "calibration_skew": _fraction("calibration_skew", 0.1),
-    }
-    if "calibration_batch" in reads and chosen["statistics"] != "population":
-        chosen["calibration_batch"] = _count("calibration_batch")
+def _calibration(reads: Collection[str]) -> dict[str, object]:
+    chosen: dict[str, object] = {"calibration_images": _count("calibration_images")}
+    with _folded("View, statistics, skew" if "statistics" in reads else "View, skew", DETAILS):
+        chosen["calibration_view"] = _choice("calibration_view", views_offered(lab().public.library.access.code))
+        if "statistics" in reads:
+            chosen["statistics"] = _choice("statistics", offered("statistics"))
+        if "calibration_batch" in reads and chosen["statistics"] != "population":
+            chosen["calibration_batch"] = _count("calibration_batch")
+        chosen["calibration_skew"] = _fraction("calibration_skew", 0.1)
     return chosen
 
 
 def _evaluation(without: Collection[str]) -> dict[str, object]:
-    chosen = {name: _count(name) for name in ("seed", "evaluation_images")}
-    return chosen | _shift(without)
-
-
-def _shift(without: Collection[str]) -> dict[str, object]:
-    """What the evaluation images have become since the data were gathered."""
-    if {"corruption", "evaluation_tail"} <= set(without):
-        return {}
-    with st.expander("Shifted evaluation"):
-        return {
-            "corruption": _choice("corruption", offered("corruption"), _listed(corruptions)),
-            "evaluation_tail": _number("evaluation_tail"),
-            "evaluation_split": _choice("evaluation_split", offered("evaluation_split")),
-        }
+    st.subheader("Evaluate", anchor=False)
+    chosen: dict[str, object] = {"evaluation_images": _count("evaluation_images")}
+    shifts = not {"corruption", "evaluation_tail"} <= set(without)
+    with _folded("Shift, seed, device" if shifts else "Seed, device", {*(SHIFT if shifts else ()), "seed"}):
+        if shifts:  # what the images have become since the data were gathered
+            chosen["corruption"] = _choice("corruption", offered("corruption"), _listed(corruptions))
+            chosen["evaluation_tail"] = _number("evaluation_tail")
+            chosen["evaluation_split"] = _choice("evaluation_split", offered("evaluation_split"))
+        chosen["seed"] = _count("seed")
+        _device()
+    return chosen
 
 
 def _device() -> None:

@@ -247,7 +247,7 @@ def test_weights_and_pictures_of_ones_own_are_diagnosed_and_are_nobody_elses(
             (folder / f"{number}.png").write_bytes(some.png(number))
     shutil.make_archive(str(tmp_path / "digits"), "zip", tmp_path, "digits")
     open_page(page, f"{address}/?sparsity=0.5&{SMALL}")
-    page.get_by_text("Bring your own").click()
+    page.get_by_text("Data, your own files").click()
     inputs = page.locator("[data-testid=stFileUploader] input[type=file]")
     inputs.nth(0).set_input_files(tmp_path / "mine.safetensors")
     expect(page.get_by_text("mine.safetensors")).to_be_visible()  # a person sees the first arrive, then brings the next

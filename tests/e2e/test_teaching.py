@@ -231,7 +231,7 @@ def test_figures_panels_tables_and_network_are_taken_away_and_the_network_comes_
     taken = tmp_path / "taken.safetensors"
     made.value.save_as(taken)
     open_page(page, f"{address}/?{SMALL}&sparsity=0&repair=none")
-    page.get_by_text("Bring your own").click()
+    page.get_by_text("Data, your own files").click()
     page.locator("[data-testid=stFileUploader] input[type=file]").first.set_input_files(taken)
     expect(page.locator(".scope .card").first).to_contain_text(repaired)
     expect(page.locator(".scope .headline")).to_contain_text("0 % of the weights removed")
