@@ -1,16 +1,22 @@
-"""`make screenshots`: the pictures of the README, taken from the real pages with the whole sweep computed."""
+"""`make screenshots`: the pictures of the documents, taken from the real pages with the whole sweep computed.
+
+One moves: the demo mode, preset by preset, as the README shows it.
+"""
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.browser import ROOT, browser, server
 
+FILM, EASING = "collapse", 10  # its name; pictures of each change
 FOLDER = ROOT / "assets" / "pictures"
 SHOTS = (
     ("collapse-light", "/", "light", 1280, 1880),
@@ -54,6 +60,25 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
     context.close()
 
 
+def film(chromium: Browser, address: str) -> None:
+    """Eight seconds: pruned a little, more, to the collapse, then repaired."""
+    page = chromium.new_context(viewport={"width": 1280, "height": 860}, color_scheme="light").new_page()
+    page.goto(f"{address}/?demo=1&preset=1")
+    expect(page.get_by_text(re.compile(r"^All \d+ sparsities are computed")).first).to_be_attached(timeout=400_000)
+    pictures, durations = list[Image.Image](), list[int]()
+    for key in "1234":
+        page.keyboard.press(key)
+        for _ in range(EASING):
+            pictures.append(Image.open(io.BytesIO(page.screenshot())).resize((960, 645)))
+            durations.append(80)
+        durations[-1] = 8000 // 4 - 80 * (EASING - 1)
+    first, *others = pictures
+    first.save(
+        FOLDER / f"{FILM}.webp", save_all=True, append_images=others, duration=durations, loop=0, quality=70, method=6
+    )
+    page.context.close()
+
+
 def main() -> None:
     """All of them, or those whose names are given."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -61,6 +86,9 @@ def main() -> None:
         for shot in (each for each in SHOTS if each[0] in (sys.argv[1:] or [each[0]])):
             take(chromium, address, *shot)
             print(shot[0])
+        if not sys.argv[1:] or FILM in sys.argv:
+            film(chromium, address)
+            print(FILM)
 
 
 if __name__ == "__main__":

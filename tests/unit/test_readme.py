@@ -1,4 +1,4 @@
-"""What the README tells people to write is written and run, in a checkout of its own."""
+"""What the README and the documents tell people to write is written and run, in a checkout of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.browser import ROOT
 
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 CUT = "-- cut --"
 BLOCK = re.compile(r"```python\n# (.+?)\n(.*?)```", re.DOTALL)
 COMMAND_LINES = (
@@ -27,6 +28,7 @@ from reflow_core.cli import main
 for words in {COMMAND_LINES}:
     assert main([*words, "--evaluation", "32", "--json"]) == 0
 """
+LINES = {"five lines": 5, "ten lines": 10, "three calls": 20}
 PAGE = """
 import json
 from reflow_core.diagnosis import preflight
@@ -41,14 +43,19 @@ print(json.dumps([len(app.exception), [each.value for each in app.subheader], ap
 """
 
 
+def blocks() -> list[tuple[str, str]]:
+    """The first line of each block of Python, without its "# ", and the rest."""
+    return [block for document in DOCUMENTS for block in BLOCK.findall(document.read_text())]
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with every file of the README written into it."""
+    """A copy of the project with every file of the documents written into it."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("reflow_core", "pages", "assets", ".streamlit"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "pictures"))
     shutil.copy(ROOT / "app.py", folder)
-    for name, text in BLOCK.findall((ROOT / "README.md").read_text()):
+    for name, text in blocks():
         if name.endswith(".py"):
             assert not (folder / name).exists()
             (folder / name).write_text(text.lstrip("\n"))
@@ -58,11 +65,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def printed(checkout: Path) -> dict[str, list[str]]:
     """What a Python of its own prints there, line by line: for both examples, the commands and the page."""
-    blocks = BLOCK.findall((ROOT / "README.md").read_text())
-    (ten_lines,) = [text for name, text in blocks if "ten lines" in name]
-    (three_calls,) = [text for name, text in blocks if "three calls" in name]
-    assert len([line for line in ten_lines.splitlines() if line]) <= 10
-    parts = {"ten lines": ten_lines, "three calls": three_calls, "commands": COMMANDS, "page": PAGE}
+    named = {words: text for name, text in blocks() for words in LINES if words in name}
+    assert all(len([line for line in named[words].splitlines() if line]) <= most for words, most in LINES.items())
+    parts = {**named, "commands": COMMANDS, "page": PAGE}
     script = "".join(
         f"print({name!r}, {CUT!r})\nexec({code!r}, {{}})\nprint({CUT!r})\n" for name, code in parts.items()
     )
@@ -104,12 +109,40 @@ def test_any_network_in_three_calls(printed: dict[str, list[str]]) -> None:
     assert summary == "Running mean and variance of 19 BatchNorm layers, from 256 images."
 
 
-def test_every_command_and_every_picture_of_the_readme_exists() -> None:
+def test_five_lines_of_python(printed: dict[str, list[str]]) -> None:
+    accuracies, ratios = printed["five lines"]
+    pruned, repaired = map(float, accuracies.split())
+    assert pruned < 0.2 < 0.9 < repaired and len(json.loads(ratios)) == 19
+
+
+def test_every_command_of_the_documents_exists() -> None:
     from reflow_core.cli import parser
 
-    text = (ROOT / "README.md").read_text()
-    commands = re.findall(r"^    python -m reflow_core (\w+)", text, re.MULTILINE)
+    text = "".join(document.read_text() for document in DOCUMENTS)
+    commands = re.findall(r"^    (?:python -m reflow_core|reflow-lab) (\w+)", text, re.MULTILINE)
     offered = parser().format_help()
-    assert len(commands) > 15 and all(re.search(rf"^ +{name}\b", offered, re.MULTILINE) for name in commands)
-    linked = re.findall(r"\]\(((?:assets|tests)/[^)]+)\)", text)
-    assert linked and [name for name in linked if not (ROOT / name).exists()] == []
+    assert len(commands) > 20 and all(re.search(rf"^ +{name}\b", offered, re.MULTILINE) for name in commands)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    """To a file, and to a heading where one is named. Addresses elsewhere are not asked."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = document.parent / name if name else document
+        assert file.exists(), target
+        assert not anchor or anchor in headings(file), target
+
+
+def headings(document: Path) -> set[str]:
+    """As GitHub links to them."""
+    lines = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in lines}
+
+
+def test_the_readme_is_short_and_leads_to_every_document() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.split()) <= 600
+    assert [document.name for document in DOCUMENTS[1:] if f"docs/{document.name}" not in text] == []
