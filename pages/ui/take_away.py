@@ -103,7 +103,7 @@ def _content(spec: Spec) -> str:
 
 def _box(goods: Goods) -> DeltaGenerator | None:
     """The box, if it is open: downloads and code."""
-    box = st.expander("Take it away", key=f"take-{goods.name}", on_change="rerun", icon=":material/output:")
+    box = st.expander("Export and share", key=f"take-{goods.name}", on_change="rerun", icon=":material/output:")
     if not box.open:
         return None
     row = box.container(horizontal=True, vertical_alignment="bottom")

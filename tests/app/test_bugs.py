@@ -36,7 +36,7 @@ __all__ = ["opened"]
 
 
 def test_a_typo_in_the_gates_limits_keeps_the_page() -> None:
-    app = open_app("slices", sparsity="0.3").run()
+    app = open_app("slices_and_gate", sparsity="0.3").run()
     before = [each.value for each in app.markdown]
     for typo, said in (("class/8", "class/8"), ("class/8:x", "class/8"), ("class/99:0.5", "There is no slice")):
         app.text_input(key="floors").set_value(typo).run()

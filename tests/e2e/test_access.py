@@ -78,7 +78,7 @@ def test_a_keyboard_alone_moves_the_slider_chooses_a_layer_and_takes_away(overvi
     tab_to(overview, overview.locator(".ratios .layers"))
     overview.keyboard.press("Home")
     expect(overview.locator(".ratios .note")).to_contain_text("(1 of ")
-    tab_to(overview, overview.get_by_test_id("stExpander").filter(has_text="Take it away").locator("summary"))
+    tab_to(overview, overview.get_by_test_id("stExpander").filter(has_text="Export and share").locator("summary"))
     overview.keyboard.press("Enter")
     expect(overview.get_by_role("button", name="JSON")).to_be_visible()
     tab_to(overview, overview.get_by_role("button", name="JSON"))

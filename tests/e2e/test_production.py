@@ -29,7 +29,7 @@ def picture(page: Page) -> None:
 
 def taken(page: Page) -> dict[str, object]:
     """What the page's first JSON download holds; the command stands beside it, the link in the page's head."""
-    page.get_by_text("Take it away").first.click()
+    page.get_by_text("Export and share").first.click()
     expect(page.get_by_text(re.compile(r"python -m reflow_core \w+ --json")).first).to_be_visible()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="JSON").first.click()
@@ -125,7 +125,7 @@ def test_int8_is_compared_and_its_order_is_swapped(
     picture(page)
     page.get_by_role("radio", name="int8-prune-repair").click()
     wait_for_query(page, quantize_order="int8-prune-repair")
-    page.get_by_text("Take it away").first.click()
+    page.get_by_text("Export and share").first.click()
     expect(page.get_by_text("--quantize-order int8-prune-repair").first).to_be_visible()
     for_everybody(page)
     opened(page, address, "quantisation", f"{SMALL}&quantise_order=int8-prune-repair")

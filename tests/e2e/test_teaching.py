@@ -177,7 +177,7 @@ def test_the_report_opens_offline_draws_saves_pictures_and_opens_again_where_no_
 ) -> None:
     open_page(page, f"{address}/?{SMALL}&sparsity=0.85")
     cards = page.locator(".card .big").all_inner_texts()
-    page.get_by_text("Take it away").click()
+    page.get_by_text("Export and share").click()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Report").click()
     file = tmp_path / "report.html"
@@ -217,7 +217,7 @@ def test_figures_panels_tables_and_network_are_taken_away_and_the_network_comes_
     open_page(page, f"{address}/?{SMALL}")
     repaired = page.locator(".card .big").nth(2).inner_text()
     panels_are_saved(page, {"ratios": ("circle", 19), "answers": ("rect", 30)})
-    page.get_by_text("Take it away").click()
+    page.get_by_text("Export and share").click()
     cameras_save(page)
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Tables (Parquet)").click()
