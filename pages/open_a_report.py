@@ -24,8 +24,8 @@ from reflow_core.production.finding import Finding
 from reflow_core.spec import DEFAULTS
 
 EMPTY = (
-    "Every page ends with **Export and share**, which offers a **Report**: one HTML file with the verdict, the figures, "
-    "the tables and the result itself. Choose such a file, and it becomes a view again: nothing is computed, and the "
+    "Every page ends with **Export and share**, which offers a **Report**: an HTML file with the verdict, figures, "
+    "tables and the result itself. Choose such a file, and it becomes a view again: nothing is computed, and the "
     "network need not be on this machine."
 )
 

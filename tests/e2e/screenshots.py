@@ -62,14 +62,14 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
 
 def film(chromium: Browser, address: str) -> None:
     """Eight seconds: pruned a little, more, to the collapse, then repaired."""
-    page = chromium.new_context(viewport={"width": 1280, "height": 860}, color_scheme="light").new_page()
+    page = chromium.new_context(viewport={"width": 1280, "height": 940}, color_scheme="light").new_page()
     page.goto(f"{address}/?demo=1&preset=1")
     expect(page.get_by_text(re.compile(r"^All \d+ sparsities are computed")).first).to_be_attached(timeout=400_000)
     pictures, durations = list[Image.Image](), list[int]()
     for key in "1234":
         page.keyboard.press(key)
         for _ in range(EASING):
-            pictures.append(Image.open(io.BytesIO(page.screenshot())).resize((960, 645)))
+            pictures.append(Image.open(io.BytesIO(page.screenshot())).resize((960, 705)))
             durations.append(80)
         durations[-1] = 8000 // 4 - 80 * (EASING - 1)
     first, *others = pictures

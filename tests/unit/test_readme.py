@@ -39,7 +39,8 @@ for name, value in {"evaluation_images": "32", "calibration_images": "16", "crit
     app.query_params[name] = value
 app.run()
 app.switch_page("pages/how_many.py").run()
-print(json.dumps([len(app.exception), [each.value for each in app.main.subheader], app.selectbox(key="criterion").value]))
+headings = [each.value for each in app.main.subheader]
+print(json.dumps([len(app.exception), headings, app.selectbox(key="criterion").value]))
 """
 
 
