@@ -35,7 +35,7 @@ def brought(page: Page, address: str) -> None:
     """The page with one's own pictures and network."""
     page.goto(f"{address}/?calibration_images=16")
     expect(page.locator(".scope .badge")).to_have_text("exact")
-    page.get_by_text("Bring your own").click()
+    page.get_by_text("Data, your own files").click()
     for label, name in (("Images on the server", "pictures"), ("Your own network", "thousand.py:build")):
         box = page.get_by_role("textbox", name=label)
         box.fill(name)

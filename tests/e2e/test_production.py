@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Download, Page, expect
 
 from reflow_core.images.digits import digits
+from tests.e2e.access import AT_REST
 from tests.e2e.test_journeys import SLIDER, SMALL, TINY, query, wait_for_query
 
 ANSWER = "[data-testid=stMain] h4"
@@ -31,6 +32,7 @@ def taken(page: Page) -> dict[str, object]:
     """What the page's first JSON download holds; the command stands beside it, the link in the page's head."""
     page.get_by_text("Export and share").first.click()
     expect(page.get_by_text(re.compile(r"python -m reflow_core \w+ --json")).first).to_be_visible()
+    page.evaluate(AT_REST)  # what is drawn anew under a click gives no file
     with page.expect_download() as waiting:
         page.get_by_role("button", name="JSON").first.click()
     download: Download = waiting.value

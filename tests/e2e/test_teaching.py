@@ -73,7 +73,7 @@ def test_a_teacher_hides_the_controls_shares_the_link_and_prints(
     expect(fresh.get_by_role("heading", name="2. Half the weights are gone")).to_be_visible(timeout=45_000)
     expect(fresh.get_by_text("you predicted 40 %")).to_be_visible(timeout=45_000)
     expect(fresh.locator(".st-key-controls")).to_be_hidden()
-    shared_link = page.get_by_test_id("stCode").filter(has_text="/story?").inner_text().replace("\u2060", "").strip()
+    shared_link = page.get_by_test_id("stCode").filter(has_text="/lesson?").inner_text().replace("\u2060", "").strip()
     assert "guess" not in shared_link and "hide=true" in shared_link and "step=2" in shared_link
     fresh.goto(shared_link)
     expect(fresh.get_by_role("button", name="Show what happens")).to_be_visible(timeout=45_000)
