@@ -72,10 +72,16 @@ def for_everybody(request: pytest.FixtureRequest) -> Iterator[Callable[[Page], N
         assert looked == access.PAGES
 
 
+AS_AT_FIRST = """try {  // a sidebar that another test has closed is open again
+  Object.keys(localStorage).filter((key) => /sidebar/i.test(key)).forEach((key) => localStorage.removeItem(key));
+} catch {}"""
+
+
 @contextmanager
 def tab(visitor: BrowserContext) -> Iterator[Page]:
     """A page of the visitor's on which no script may fail."""
     opened, errors = visitor.new_page(), list[str]()
+    opened.add_init_script(AS_AT_FIRST)
     opened.on("pageerror", lambda error: errors.append(str(error)))
     yield opened
     assert errors == []
