@@ -51,6 +51,7 @@ class _Worked:
         self._first = self._latest = self._now()
 
     def turn_is_over(self) -> bool:
+        """Whether others may have theirs now."""
         now = self._now()
         if self._job.turn != self._turn:
             self._turn, self._latest = self._job.turn, now

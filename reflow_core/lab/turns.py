@@ -122,8 +122,8 @@ class Turns:
         return min(filter(may, self.waiting), key=self._rank, default=None)
 
     def before(self, job: Job) -> int:
-        """How many turns come before that of one that waits, as things are."""
-        return next((place for place, other in enumerate(self.copy()._order()) if other is job), 0)
+        """How many turns come before that of one that waits, as things are. Counted away: to be asked of a copy."""
+        return next((place for place, other in enumerate(self._order()) if other is job), 0)
 
     def _order(self) -> Iterator[Job]:
         """Those that wait, as their turns come; leaves none of them waiting."""
