@@ -7,6 +7,7 @@ import streamlit as st
 from pages.ui import shell, take_away
 from pages.ui.binding import bound
 from pages.ui.controls import controls
+from pages.ui.findings import answer_place
 from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import errors_shown, require_local
@@ -37,6 +38,7 @@ require_local(base)
 if not repairs[base.repair].info.needs_data:
     st.info(f"Repair {base.repair!r} reads no calibration images; choose one that does, for example reflow.")
     st.stop()
+answer = answer_place().empty()
 left, right = st.columns([3, 1])
 with left:
     varied = st.segmented_control(
@@ -81,7 +83,7 @@ def draw(study: Sweep[Point]) -> None:
     if repaired.empty:
         return  # the repair does not apply; `follow` says why below
     drawn = saturating(repaired, field)
-    chart(drawn, "saturating", "Accuracy against calibration images", heading=False)
+    chart(drawn, "saturating", "Accuracy against calibration images", heading=False, said=answer)
     table("Show data: calibration", repaired, "calibration-data")
     take_away.of_study("calibration", base, {"Python": comparing(distinct)})
 

@@ -7,6 +7,7 @@ import streamlit as st
 
 from pages.ui import shell, take_away
 from pages.ui.controls import controls
+from pages.ui.findings import answer_place
 from pages.ui.panels import chart, table
 from pages.ui.stage import require_local
 from pages.ui.study import OFFERED, choose_configurations, follow
@@ -23,6 +24,7 @@ REPAIRS = ["none", "reflow", "statcorr", "least-squares"]
 shell.frame(__file__)
 base = controls(without=("criterion", "update", "repair"), own=OFFERED)
 require_local(base)
+answer = answer_place().empty()
 chosen = configurations(base, *choose_configurations(CRITERIA, ["none"], REPAIRS))
 
 
@@ -47,7 +49,7 @@ def _show_shares(rows: pd.DataFrame) -> None:
     try:
         shares = split(rows.pivot(index="selection", columns="repair", values="accuracy"))
     except ValueError as problem:
-        st.caption(f"No split yet: {sentence(problem)}.")
+        answer.markdown(f"#### No split yet: {sentence(problem)}.")
         return
     for place, (name, share) in zip(
         st.columns(3),
@@ -57,7 +59,7 @@ def _show_shares(rows: pd.DataFrame) -> None:
         place.metric(
             name, f"{100 * share:.0f} %", help="Share of the sum of squares over the configurations listed above."
         )
-    st.caption(literal(split_message(shares)))
+    answer.markdown(f"#### {literal(split_message(shares))}")
 
 
 follow(chosen, draw)

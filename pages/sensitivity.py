@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import show_answer, take_away
+from pages.ui.findings import answer_place, show_answer, take_away
 from pages.ui.lab import lab
 from pages.ui.panels import chart
 from pages.ui.session import session
@@ -46,6 +46,7 @@ def offer_refinement(specs: Sequence[Spec]) -> None:
 shell.frame(__file__)
 base = controls(without=OWN, own={"prune": tuple(PRUNED), "variant": VARIANTS})
 require_local(base)
+answer = answer_place().empty()
 left, middle, right = st.columns([3, 3, 2])
 with left:
     what = st.segmented_control(
@@ -93,7 +94,8 @@ def draw(study: Sweep[Point]) -> None:
     rows = sensitivity.profile(study.by_spec, layers)
     finding = sensitivity.finding(measured_base, rows, None if share == AUTO else float(share))
     at = float(finding.facts.get("share", sensitivity.COARSE[0] if share == AUTO else share))
-    show_answer(finding)
+    with answer.container():
+        show_answer(finding)
     shown = variant if rows.loss_repaired.notna().any() else "pruned"
     chart(pictures.heatmap(rows, shown), "sensitivity-heat", "Layer by layer", heading=False)
     chart(pictures.depths(rows, at), "sensitivity-depth", "Early layers against late ones")

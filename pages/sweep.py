@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.ui import shell, take_away
 from pages.ui.controls import controls
+from pages.ui.findings import answer_place
 from pages.ui.panels import camera, table
 from pages.ui.session import session
 from pages.ui.stage import require_local
@@ -24,6 +25,7 @@ MEASURES = ("variance ratio", "CKA")
 shell.frame(__file__)
 base = controls(without=CONFIGURATION, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
 require_local(base)
+answer = answer_place().empty()
 listed = choose_configurations(["magnitude", "snip"], ["none"], ["none", "reflow"])
 chosen = configurations(base, *listed)
 specs = [spec.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for spec in chosen]
@@ -76,7 +78,8 @@ def draw(study: Sweep[Point]) -> None:
     picked = [mark["customdata"] for mark in event["selection"]["points"] if mark.get("customdata")]
     if picked:
         open_on_overview(spec.replace(sparsity=picked[0][0]), picked[0][1])
-    st.caption(f"{literal(drawn.message)} Bands: 95 % Wilson intervals. Click a cell to open it on the Overview.")
+    answer.markdown(f"#### {literal(drawn.message)}")
+    st.caption("Bands: 95 % Wilson intervals. Click a cell to open it on the Overview.")
     table("Show data: configurations", drawn.table, "sweep-data")
     several = {name: ",".join(values) for name, values in zip(OFFERED, listed, strict=True)}
     several |= {"sparsities": ",".join(f"{at:g}" for at in GRID), "out": "sweep.csv"}

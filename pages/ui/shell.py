@@ -25,7 +25,7 @@ def enter() -> None:
     """Run by app.py: page settings and navigation over every file in pages/, then the chosen page."""
     page = _navigation()
     st.set_page_config(page_title=f"{page.title} · Reflow Lab", page_icon=ASSETS / "icon.svg", layout="wide")
-    st.logo(ASSETS / "logo.svg", size="large")
+    st.logo(ASSETS / ("logo-dark.svg" if st.context.theme.type == "dark" else "logo.svg"), size="large")
     session().entered = True
     for old in OLD_PARAMETERS.keys() & set(st.query_params):
         st.query_params[OLD_PARAMETERS[old]] = st.query_params.pop(old)

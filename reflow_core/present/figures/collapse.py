@@ -92,7 +92,7 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
     figure.add_hline(1, line={"width": 1, "color": "#888"})
     figure.update_yaxes(type="log", range=[np.log10(low), np.log10(high) + 0.05], dtick=1, exponentformat="power")
     figure.update_yaxes(title_text="Σ Var / Σ Var of dense", row=1, col=1)
-    figure.update_xaxes(title_text="layer, first to last (▼: off the axis)")
+    figure.update_xaxes(title_text="layer (▼: off the axis)")
     table = pd.DataFrame(rows, columns=["view", "variant", "layer", "ratio"])
     return Chart(figure, _ratio_message(table), table)
 
