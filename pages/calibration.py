@@ -76,16 +76,17 @@ specs = [
 distinct = list(dict.fromkeys(specs))
 
 
-def draw(study: Sweep[Point]) -> None:
+def draw(study: Sweep[Point]) -> str | None:
     """Accuracy against the number of images, and where more of them stop helping."""
     rows = outcomes(study.points.values())
     repaired = rows[rows.repair == base.repair]
     if repaired.empty:
-        return  # the repair does not apply; `follow` says why below
+        return None  # the repair does not apply; `follow` says why below
     drawn = saturating(repaired, field)
-    chart(drawn, "saturating", "Accuracy against calibration images", heading=False, said=answer)
+    chart(drawn, "saturating", "Accuracy against calibration images", heading=False, captioned=False)
     table("Show data: calibration", repaired, "calibration-data")
     take_away.of_study("calibration", base, {"Python": comparing(distinct)})
+    return drawn.message
 
 
-follow(distinct, draw)
+follow(distinct, draw, answer=answer)

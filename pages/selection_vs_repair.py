@@ -11,7 +11,6 @@ from pages.ui.findings import answer_place
 from pages.ui.panels import chart, table
 from pages.ui.stage import require_local
 from pages.ui.study import OFFERED, choose_configurations, follow
-from pages.ui.text import literal, sentence
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import configurations, outcomes, selection, split
 from reflow_core.lab.sweep import Sweep
@@ -28,12 +27,12 @@ answer = answer_place().empty()
 chosen = configurations(base, *choose_configurations(CRITERIA, ["none"], REPAIRS))
 
 
-def draw(study: Sweep[Point]) -> None:
+def draw(study: Sweep[Point]) -> str:
     """The matrix and its split; then why: ratio beside accuracy, overlap of the masks, price."""
     rows = outcomes(study.points.values())
     listed = rows[rows.repair.isin([spec.repair for spec in chosen])]
     chart(matrix(listed), "matrix", "Accuracy by selection and repair", heading=False)
-    _show_shares(listed)
+    answered = _show_shares(listed)
     left, right = st.columns(2, gap="medium")
     with left:
         chart(signal(rows), "signal", "What is left of the signal")
@@ -43,14 +42,15 @@ def draw(study: Sweep[Point]) -> None:
     chart(kept, "overlap", "Do they keep the same weights?")
     table("Show data: configurations", rows, "matrix-data")
     take_away.of_study("selection-vs-repair", base, {"Python": comparing(chosen)})
+    return answered
 
 
-def _show_shares(rows: pd.DataFrame) -> None:
+def _show_shares(rows: pd.DataFrame) -> str:
+    """The split in three numbers; returns it in words."""
     try:
         shares = split(rows.pivot(index="selection", columns="repair", values="accuracy"))
     except ValueError as problem:
-        answer.markdown(f"#### No split yet: {sentence(problem)}.")
-        return
+        return f"No split yet: {problem}."
     for place, (name, share) in zip(
         st.columns(3),
         (("Selection", shares.selection), ("Repair", shares.repair), ("Interaction", shares.interaction)),
@@ -59,7 +59,7 @@ def _show_shares(rows: pd.DataFrame) -> None:
         place.metric(
             name, f"{100 * share:.0f} %", help="Share of the sum of squares over the configurations listed above."
         )
-    answer.markdown(f"#### {literal(split_message(shares))}")
+    return split_message(shares)
 
 
-follow(chosen, draw)
+follow(chosen, draw, answer=answer)

@@ -20,6 +20,7 @@ from reflow_core.lab.sweep import Sweep, coarse_first
 from reflow_core.present.figures import sensitivity as pictures
 from reflow_core.present.snippets import ranking
 from reflow_core.production import sensitivity
+from reflow_core.production.finding import Finding
 from reflow_core.pruning.patterns import CHANNEL, UNSTRUCTURED
 from reflow_core.spec import Spec
 
@@ -89,21 +90,20 @@ with right:
     )
 
 
-def draw(study: Sweep[Point]) -> None:
-    """The answer, layer × sparsity, and depth."""
+def draw(study: Sweep[Point]) -> Finding:
+    """The answer, which stands above, layer × sparsity, and depth."""
     rows = sensitivity.profile(study.by_spec, layers)
     finding = sensitivity.finding(measured_base, rows, None if share == AUTO else float(share))
     at = float(finding.facts.get("share", sensitivity.COARSE[0] if share == AUTO else share))
-    with answer.container():
-        show_answer(finding)
     shown = variant if rows.loss_repaired.notna().any() else "pruned"
     chart(pictures.heatmap(rows, shown), "sensitivity-heat", "Layer by layer", heading=False)
     chart(pictures.depths(rows, at), "sensitivity-depth", "Early layers against late ones")
     take_away(finding, "sensitivity", {"curve": True, "share": at}, ranking(measured_base, at))
+    return finding
 
 
 first = lab().sweep([Request(spec) for spec in coarse], point)
-profiled = follow(specs, draw, "profile", most=LONG_S)
+profiled = follow(specs, draw, "profile", most=LONG_S, answer=answer)
 if not refined and profiled.share == 1:
     with errors_shown():
         offer_refinement(whole)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui.lab import lab
 from pages.ui.session import session
@@ -30,19 +29,17 @@ TOOLS = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", 
 PICTURES = ("png", "svg")
 
 
-def chart(drawn: Chart, key: str, title: str, heading: bool = True, said: DeltaGenerator | None = None) -> None:
+def chart(drawn: Chart, key: str, title: str, heading: bool = True, captioned: bool = True) -> None:
     """A figure with its message in words, under its title where `heading`; a report titles it in any case.
 
-    `said`: where the message stands as the page's answer; else below the figure.
+    `captioned`: whether the message stands below it, where it is not the page's answer.
     """
     if heading:
         st.subheader(literal(title), anchor=False)
     session().shown.charts[title] = drawn
     st.plotly_chart(drawn.figure, key=key, alt=drawn.message, config=camera(key))
-    if said is None:
+    if captioned:
         st.caption(literal(drawn.message))
-    else:
-        said.markdown(f"#### {literal(drawn.message)}")
 
 
 def called(what: str) -> str:
