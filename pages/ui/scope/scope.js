@@ -165,7 +165,7 @@ class Scope {
   }
 
   curve() {
-    const box = this.find(".curve"), width = this.widthOf(box, 600), height = 84;
+    const box = this.find(".curve"), width = this.widthOf(this.slider, 600), height = 84; // a report shows no curve
     const x = (s) => THUMB + (s / 0.99) * (width - 2 * THUMB), y = (v) => 6 + (1 - v) * (height - 12);
     const here = x(this.value), mark = box.querySelector(".here");
     const drawn = `${width} ${this.covered}`;
