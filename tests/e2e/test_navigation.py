@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pages.ui.contents import CONTENTS, FIRST, OLD_PAGES, Entry, pages
-from tests.e2e.access import AT_REST, problems
+from tests.e2e.access import problems
 from tests.e2e.test_access import tab_to
 from tests.e2e.test_journeys import SMALL, go, open_page, query, wait_for_query
 
@@ -161,23 +161,3 @@ def test_the_first_controls_are_seen_without_scrolling(page: Page, address: str)
         ("combobox", "Repair"),
     ):
         expect(page.get_by_role(role, name=name)).to_be_in_viewport(ratio=1)  # type: ignore[arg-type]
-
-
-SHIFTS = """window.shifted = 0;
-new PerformanceObserver((list) => list.getEntries().forEach((each) => {
-  // Streamlit's own first frames: the column grows from narrow to wide, and aside when the sidebar appears.
-  const boot = each.sources.some((source) => source.previousRect.x !== source.currentRect.x);
-  window.shifted += boot || each.hadRecentInput ? 0 : each.value;
-})).observe({ type: "layout-shift", buffered: true });"""
-
-
-@pytest.mark.parametrize("name", ["", "sweep", "open_a_report", "methods_and_limits"])
-def test_nothing_jumps_while_a_page_opens(page: Page, address: str, name: str) -> None:
-    """Cumulative layout shift; under 0.1 counts as good (web.dev/cls)."""
-    page.add_init_script(SHIFTS)
-    page.goto(f"{address}/{name}?{QUICK}")
-    expect(page.get_by_role("heading", level=1)).to_have_text(pages()[name or FIRST].title)
-    if name == "":
-        expect(page.locator(".scope .badge")).to_have_text("exact")
-    page.evaluate(AT_REST)
-    assert page.evaluate("window.shifted") <= 0.1

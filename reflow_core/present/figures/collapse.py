@@ -41,6 +41,7 @@ def accuracies(views: Views) -> Chart:
                 mode="markers+text",
                 text=[percent(row.accuracy)],
                 textposition="middle right",
+                cliponaxis=False,
                 marker=mark,
                 hovertemplate=f"{row.variant}: %{{y:.1f}} %, n = {row.n}<extra></extra>",
                 row=1,
@@ -48,6 +49,7 @@ def accuracies(views: Views) -> Chart:
             )
     figure.update_yaxes(range=[-3, 105], row=1, col=1, title_text=f"{measured(views)} (%)")
     figure.update_xaxes(range=[-0.5, len(VARIANTS) - 0.3])
+    figure.update_layout(margin_r=32)  # for the last number
     scores = "; ".join(f"{name + ': ' if name else ''}{_scores(diagnosis)}" for name, diagnosis in views.items())
     return Chart(figure, f"{measured(views).capitalize()}: {scores}.", rows)
 
