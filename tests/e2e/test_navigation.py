@@ -156,8 +156,30 @@ def test_the_first_controls_are_seen_without_scrolling(page: Page, address: str)
     open_page(page, f"{address}/?{QUICK}")
     for role, name in (
         ("combobox", "Model"),
-        ("spinbutton", "Sparsity (fraction)"),
+        ("spinbutton", "Sparsity (%)"),
         ("combobox", "Criterion"),
         ("combobox", "Repair"),
     ):
         expect(page.get_by_role(role, name=name)).to_be_in_viewport(ratio=1)  # type: ignore[arg-type]
+
+
+def test_controls_speak_in_words_and_percent_while_the_link_holds_names_and_fractions(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?{QUICK}&criterion=woodfisher&sparsity=0.855")
+    sparsity = page.get_by_role("spinbutton", name="Sparsity (%)")
+    expect(sparsity).to_have_value("85.5")
+    choice = page.get_by_role("combobox", name="Criterion")
+    expect(choice).to_have_value("WoodFisher")
+    choice.click()
+    page.get_by_role("option", name="SNIP", exact=True).click()
+    wait_for_query(page, criterion="snip", sparsity="0.855")
+    sparsity.fill("80")
+    sparsity.press("Enter")
+    page.wait_for_function("!location.search.includes('sparsity')")
+    expect(page.locator(".st-key-line")).to_contain_text("vgg-digits · 80 % · SNIP, global · REFLOW")
+    expect(page.locator(".scope .percent")).to_have_text("80 %")
+    page.locator(".scope input[type=range]").press("ArrowRight")
+    expect(sparsity).to_have_value("81")
+    page.get_by_role("button", name="Reset all").click()
+    expect(choice).to_have_value("Magnitude")
+    expect(page.get_by_role("combobox", name="Repair")).to_have_value("REFLOW")
+    expect(sparsity).to_have_value("80")
