@@ -8,17 +8,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pages.ui.contents import FIRST, pages
-from tests.e2e.access import AT_REST
+from tests.e2e.access import AT_REST, SHIFTS
 from tests.e2e.test_journeys import SMALL, open_page
 
 QUICK = f"{SMALL}&model=vgg-digits"
 PHONE = {"width": 390, "height": 800}
-SHIFTS = """window.shifted = 0;
-new PerformanceObserver((list) => list.getEntries().forEach((each) => {
-  // Streamlit's own first frames: the column grows from narrow to wide, and aside when the sidebar appears.
-  const boot = each.sources.some((source) => source.previousRect.x !== source.currentRect.x);
-  window.shifted += boot || each.hadRecentInput ? 0 : each.value;
-})).observe({ type: "layout-shift", buffered: true });"""
 OVERLAPS = """([first, second]) => {  // pairs of elements that overlap
   const boxes = (selector) => [...document.querySelectorAll(selector)].map((each) => each.getBoundingClientRect());
   return boxes(first).flatMap((a) => boxes(second).filter((b) => a.width && b.width && (a.x !== b.x || a.y !== b.y)
