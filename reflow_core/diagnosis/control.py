@@ -6,7 +6,7 @@ import dataclasses
 
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.diagnosis.verdict import percent, points_between
+from reflow_core.numbers import percent, points_between
 from reflow_core.signal.predictions import Predictions
 
 LEAST = 0.01  # of accuracy: a smaller difference is no cause for doubt, however certain it is

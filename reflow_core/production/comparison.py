@@ -10,7 +10,7 @@ import pandas as pd
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.diagnosis.verdict import percent, points_between
+from reflow_core.numbers import percent, points_between
 from reflow_core.production.finding import Finding
 
 SIGNIFICANT = 0.05  # a p value below which a difference is more than the choice of images

@@ -8,7 +8,7 @@ import pandas as pd
 
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
-from reflow_core.diagnosis.verdict import percent
+from reflow_core.numbers import percent
 from reflow_core.production.finding import Finding
 from reflow_core.spec import Spec
 

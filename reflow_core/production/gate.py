@@ -25,8 +25,8 @@ from reflow_core.diagnosis.statistics import (
     upper_tail,
     wilson,
 )
-from reflow_core.diagnosis.verdict import percent, points_between, points_of
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import in_points, percent, points_between
 
 PASSES, FAILS, UNDECIDED = "passes", "fails", "undecided"
 ALPHA = 0.05  # of all breaks together, and of each limit that is said to be kept
@@ -97,7 +97,7 @@ class Check:
         else:
             between = f"95 % interval {100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
             fall = f"{points_between(self.before, self.after)}, {percent(self.before)} to {percent(self.after)}"
-            text = f"{where} loses {fall} ({between}), allowed are {points_of(self.limit)}"
+            text = f"{where} loses {fall} ({between}), allowed are {in_points(self.limit)}"
         if self.outcome != UNDECIDED:
             return text
         return f"{text}; " + (

@@ -12,8 +12,8 @@ import pandas as pd
 from reflow_core.diagnosis.fields import as_text, normalize
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.diagnosis.verdict import percent, points_of
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import in_points, percent
 from reflow_core.production.finding import Finding
 from reflow_core.pruning.patterns import CHANNEL
 from reflow_core.signal.similarity import finite
@@ -126,14 +126,14 @@ def finding(base: Spec, table: pd.DataFrame, share: float | None = None) -> Find
         return Finding(base, f"Nothing could be pruned at {100 * share:.0f} %.", {"Layers": table})
     what = "channels" if base.pattern == CHANNEL else "weights"
     worst = ranked.loc[ranked.loss_pruned.idxmax()]
-    after = "" if pd.isna(worst.loss_repaired) else f", and {points_of(worst.loss_repaired)} after {base.repair}"
+    after = "" if pd.isna(worst.loss_repaired) else f", and {in_points(worst.loss_repaired)} after {base.repair}"
     safe = int((ranked.loss_pruned <= 0.01).sum())
     where = f"{worst.layer} (layer {worst.depth})"
     if safe == len(ranked):
-        verdict = f"no layer costs more than a point: the worst is {where} with {points_of(worst.loss_pruned)}{after}."
+        verdict = f"no layer costs more than a point: the worst is {where} with {in_points(worst.loss_pruned)}{after}."
     else:
         verdict = (
-            f"{where} costs most: {points_of(worst.loss_pruned)}{after}; {safe} of {len(ranked)} layers cost a "
+            f"{where} costs most: {in_points(worst.loss_pruned)}{after}; {safe} of {len(ranked)} layers cost a "
             "point or less."
         )
     answer = f"When one layer alone loses {100 * share:.0f} % of its {what}, {verdict}"
@@ -165,7 +165,7 @@ def trend_sentence(trend: float | None, ranked: pd.DataFrame) -> str:
     """How the loss depends on depth, in a sentence."""
     loss = thirds(ranked)
     means = (
-        f"The first third of the layers loses {points_of(loss['early'])} on average, the last {points_of(loss['late'])}"
+        f"The first third of the layers loses {in_points(loss['early'])} on average, the last {in_points(loss['late'])}"
     )
     return f"{means}; no trend over depth." if trend is None else f"{means}; rank correlation with depth {trend:+.2f}."
 
@@ -324,7 +324,7 @@ def recovered(base: Spec, specs: Mapping[tuple[str, str], Spec], points: Mapping
         return Finding(base, "No cut could be measured.", {"Cuts": table})
     table["lost"] = table.dense - table.accuracy
     left = [
-        f"{'no repair' if row.repair == 'none' else row.repair} leaves {points_of(row.lost)} lost"
+        f"{'no repair' if row.repair == 'none' else row.repair} leaves {in_points(row.lost)} lost"
         for row in table[table.cut == "early"].itertuples()
     ]
     return Finding(

@@ -16,10 +16,10 @@ from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.statistics import wilson
-from reflow_core.diagnosis.verdict import points_between, points_of
 from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
 from reflow_core.images.image_set import ImageSet
+from reflow_core.numbers import in_points, points_between
 from reflow_core.production import gate
 from reflow_core.production.columns import read_table
 from reflow_core.production.finding import Finding
@@ -190,7 +190,7 @@ def finding(diagnosis: Diagnosis, also: pd.DataFrame | None, limits: Limits, var
         each: sum(check.outcome == each for check in checks) for each in (gate.PASSES, gate.FAILS, gate.UNDECIDED)
     }
     answer = (
-        f"The {variant} network loses {points_of(table.iloc[0][f'lost_{variant}'])} overall{worst}; of {len(checks)} "
+        f"The {variant} network loses {in_points(table.iloc[0][f'lost_{variant}'])} overall{worst}; of {len(checks)} "
         f"limits {counts[gate.PASSES]} are kept, {counts[gate.FAILS]} broken, {counts[gate.UNDECIDED]} undecided."
     )
     small = int(((table.by != "all") & (table.n < limits.least)).sum())
@@ -258,8 +258,8 @@ def shift_finding(base: Spec, table: pd.DataFrame) -> Finding:
     extra = (corrupted.dense - corrupted[variant]) - (clean.iloc[0].dense - clean.iloc[0][variant])
     worst = corrupted.loc[extra.idxmax()]
     answer = (
-        f"Clean, the {variant} network is {points_of(clean.iloc[0].dense - clean.iloc[0][variant])} under dense; over "
-        f"the corruptions {points_of((corrupted.dense - corrupted[variant]).mean())} on average, at worst "
+        f"Clean, the {variant} network is {in_points(clean.iloc[0].dense - clean.iloc[0][variant])} under dense; over "
+        f"the corruptions {in_points((corrupted.dense - corrupted[variant]).mean())} on average, at worst "
         f"{points_between(worst.dense, worst[variant])} ({worst.corruption}, severity {worst.severity}: dense "
         f"{100 * worst.dense:.1f} %, {variant} {100 * worst[variant]:.1f} %)."
     )

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from reflow_core import Diagnosis, Library, Spec, diagnose
-from reflow_core.diagnosis.verdict import points_between
+from reflow_core.numbers import points_between
 from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.production.comparison import chance, compared, paired
 

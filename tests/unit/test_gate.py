@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from reflow_core.diagnosis import statistics
-from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import percent
 from reflow_core.production import gate
 from reflow_core.production.gate import FAILS, PASSES, UNDECIDED, Limits
 

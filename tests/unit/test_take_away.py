@@ -18,10 +18,10 @@ from safetensors import safe_open
 
 from reflow_core import Diagnosis, Library, Spec, diagnose, inspect
 from reflow_core.cli import main
-from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
 from reflow_core.lab.codec import MAGIC
 from reflow_core.lab.request import Request
+from reflow_core.numbers import percent
 from reflow_core.present.reopen import reopened
 from reflow_core.present.report import of_diagnosis, of_finding, seen_in, tables_of, written
 from reflow_core.present.snippets import claiming, command, comparing, diagnosing, inspecting, ranking, slicing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reflow_core.diagnosis.verdict import percent, points_between
+from reflow_core.numbers import percent, points_between
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.production import gate, slices
 

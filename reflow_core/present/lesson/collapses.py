@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from reflow_core.diagnosis.verdict import COLLAPSED, chance, percent, ratio_of, verdict
+from reflow_core.diagnosis.verdict import COLLAPSED, level, ratio_of, standing
+from reflow_core.numbers import chance, percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 MORE = 0.1  # of the images: so much better the features must do than the predictions before a sentence says so
@@ -22,7 +23,7 @@ def opening(seen: Seen) -> str:
 def reveal(seen: Seen) -> str:
     """How one-sided the predictions are."""
     diagnosis, pruned = seen.diagnosis, seen.diagnosis.pruned
-    collapsed = verdict(diagnosis).status == COLLAPSED
+    collapsed = level(standing(diagnosis, "pruned")) == COLLAPSED
     named = (
         "This is [[signal collapse]], and this is the collapse plot"
         if collapsed

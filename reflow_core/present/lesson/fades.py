@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from reflow_core.diagnosis.verdict import percent, ratio_of
+from reflow_core.diagnosis.verdict import ratio_of
+from reflow_core.numbers import percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 

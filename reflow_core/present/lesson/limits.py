@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reflow_core.diagnosis.fields import normalize
-from reflow_core.diagnosis.verdict import percent, points_between
+from reflow_core.numbers import percent, points_between
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.spec import Spec
 

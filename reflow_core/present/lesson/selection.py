@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.diagnosis.verdict import WEAK_SIGNAL, chance, percent, ratio_of
+from reflow_core.diagnosis.verdict import WEAK_SIGNAL, ratio_of
+from reflow_core.numbers import chance, percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.spec import Spec
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 from reflow_core.diagnosis.statistics import wilson
-from reflow_core.diagnosis.verdict import judged_on, percent, points_between
+from reflow_core.diagnosis.verdict import judged_on
+from reflow_core.numbers import percent, points_between
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 

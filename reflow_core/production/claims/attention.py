@@ -14,12 +14,12 @@ from torch import Generator, Tensor, nn
 
 from reflow_core.diagnosis.calibration import calibration_order, evaluation, normalize_images, view
 from reflow_core.diagnosis.statistics import holm, paired_interval, paired_score, upper_tail
-from reflow_core.diagnosis.verdict import points_of
 from reflow_core.images.canvas import Lengths, drawn_sides, on_canvas
 from reflow_core.images.image_set import Images
 from reflow_core.images.views import views
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.vit import tokens
+from reflow_core.numbers import in_points
 from reflow_core.production.claims import Tested, Trial, claim
 from reflow_core.production.claims.intervals import Estimate, judged, lost, together
 from reflow_core.production.gate import ALPHA
@@ -156,7 +156,7 @@ def described(beheaded: Beheaded) -> str:
     heads = f"{gone} least important of its {beheaded.total} heads, which cost"
     heads = f"least important of its {beheaded.total} heads, which costs" if gone == 1 else heads
     return (
-        f"{MODEL} without the {heads} {points_of(beheaded.looks)} on calibration images; {len(beheaded.labels)} test "
+        f"{MODEL} without the {heads} {in_points(beheaded.looks)} on calibration images; {len(beheaded.labels)} test "
         "images"
     )
 

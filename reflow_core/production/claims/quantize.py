@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize
-from reflow_core.diagnosis.verdict import percent, points_of
+from reflow_core.numbers import in_points, percent
 from reflow_core.production.claims import OWN, Tested, Trial, claim
 from reflow_core.production.claims.intervals import Estimate, judged, lost, together
 from reflow_core.production.finding import Finding
@@ -33,9 +33,9 @@ def prune_quantize(trial: Trial) -> Tested:
     stale, fresh = (Estimate(*added[f"pruned_{precision}"]) for precision in (UNCALIBRATED, "int8"))
     verdict = adds(stale)
     repaired = loss.get("repaired_int8")
-    also = "" if repaired is None else f"; with REFLOW between, and ranges after it, {points_of(repaired)} are lost"
+    also = "" if repaired is None else f"; with REFLOW between, and ranges after it, {in_points(repaired)} are lost"
     measured = (
-        f"At {100 * at:.0f} % pruning alone loses {points_of(loss['pruned_float32'])}; int8 with the activation ranges "
+        f"At {100 * at:.0f} % pruning alone loses {in_points(loss['pruned_float32'])}; int8 with the activation ranges "
         f"of the dense network adds {stale}, with ranges measured anew {fresh}{also}. {judged(verdict, ADDED)}"
     )
     return Tested(verdict, measured)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reflow_core.diagnosis.experiment import Experiment
-from reflow_core.diagnosis.verdict import whole_percent
+from reflow_core.numbers import whole_percent
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import InspectionInfo, inspections
 from reflow_core.signal import similarity

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.result import outcome
-from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
 from reflow_core.machine import fingerprint
+from reflow_core.numbers import percent
 from reflow_core.production import onnx_file
 from reflow_core.production.channels import Cutter, Group, coupled, difference, mismatches, widths
 from reflow_core.production.finding import Finding
