@@ -102,7 +102,7 @@ def test_reset_returns_to_the_defaults() -> None:
 def test_more_images_than_there_are_is_said() -> None:
     app = open_app(evaluation_images="5000")
     assert not app.subheader or app.subheader[0].value != "This takes a while"
-    assert any("5000 evaluation images were asked for; the data have 700." in note.value for note in app.info)
+    assert any("5000 evaluation images were requested; the data have 700." in note.value for note in app.info)
 
 
 def test_a_read_only_cache_is_said_and_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

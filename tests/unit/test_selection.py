@@ -461,6 +461,6 @@ def test_what_is_chosen_by_is_neither_calibration_nor_test(skew: float, library:
     assert not torch.isin(free, calibrating).any()
     assert torch.equal(evaluation(spec, images).pixels, images.train[free[: spec.evaluation_images]].pixels)
     few = spec.replace(evaluation_images=20, criterion="wanda")
-    assert any("the test images have to judge" in note for note in diagnose(few, library).notes)
+    assert any("judge the result on test images" in note for note in diagnose(few, library).notes)
     with pytest.raises(ReflowError, match="use fewer calibration images"):
         evaluating(spec.replace(calibration_images=5000), images)
