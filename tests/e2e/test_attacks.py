@@ -163,7 +163,7 @@ TIMES = "'mine.zip' was refused: it unpacks to more than 200 times its size"
 SKIPPED = r"1 broken image\(s\) skipped"
 SPLIT = "There is no folder"
 DAMAGED = "'mine.html' is damaged"
-ASIDE = "was set aside"
+ASIDE = "is ignored"
 TAKEN = "All test images belong to one class|Class folders|$"
 
 CHECKPOINTS: dict[str, Attack] = {
@@ -279,7 +279,7 @@ REPORTS: dict[str, Attack] = {
     ),
 }
 
-OWN = "has a name that the lab itself slices by"
+OWN = "has a name that is reserved for built-in slices"
 RESERVED = ("all", "brightness", "class", "rarity", "confidence", "contrast")
 COLUMNS: dict[str, Attack] = {
     f"columns: one called {name}": columns(f"'{name}' {OWN}", lambda name=name: hostile.table({name: range(700)}))
@@ -300,7 +300,7 @@ LINKS: dict[str, Attack] = {
     "link: A is a function that ends the server": pinned("'os:abort' is code", model="os:abort"),
     "link: A is own code": pinned("'net.py:build' is code", model="net.py:build"),
     "link: A is unknown": pinned("Unknown model 'nope'", model="nope"),
-    "link: A is another's upload": pinned("file of another visit", model=f"{MODEL}@upload:0123456789abcdef"),
+    "link: A is another's upload": pinned("upload of another visit", model=f"{MODEL}@upload:0123456789abcdef"),
     "link: a folder outside": link(ASIDE, data="../secret"),
     "link: own code": link(ASIDE, model="net.py:build"),
     "link: a module": link(ASIDE, model="os:abort"),
@@ -363,7 +363,7 @@ async def anothers_token(address: Running, folder: Path) -> None:
         (token,) = (file.stem for file in folder.glob("reflow-upload-*/*.safetensors"))
         for query in (f"model={MODEL}@upload:{token}", f"a={quote(f'model={MODEL}@upload:{token}')}"):
             async with visit(address, query, "ab" if query.startswith("a") else "") as stranger:
-                await stranger.until(lambda: shows(stranger, "(file of another visit|Unknown).*set aside"), PATIENCE_S)
+                await stranger.until(lambda: shows(stranger, "(upload of another visit|Unknown).*ignored"), PATIENCE_S)
 
 
 async def from_a_foreign_page(address: Running, _: Path) -> None:
@@ -614,10 +614,8 @@ MORE: dict[str, Attack] = {
     ),
     "columns: nothing": columns("could not be read as CSV|has no name|has 0 rows", lambda: b""),
     "columns: a cell of 30 MB": columns("CSV", lambda: b"a\n" + b"x" * 30 * MB),
-    "columns: more cells than names": columns("more cells than its", lambda: b"a\n" + b"1,2,3\n" * 700),
-    "columns: an image twice": columns(
-        "names some images twice", lambda: hostile.table({"image": [1, 1], "a": [1, 2]})
-    ),
+    "columns: more cells than names": columns("more cells than the", lambda: b"a\n" + b"1,2,3\n" * 700),
+    "columns: an image twice": columns("has some images twice", lambda: hostile.table({"image": [1, 1], "a": [1, 2]})),
     "columns: formulas": columns(
         "", lambda: hostile.table({"image": range(700), "=1+1": ["=cmd|' /C calc'!A1"] * 700})
     ),

@@ -141,7 +141,7 @@ def test_a_training_view_of_ones_own_calibrates_and_an_unknown_one_is_said(tmp_p
     ):
         with pytest.raises(ReflowError, match=said):
             diagnosed(tmp_path, view)
-    with pytest.raises(ReflowError, match="calibration_view=custom is for"):
+    with pytest.raises(ReflowError, match="calibration_view=custom needs"):
         diagnose(SMALL.replace(calibration_view="custom"), Library())
 
 

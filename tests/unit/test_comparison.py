@@ -44,7 +44,7 @@ def test_the_gain_is_of_the_last_arms_and_its_p_value_is_the_binomial_one(pair: 
 def test_other_images_are_not_paired(pair: tuple[Diagnosis, Diagnosis], library: Library) -> None:
     other = diagnose(B.replace(seed=1), library)
     assert paired(*pair) and not paired(pair[0], other)
-    assert chance(pair[0], other) is None and "their images differ" in compared(pair[0], other).answer
+    assert chance(pair[0], other) is None and "the images differ" in compared(pair[0], other).answer
 
 
 def test_the_same_view_twice_is_said(pair: tuple[Diagnosis, Diagnosis]) -> None:

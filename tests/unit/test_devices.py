@@ -59,7 +59,7 @@ def test_where_memory_is_short_smaller_batches_give_the_same_and_say_so(
 
 def test_where_not_one_image_fits_a_sentence_says_so(tmp_path: Path) -> None:
     spec = SMALL.replace(model=guarded(tmp_path, 0, ERRORS["accelerator"]), data="digits")
-    with pytest.raises(ReflowError, match="Memory ran out"):
+    with pytest.raises(ReflowError, match="Out of memory"):
         diagnose(spec, Library(EVERYTHING))
 
 

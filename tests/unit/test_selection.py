@@ -385,7 +385,7 @@ def test_what_a_combination_does_not_read_is_set_aside_with_a_note(library: Libr
     assert {"sparsity", "allocation", "layer_sparsity"} <= unused_fields(patterned).keys()
     found = diagnose(patterned, library)
     assert found.spec == normalize(patterned) == SMALL.replace(pattern="2:4")
-    assert found.notes[0].startswith("sparsity=0.5 was set aside: the pattern 2:4")
+    assert found.notes[0].startswith("sparsity=0.5 is ignored: the pattern 2:4")
     assert "calibration_images" in unused_fields(Spec(repair="none"))
     assert "calibration_images" not in unused_fields(Spec(repair="none", criterion="snip"))
     assert "calibration_images" not in unused_fields(Spec(repair="none", update="obs"))

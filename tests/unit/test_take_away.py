@@ -149,7 +149,7 @@ def test_an_onnx_file_that_predicts_otherwise_is_not_given_away(
         return export(wrong.module, example)
 
     monkeypatch.setattr("reflow_core.production.export.onnx_file.export", other)
-    with pytest.raises(ReflowError, match="predicts differently from torch") as said:
+    with pytest.raises(ReflowError, match="logits differ from torch") as said:
         as_onnx(made, {})
     assert float(str(said.value).split("by ")[1].split(";")[0]) > ONNX_WITHIN
 

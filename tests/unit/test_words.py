@@ -17,6 +17,7 @@ from reflow_core.diagnosis.point import point
 from reflow_core.diagnosis.statistics import wilson
 from reflow_core.diagnosis.verdict import THRESHOLDS, verdict
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import whole_percent
 from reflow_core.present.figures.collapse import ratios
 from reflow_core.present.figures.layers import channels, knowledge
 from reflow_core.present.figures.structured import traded
@@ -248,7 +249,7 @@ def test_the_stale_answer_says_what_leaves_by_measurement(library: Library) -> N
     rows = finding.tables["Channels"]
     last = rows[rows.norm == finding.facts["norm"]]
     share = (last.out_pruned / last.out_dense).median()
-    assert f"what leaves the last has {share:.0%} of the standard deviation" in finding.answer
+    assert f"the output of the last has {whole_percent(share)} of its standard deviation" in finding.answer
     assert {"stored_std", "arriving_std", "re_estimated_std"} <= set(rows.columns)
 
 
