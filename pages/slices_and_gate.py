@@ -70,7 +70,7 @@ with errors_shown():
     try:
         finding = slices.finding(diagnosis, also, replace(limits, floors=gate.floors(floors)))
     except ReflowError as error:  # in what the person typed: the page stays, and says what it judges by instead
-        wrong.error(f"{sentence(error)} Your own limits were set aside.", icon=":material/error:")
+        wrong.error(f"{sentence(error)} Your limits are ignored.", icon=":material/error:")
         finding = slices.finding(diagnosis, also, limits)
 with answer:
     show_answer(finding)

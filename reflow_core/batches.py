@@ -32,7 +32,7 @@ def gather(batches: Batches) -> Gathered:
     """
     pairs = [pair(batch) for batch in ([batches] if isinstance(batches, Tensor) else batches)]
     if not pairs:
-        raise ReflowError("There is no batch: a generator can be read once only; pass a list or a DataLoader.")
+        raise ReflowError("There is no batch: a generator can be read only once; pass a list or a DataLoader.")
     labels = [own for _, own in pairs if own is not None]
     return Gathered(
         torch.cat([images for images, _ in pairs]),

@@ -125,7 +125,7 @@ def _judge(folder: Path, name: str) -> None:
     try:
         problem = str(json.loads((folder / SAID).read_text())["problem"])
     except (OSError, ValueError, KeyError, TypeError):
-        problem = f"{name!r} was not read: it takes more time or memory than a file may; save a smaller one."
+        problem = f"{name!r} was not read: it needs more time or memory than a file may use; bring a smaller one."
     if problem:
         raise ReflowError(problem)
 

@@ -58,24 +58,22 @@ class Spec:
     model: str = _field(
         "resnet20-digits",
         "Model",
-        "A network's name, or ARCHITECTURE@FILE for other weights than its own. Networks on digits ship with the lab; "
-        "all others need their public weights, downloaded when you ask for it.",
+        "A network's name, or ARCHITECTURE@FILE to load your own weights into it.",
     )
     data: str = _field(
         "auto",
         "Data",
-        "An image set's name, a folder with train/CLASS/*.png and test/CLASS/*.png, a zip or an .npz file; auto: what "
-        "the model was trained on. Calibration uses its training images, evaluation its test images, never the other "
-        "way round.",
+        "An image set's name, a folder or zip of train/CLASS/*.png and test/CLASS/*.png, or an .npz file; auto: "
+        "the data the model was trained on.",
     )
-    criterion: str = _field("magnitude", "Criterion", "How weights are scored: the lowest scores are removed.")
-    update: str = _field("none", "Update", "What the weights that are left do about it, before any repair.")
-    allocation: str = _field("global", "Allocation", "How the sparsity is spread over the layers.")
+    criterion: str = _field("magnitude", "Criterion", "How weights are scored; the lowest scores are removed.")
+    update: str = _field("none", "Update", "How the remaining weights are adjusted before any repair.")
+    allocation: str = _field("global", "Allocation", "How the sparsity is distributed over the layers.")
     pattern: str = _field(
         "unstructured",
         "Pattern",
-        "N:M keeps N of every M weights along the input channels, as sparse tensor cores want it; that fixes the "
-        "sparsity at 1 − N/M. channel: output channels go whole, with the scale and shift of the norm behind them.",
+        "N:M keeps N of every M weights along the input channels, as sparse tensor cores require; channel "
+        "removes whole output channels.",
         choices=PATTERNS,
     )
     sparsity: float = _field(
@@ -89,62 +87,64 @@ class Spec:
     layer_sparsity: str = _field(
         "",
         "Sparsity by layer",
-        "LAYER:FRACTION with commas between, such as conv1:0.5,linear:0.9. Allocation custom: exactly these, and the "
-        "sparsity for layers not named. Allocation scaled: in these proportions, all together the sparsity.",
+        "LAYER:FRACTION separated by commas, such as conv1:0.5,linear:0.9; allocation custom uses these values, "
+        "scaled scales them to reach the sparsity.",
     )
     exclude: str = _field(
         "none",
         "Kept dense",
-        "Layers that are not pruned: the first convolution, the classifier, both or none. The sparsity then counts "
-        "over the others.",
+        "Layers that are not pruned; the sparsity then counts the other layers only.",
         choices=("none", "first", "classifier", "both"),
     )
-    repair: str = _field("reflow", "Repair", "What is done about the signal after pruning.")
+    repair: str = _field("reflow", "Repair", "How the network is repaired after pruning.")
     statistics: str = _field(
         "population",
         "Statistics",
-        "How REFLOW estimates the moments. population: of the whole calibration set at once, earlier norms already "
-        "corrected (exact). pooled: batches merged. batch_mean: plain average of batches, as PyTorch's update_bn. ema: "
-        "running average that starts from the stale values.",
+        "How REFLOW estimates means and variances: population (the whole set, exact), pooled (merged batches), "
+        "batch_mean (averaged batches, as PyTorch's update_bn) or ema (a running average).",
         choices=STATISTICS,
     )
     calibration_images: int = _field(
-        512, "Calibration images", "Training images to calibrate on, at most.", low=1, high=MOST_IMAGES,
+        512, "Calibration images", "Maximum number of training images to calibrate on.", low=1, high=MOST_IMAGES,
         also="calibration",
     )  # fmt: skip
     calibration_view: str = _field(
         "train",
         "Calibration view",
-        "train: augmented as in the network's own training. eval: clean. cifar, imagenet, affine: a view by name. "
-        "custom: of the network's own code. What a view costs by itself stands beside dense as “recalibrated”.",
+        "How calibration images are augmented: train (as in training), eval (not at all), cifar, imagenet or "
+        "affine (by name), or custom (by the network's own code).",
         choices=("train", "eval", "cifar", "imagenet", "affine", "custom"),
     )
     calibration_batch: int = _field(
-        128, "Calibration batch", "Images a batch, where the statistics depend on it.", low=1, high=MOST_IMAGES
+        128, "Calibration batch", "Images per batch, where the statistics depend on it.", low=1, high=MOST_IMAGES
     )
     calibration_skew: float = _field(
         0.0,
         "Calibration skew",
-        "Share of the calibration images taken from a single class, 0 to 1. 0: a fair draw.",
+        "Share of the calibration images taken from a single class, 0 (random draw) to 1.",
         low=0,
         high=1,
         unit="fraction",
     )
     evaluation_images: int = _field(
-        700, "Evaluation images", "Test images to evaluate on, at most.", low=1, high=MOST_IMAGES, also="evaluation"
+        700,
+        "Evaluation images",
+        "Maximum number of test images to evaluate on.",
+        low=1,
+        high=MOST_IMAGES,
+        also="evaluation",
     )
     evaluation_split: str = _field(
         "test",
         "Evaluated on",
-        "test: test images. train: training images that do not calibrate, to choose something by (a budget) without a "
-        "look at the test images that are to judge it.",
+        "test evaluates on test images; train on held-out training images, to choose a budget without looking "
+        "at test images.",
         choices=("test", "train"),
     )
     evaluation_tail: float = _field(
         1.0,
         "Long tail",
-        "How many times rarer the last class is made than the first, by leaving evaluation images out; 1: as they are. "
-        "No class gets rare in training by that.",
+        "How many times rarer the last class is than the first, by dropping evaluation images; 1 keeps all.",
         low=1,
         high=1000,
         unit="times",
@@ -152,18 +152,17 @@ class Spec:
     corruption: str = _field(
         "none",
         "Corruption",
-        "Of the evaluation images, NAME:SEVERITY with a severity of 1 to 5. Calibration images stay as they are.",
+        "Corruption of the evaluation images as NAME:SEVERITY, severity 1 to 5; calibration images stay clean.",
     )
     quantize_order: str = _field(
         "prune-repair-int8",
         "Order",
-        "Of pruning, repair and int8. BatchNorm is folded into the weights when the int8 file is made, so nothing can "
-        "be re-estimated after it; prune, repair, then int8 repairs before that. The others fix the grid of the "
-        "weights and the ranges of the activations before the repair, or before the selection.",
+        "Order of pruning, repair and int8; only the default repairs before BatchNorm is folded and the int8 "
+        "ranges are fixed.",
         choices=QUANTIZE_ORDERS,
         also="quantise_order",
     )
-    seed: int = _field(0, "Seed", "Draws the images, the augmentation and random scores.", low=0, high=2**31 - 1)
+    seed: int = _field(0, "Seed", "Seed of the image draw, the augmentation and random scores.", low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:
         for name, about in ABOUT.items():
@@ -207,7 +206,7 @@ def read(values: Mapping[str, str]) -> tuple[Spec, list[str]]:
         try:
             spec = spec.replace(**{name: given})
         except ReflowError as error:
-            problems.append(f"{error} Showing {name}={getattr(spec, name)} instead.")
+            problems.append(f"{error} Using {name}={getattr(spec, name)} instead.")
     return spec, problems
 
 
@@ -237,7 +236,7 @@ def by_layer(text: str) -> dict[str, float]:
         except ValueError:
             colon = ""
         if not (colon and name.strip()):
-            raise ReflowError(f"layer_sparsity={part!r} is not LAYER:FRACTION; write for example conv1:0.5,linear:0.9.")
+            raise ReflowError(f"layer_sparsity={part!r} is not LAYER:FRACTION; an example is conv1:0.5,linear:0.9.")
         _in_range(f"layer_sparsity of {name.strip()}", shares[name.strip()], 0, MAX_SPARSITY)
     return shares
 

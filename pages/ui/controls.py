@@ -91,14 +91,14 @@ def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:
         for name in NUMBERS
         if (given := parameters.get(name)) and not NUMBER.fullmatch(given) and given not in WORDS.get(name, ())
     }
-    problems += [f"{name}={shortened(given)!r} is no number. It was set aside." for name, given in strange.items()]
+    problems += [f"{name}={shortened(given)!r} is no number. It is ignored." for name, given in strange.items()]
     return problems
 
 
 def unknown_in_link(name: str, known: Collection[str]) -> list[str]:
     """A sentence, with the nearest match, where the URL's value of a control is none of those it offers."""
     given = st.query_params.get_all(name)
-    return [f"{unknown(name, value, known)} It was set aside." for value in given if value and value not in known]
+    return [f"{unknown(name, value, known)} It is ignored." for value in given if value and value not in known]
 
 
 @contextmanager

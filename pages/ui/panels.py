@@ -16,7 +16,8 @@ from pages.ui.styles import style
 from pages.ui.text import literal
 from reflow_core.diagnosis.calibration import evaluation
 from reflow_core.diagnosis.result import Diagnosis
-from reflow_core.diagnosis.verdict import AMPLIFIED, WEAK_SIGNAL, whole_percent
+from reflow_core.diagnosis.verdict import AMPLIFIED, WEAK_SIGNAL
+from reflow_core.numbers import whole_percent
 from reflow_core.present.figures import Chart
 from reflow_core.present.figures.layers import SIMILARITIES, channels, knowledge
 from reflow_core.present.file_name import file_name

@@ -26,6 +26,6 @@ def uploader(
     file_is_shown(key, file.file_id if file is not None else "")
     if file is not None and PurePath(file.name).suffix.lower().removeprefix(".") not in kinds:
         endings = ", ".join(f".{kind}" for kind in kinds)
-        st.error(f"That file is of no use here; bring one ending in {endings}.", icon=":material/error:")
+        st.error(f"That file cannot be used here; upload one ending in {endings}.", icon=":material/error:")
         return None
     return file

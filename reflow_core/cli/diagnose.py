@@ -10,8 +10,9 @@ from reflow_core.cli.compute import answer
 from reflow_core.cli.options import add_spec, spec_of
 from reflow_core.cli.printing import print_plain
 from reflow_core.diagnosis.result import Diagnosis, to_json
-from reflow_core.diagnosis.verdict import percent, verdict
+from reflow_core.diagnosis.verdict import verdict
 from reflow_core.lab.request import Request
+from reflow_core.numbers import percent
 
 
 def add(commands: Any) -> None:

@@ -13,10 +13,10 @@ import torch
 from tqdm import tqdm
 
 from reflow_core.diagnosis.calibration import evaluation_inputs
-from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.networks.catalog import find, known
 from reflow_core.networks.hub import is_timm
+from reflow_core.numbers import percent
 from reflow_core.places import cache_folder
 from reflow_core.sources import library as shelves
 from reflow_core.sources.train import RECIPES, Recipe, save, train

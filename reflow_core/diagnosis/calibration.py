@@ -34,15 +34,15 @@ def view(name: str, info: NetworkInfo) -> View:
         return views[name].function
     if info.own_view is None:
         raise ReflowError(
-            "calibration_view=custom is for a network of your own code, with a function as train_view in its REFLOW; "
-            f"{info.name} has none."
+            "calibration_view=custom needs your own network code with a train_view function in its REFLOW "
+            f"settings; {info.name} has none."
         )
     return custom(info.own_view.function)
 
 
 def no_training_images(images: ImageSet) -> ReflowError:
     """Says that there is nothing to calibrate on."""
-    return ReflowError(f"The data {images.name!r} have no training images to calibrate on; put some under train/.")
+    return ReflowError(f"The data {images.name!r} have no training images to calibrate on; add some under train/.")
 
 
 def calibration_order(spec: Spec, images: Images) -> Tensor:
@@ -55,7 +55,7 @@ def calibration_order(spec: Spec, images: Images) -> Tensor:
     if skew == 0:
         return order[:count]
     if images.labels is None:
-        raise ReflowError("calibration_skew needs labeled training images; leave it out.")
+        raise ReflowError("calibration_skew needs labeled training images; leave it at 0.")
     known = images.labels.unique()
     same = images.labels[order] == known[spec.seed % len(known)]
     many = round(skew * count)
@@ -91,8 +91,8 @@ def evaluating(spec: Spec, images: ImageSet) -> Tensor:
     order = images.train.order(spec.seed)
     if len(free := order[~torch.isin(order, calibration_order(spec, images.train))]) == 0:
         raise ReflowError(
-            f"All {len(images.train)} training images calibrate, so none is left to choose by; use fewer calibration "
-            "images."
+            f"All {len(images.train)} training images are used for calibration, so none is held out to choose by; "
+            "use fewer calibration images."
         )
     return free
 

@@ -6,7 +6,7 @@ import dataclasses
 
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.diagnosis.verdict import percent, points_between
+from reflow_core.numbers import p_value, percent, points_between
 from reflow_core.signal.predictions import Predictions
 
 LEAST = 0.01  # of accuracy: a smaller difference is no cause for doubt, however certain it is
@@ -35,16 +35,16 @@ def doubt_of(diagnosis: Diagnosis) -> str | None:
     p = mcnemar(*right)
     if p >= ALPHA or abs(control - dense) < LEAST:
         return None
-    change = f"from {percent(dense)} to {percent(control)} (same {diagnosis.dense.n} images, McNemar p = {p:.1g})"
+    change = f"from {percent(dense)} to {percent(control)} (same {diagnosis.dense.n} images, McNemar {p_value(p)})"
     if control > dense:
         return (
-            "The stored BatchNorm statistics do not fit these images: recalibrating the dense network, with nothing "
-            f"pruned, raises its accuracy {change}. Until that is explained, what a repair gains below is not all due "
-            "to pruning: check the normalization (mean and standard deviation) and whether these weights were trained "
-            "on such images."
+            "The stored BatchNorm statistics do not fit these images: recalibrating the unpruned network raises "
+            f"its accuracy {change}. Until that is explained, not all of a repair's gain below is due to pruning. "
+            "Check the normalization (mean and standard deviation) and whether these weights were trained on "
+            "such images."
         )
     return (
-        "The calibration images are unlike those of training, or too few: recalibrating the dense network on them, "
-        f"with nothing pruned, lowers its accuracy {change}, by {points_between(dense, control)} that REFLOW costs "
-        "here by itself. Choose the calibration view that training used, or more calibration images."
+        "The calibration images differ from the training images, or are too few: recalibrating the unpruned "
+        f"network on them lowers its accuracy {change}, a loss of {points_between(dense, control)}. Choose the "
+        "calibration view used in training, or more calibration images."
     )

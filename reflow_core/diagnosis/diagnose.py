@@ -14,6 +14,7 @@ from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize, set_aside, unused_fields
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.networks.info import NetworkInfo
+from reflow_core.numbers import percent
 from reflow_core.pruning.masks import Masks, sparsity_of, taken
 from reflow_core.signal.layer_statistics import compared
 from reflow_core.signal.probes import BATCH, PROBED, Observation
@@ -98,35 +99,35 @@ def _notes(experiment: Experiment, observed: Mapping[str, Observation]) -> Itera
     yield from experiment.pruner.notes()
     for variant, observation in observed.items():
         if observation.batch < BATCH:
-            yield f"Memory was short: the {variant} network saw its images in batches of {observation.batch}."
+            yield f"Low on memory: the {variant} network ran in batches of {observation.batch} images."
     if "calibration_view" not in unused_fields(spec) and spec.calibration_view == "train":
         yield from view_notes(spec.model, info)
     if experiment.labels is None:
-        yield "The images have no labels, so accuracy is not available; histograms and ratios work."
+        yield "The images have no labels, so accuracy is not available. Prediction histograms and variance ratios are."
     elif (right := _right(experiment, observed["dense"])) < HARDLY / len(experiment.images.classes):
         yield (
-            f"The dense network is right on only {100 * right:.1f} % of the images, hardly more than chance: "
-            "do these weights belong to these images, their classes and their normalization?"
+            f"The dense network classifies only {percent(right)} of the images correctly, hardly more than "
+            "chance. Check that these weights match the images, their classes and their normalization."
         )
     for variant, observation in observed.items():
         if not observation.predictions.finite:
-            yield f"The {variant} network puts out NaN or infinity for some images."
+            yield f"The {variant} network outputs NaN or infinity for some images."
 
 
 def _counts(experiment: Experiment) -> Iterator[str]:
     """Where there are other or fewer images than one expects."""
     spec, images = experiment.spec, experiment.images
     if spec.evaluation_split == "train":
-        yield "Evaluated on training images that do not calibrate, for choosing: the test images have to judge."
+        yield "Evaluated on held-out training images, for choosing only; judge the result on test images."
     asked, there = spec.evaluation_images, len(experiment.evaluation)
     drawn = min(asked, len(evaluating(spec, images)))
     if there < drawn:
-        yield f"The evaluation set is long-tailed: {there} of the {drawn} images."
+        yield f"The evaluation set is long-tailed: {there} of {drawn} images are kept."
     elif there < asked:
-        yield f"{asked} evaluation images were asked for; the data have {there}."
+        yield f"{asked} evaluation images were requested; the data have {there}."
     asked, there = spec.calibration_images, len(images.train)
     if spec.repair != "none" and 0 < there < asked:
-        yield f"{asked} calibration images were asked for; the data have {there}."
+        yield f"{asked} calibration images were requested; the data have {there}."
 
 
 def _right(experiment: Experiment, observation: Observation) -> float:
@@ -138,14 +139,14 @@ def view_notes(model: str, info: NetworkInfo) -> Iterator[str]:
     """What is only assumed of the images that training saw: statistics should come from the like of them."""
     if not info.train_view:
         yield (
-            "Nobody said how training augmented its images, so clean ones calibrate. “Recalibrated” beside "
-            "dense shows what that costs by itself. If you know it, choose the calibration view (cifar, imagenet, "
-            "affine)."
+            "Training augmentation unknown; calibrating on clean images may cost accuracy. “Recalibrated” on "
+            "the dense card shows how much. If you know the augmentation, choose the calibration view (cifar, "
+            "imagenet, affine)."
         )
     elif parted(model)[1]:
         yield (
-            f"The checkpoint is taken to be trained as {info.name} was, on images of the view {info.train_view!r}: if "
-            "it was not, choose another calibration view."
+            f"The checkpoint is assumed to be trained like {info.name}, with the training view "
+            f"{info.train_view!r}. If it was not, choose another calibration view."
         )
 
 

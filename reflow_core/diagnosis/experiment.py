@@ -127,7 +127,9 @@ class Experiment:
         repair = repairs[self.spec.repair]
         if narrower and not repair.info.any_width:
             title = repair.info.title
-            return None, f"{title} compares channel by channel with dense, and channels are gone; choose REFLOW."
+            return None, (
+                f"{title} compares the network with dense channel by channel, and channels were removed; choose REFLOW."
+            )
         if repair.info.needs_data and len(self.images.train) == 0:
             return None, str(no_training_images(self.images))
         network.to(self.source.device if repair.info.on_device else "cpu")
@@ -170,5 +172,5 @@ def memory_in_words() -> Iterator[None]:
         if not out_of_memory(error):
             raise
         raise ReflowError(
-            "Memory ran out: use fewer calibration images, a smaller network, or another device."
+            "Out of memory: use fewer calibration images, a smaller network, or another device."
         ) from error

@@ -46,16 +46,16 @@ def unused_fields(spec: Spec, reads: Collection[str] = (), ignores: Collection[s
         unused["calibration_batch"] = "'population' statistics do not depend on the batch"
     for name in READ_BY_SOME:
         if name not in repair.reads:
-            unused[name] = f"repair {repair.name!r} does not read it"
-    unused["quantize_order"] = "only quantization reads it"
+            unused[name] = f"repair {repair.name!r} does not use it"
+    unused["quantize_order"] = "only quantization uses it"
     if "layer_sparsity" not in allocation.reads:
-        unused["layer_sparsity"] = f"allocation {allocation.name!r} does not read it"
+        unused["layer_sparsity"] = f"allocation {allocation.name!r} does not use it"
     if spec.pattern in N_OF_M:
-        unused |= dict.fromkeys(BUDGET, f"the pattern {spec.pattern} says how many weights each layer keeps")
+        unused |= dict.fromkeys(BUDGET, f"the pattern {spec.pattern} fixes how many weights each layer keeps")
     if not (repair.needs_data or criterion.needs_data or update.needs_data):
-        unused |= dict.fromkeys(CALIBRATION, f"{repair.name!r} and {criterion.name!r} read no calibration images")
+        unused |= dict.fromkeys(CALIBRATION, f"{repair.name!r} and {criterion.name!r} use no calibration images")
     read = {name: why for name, why in unused.items() if name not in reads}
-    return read | dict.fromkeys(ignores, "nothing reads it here")
+    return read | dict.fromkeys(ignores, "nothing uses it here")
 
 
 def normalize(
@@ -69,7 +69,7 @@ def normalize(
 def set_aside(spec: Spec, reads: Collection[str] = (), ignores: Collection[str] = ()) -> tuple[str, ...]:
     """A sentence for each value that `normalize` sets aside. Raises ReflowError."""
     return tuple(
-        f"{name}={value} was set aside: {why}."
+        f"{name}={value} is ignored: {why}."
         for name, why in unused_fields(spec, reads, ignores).items()
         if (value := getattr(spec, name)) != DEFAULTS[name]
     )

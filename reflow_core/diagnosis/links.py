@@ -43,7 +43,7 @@ def admitted(values: Mapping[str, object], code: bool = False) -> tuple[Spec, li
     spec, problems = read({name: str(value) for name, value in values.items()})
     for name in NAMES:
         if reason := _refused(name, spec, code):
-            problems.append(f"{reason} It was set aside.")
+            problems.append(f"{reason} It is ignored.")
             spec = spec.replace(**{name: DEFAULTS[name]})
     return spec, problems
 
@@ -55,11 +55,11 @@ def _refused(name: str, spec: Spec, code: bool) -> str:
         return ""
     shown = shortened(value)
     if needs_upload(value, value):
-        return f"{name}={shown!r} is a file of another visit; bring the file again."
+        return f"{name}={shown!r} is an upload of another visit; upload the file again."
     if name == "model" and is_timm(value) and "@" not in value:
         return _why_unknown(value)
     if name == "model" and is_own(parted(value)[0]):
-        return f"model={shown!r} is code, which no link can name; where the owner allows it, type it in the sidebar."
+        return f"model={shown!r} is code, which a link cannot load; where the owner allows it, enter it in the sidebar."
     return str(unknown(name, value, _choices(name, spec, code)))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from reflow_core.diagnosis.calibration import calibration, no_training_images
 from reflow_core.diagnosis.silence import silence_channels
 from reflow_core.images.image_set import ImageSet
+from reflow_core.numbers import whole_percent
 from reflow_core.pruning.allocations import Budget
 from reflow_core.pruning.criteria import Samples, Subject, criteria
 from reflow_core.pruning.gradients import MOST_SAMPLES, gradient_matrix
@@ -145,22 +146,28 @@ class Pruner:
         """What the person should know about the selection."""
         info, unstructured = criteria[self.spec.criterion].info, self.spec.pattern == UNSTRUCTURED
         if info.comparison == "row" and unstructured and self.spec.allocation == "global":
-            yield f"{info.title} compares weights within one output only, so every output loses the same share."
+            yield f"{info.title} compares weights only within one output, so every output loses the same share."
         if info.comparison == "row" and self.spec.pattern == CHANNEL and self.spec.allocation == "global":
-            yield f"{info.title} compares channels within one layer only, so every layer loses the same share of them."
+            yield (
+                f"{info.title} compares channels only within one layer, so every layer loses the same share of "
+                "channels."
+            )
         reads = info.needs_data or updates[self.spec.update].info.needs_data
         if reads and (there := len(self.calibration.inputs)) > MOST_SAMPLES:
-            yield f"The weights were chosen on the first {MOST_SAMPLES} of {there} calibration images."
+            yield f"The weights were selected on the first {MOST_SAMPLES} of {there} calibration images."
         if elsewhere := unreached(self.network.module):
             share = sum(elsewhere.values()) / sum(each.numel() for each in self.network.module.parameters())
             yield (
-                f"{100 * share:.0f} % of the parameters are weights outside convolution and linear layers and stay "
-                f"dense, such as {next(iter(elsewhere))}; the sparsity counts without them."
+                f"{whole_percent(share)} of the parameters are weights outside convolution and linear layers, "
+                f"such as {next(iter(elsewhere))}. They stay dense and do not count toward the sparsity."
             )
         if self.spec.pattern in N_OF_M:
             weights, group = prunable(self.network.module), parse(self.spec.pattern)[1]
             if odd := [name for name, weight in weights.items() if not divisible(weight, group)]:
-                yield f"Dense, since their input channels do not come in groups of {group}: {', '.join(odd)}."
+                yield (
+                    f"Kept dense, because their number of input channels is not a multiple of {group}: "
+                    f"{', '.join(odd)}."
+                )
 
 
 def unreached(network: nn.Module) -> dict[str, int]:

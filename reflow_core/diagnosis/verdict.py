@@ -5,30 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from reflow_core import numbers
 from reflow_core.diagnosis.result import Diagnosis, Outcome
+from reflow_core.diagnosis.statistics import paired_difference, wilson
+from reflow_core.numbers import chance, count, decimal, in_points, percent, whole_percent
+from reflow_core.repairs import repairs
 from reflow_core.signal.layer_statistics import Layer
 
-HEALTHY, DEGRADING, COLLAPSED, RESCUED = "healthy", "degrading", "collapsed", "rescued"
-HEALTHY_SKILL = 0.95
-COLLAPSED_SKILL = 0.5
-RESCUED_SKILL = 0.75
+HEALTHY, DEGRADED, COLLAPSED = "healthy", "degraded", "collapsed"  # the pruned network
+RECOVERED, PARTLY, NOT_RECOVERED = "recovered", "partly recovered", "not recovered"  # after a repair
+SMALL_LOSS = 0.02
+LARGEST_LOSS = 0.05
+NEAR_CHANCE = 0.1
 WEAK_SIGNAL = 0.1
 AMPLIFIED = 2.0
-SMALLEST_SHOWN = 0.0005  # a fraction under it would round to 0.0 %
 
 THRESHOLDS = (
-    "These thresholds are conventions of this lab. Skill is accuracy above chance, as a share of the dense network's "
-    "(without labels: agreement with dense). "
-    f"Healthy: pruned skill at least {HEALTHY_SKILL:.0%}. Degrading: {COLLAPSED_SKILL:.0%} to {HEALTHY_SKILL:.0%}. "
-    f"Collapsed: under {COLLAPSED_SKILL:.0%}. Rescued: pruned not healthy, repaired skill at least {RESCUED_SKILL:.0%} "
-    f"and above pruned. A layer's signal counts as lost under {WEAK_SIGNAL:g} of its dense variance, as "
-    f"amplified above {AMPLIFIED:g} times it, which is no sign of health."
+    "These levels are conventions of this lab. A network's loss is its accuracy below dense on the same images, with "
+    "its paired 95 % interval (Tango); without labels, agreement with dense stands for accuracy. The pruned network is "
+    f"healthy if it loses at most {in_points(SMALL_LOSS)}, or if the whole interval is at most "
+    f"{in_points(LARGEST_LOSS)}; collapsed if the 95 % interval of its accuracy (Wilson) reaches as low as chance plus "
+    f"{whole_percent(NEAR_CHANCE)} of the distance from chance to dense; degraded otherwise. If it is not healthy, a "
+    "repair is judged as well. Recovered: the repaired network meets the rule for healthy. Not recovered: it meets the "
+    "rule for collapsed, or it is not significantly better than the pruned network (paired 95 % interval). Partly "
+    f"recovered: otherwise. A layer's signal counts as lost below {WEAK_SIGNAL:g} of its dense variance, and as "
+    f"amplified above {AMPLIFIED:g} times it, which is not a sign of health."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`status`: healthy, degrading, collapsed or rescued. `layer`: where the signal first fails, or is weakest."""
+    """`status`: one of the six levels above. `layer`: where the signal is first lost, or is weakest."""
 
     status: str
     headline: str
@@ -36,31 +46,79 @@ class Verdict:
     layer: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a variant stands between chance and dense, all fractions.
+
+    `loss`: accuracy below dense, `most`: the upper end of its paired interval. `low`: the lower end of the accuracy's
+    Wilson interval. `chance`, `dense`: the accuracies of a guess and of the dense network.
+    """
+
+    loss: float
+    most: float
+    low: float
+    chance: float
+    dense: float
+
+    @property
+    def close_to_dense(self) -> bool:
+        """Whether nearly nothing is lost."""
+        return self.loss <= SMALL_LOSS or self.most <= LARGEST_LOSS
+
+    @property
+    def close_to_chance(self) -> bool:
+        """Whether the variant is not shown to be clearly better than a guess."""
+        return self.low <= self.chance + NEAR_CHANCE * (self.dense - self.chance)
+
+
 def verdict(diagnosis: Diagnosis) -> Verdict:
     """Judge a diagnosis by the thresholds above."""
-    pruned, repaired = skill(diagnosis, "pruned"), skill(diagnosis, "repaired") if diagnosis.repaired else None
-    status = judge(pruned, repaired)
     weak = weak_layer(diagnosis)
     evidence = [_spread(diagnosis), *([] if weak is None else [_signal(diagnosis, weak)]), *_amplified(diagnosis)]
-    return Verdict(status, _headline(diagnosis, status, repaired), tuple(evidence), None if weak is None else weak.name)
+    return Verdict(status(diagnosis), _headline(diagnosis), tuple(evidence), None if weak is None else weak.name)
 
 
-def judge(pruned: float, repaired: float | None) -> str:
-    """The status for the skills (fractions) of the pruned and the repaired network."""
-    if pruned >= HEALTHY_SKILL:
+def status(diagnosis: Diagnosis) -> str:
+    """The level of a diagnosis: of the pruned network, or of its repair where the pruned one is not healthy."""
+    pruned = level(standing(diagnosis, "pruned"))
+    if diagnosis.repaired is None or pruned == HEALTHY:
+        return pruned
+    return level_of_repair(standing(diagnosis, "repaired"), least_gain(diagnosis))
+
+
+def level(pruned: Standing) -> str:
+    """The level of a network that nothing repaired."""
+    if pruned.close_to_dense:
         return HEALTHY
-    if repaired is not None and repaired >= max(RESCUED_SKILL, pruned):
-        return RESCUED
-    return DEGRADING if pruned >= COLLAPSED_SKILL else COLLAPSED
+    return COLLAPSED if pruned.close_to_chance else DEGRADED
 
 
-def skill(diagnosis: Diagnosis, variant: str) -> float:
-    """Accuracy above chance as a share of dense's; agreement with dense where accuracy says nothing."""
-    summary, dense = diagnosis.outcome(variant), diagnosis.dense
-    chance = 1 / len(diagnosis.classes)
-    if summary.accuracy is None or dense.accuracy is None or dense.accuracy <= chance:
-        return (summary.agreement - chance) / (1 - chance)
-    return (summary.accuracy - chance) / (dense.accuracy - chance)
+def level_of_repair(repaired: Standing, gain: float) -> str:
+    """The level of a repaired network; `gain`: the lower end of what it certainly gained over the pruned one."""
+    if repaired.close_to_dense:
+        return RECOVERED
+    return NOT_RECOVERED if repaired.close_to_chance or gain <= 0 else PARTLY
+
+
+def standing(diagnosis: Diagnosis, variant: str) -> Standing:
+    """Where a variant of a diagnosis stands."""
+    own, dense = _right(diagnosis, variant), _right(diagnosis, "dense")
+    loss, _, most = paired_difference(dense, own)
+    low, _ = wilson(int(own.sum()), len(own))
+    return Standing(loss, most, low, 1 / len(diagnosis.classes), float(dense.mean()))
+
+
+def least_gain(diagnosis: Diagnosis) -> float:
+    """The lower end of the paired interval of what the repair gained over the pruned network, a fraction."""
+    return paired_difference(_right(diagnosis, "repaired"), _right(diagnosis, "pruned"))[1]
+
+
+def _right(diagnosis: Diagnosis, variant: str) -> NDArray[np.bool_]:
+    """Which predictions (N,) are right; where accuracy says nothing, which agree with dense."""
+    labels, dense = diagnosis.labels, diagnosis.dense.accuracy
+    judged_by_labels = labels is not None and dense is not None and dense > 1 / len(diagnosis.classes)
+    truth = labels if judged_by_labels else diagnosis.predictions["dense"].predicted
+    return np.asarray(diagnosis.predictions[variant].predicted == truth)
 
 
 def weak_layer(diagnosis: Diagnosis) -> Layer | None:
@@ -72,39 +130,11 @@ def weak_layer(diagnosis: Diagnosis) -> Layer | None:
     return failing[0] if failing else min(measured, key=lambda pair: pair[0])[1]
 
 
-def percent(share: float | None) -> str:
-    """A fraction as text: 99.1 %; one above 0 never as 0: 0.02 %."""
-    if share is None:
-        return "not available"
-    return f"{100 * share:.1g} %" if 0 < share < SMALLEST_SHOWN else f"{100 * share:.1f} %"
-
-
-def whole_percent(share: float) -> str:
-    """A fraction as text without decimals; one above 0 never as 0: 99 %, 0.4 %."""
-    return f"{100 * share:.1g} %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
-
-
-def points_of(loss: float) -> str:
-    """A loss (fraction) as text: 1.2 points."""
-    return f"{100 * loss + 0.0:.1f} points"
-
-
-def points_between(before: float, after: float) -> str:
-    """What lies between two fractions that stand beside it: of what is shown, so that 99.1 and 13.6 make 85.5."""
-    shown = [round(100 * share, 1) for share in (before, after)]
-    return points_of((shown[0] - shown[1]) / 100)
-
-
-def chance(classes: int) -> str:
-    """What an even spread over so many classes gives each, as text: 10 %, 14.3 %, 0.1 %."""
-    return f"{100 / classes:.3g} %"
-
-
 def ratio_of(ratio: float | None) -> str:
     """A variance ratio as text: 0.033; above AMPLIFIED it is called so, for it is no sign of health."""
     if ratio is None:
         return "not measured"
-    return f"{ratio:.2g}, amplified" if ratio > AMPLIFIED else f"{ratio:.2g}"
+    return f"{numbers.ratio(ratio)}, amplified" if ratio > AMPLIFIED else numbers.ratio(ratio)
 
 
 def judged_on(diagnosis: Diagnosis) -> str:
@@ -116,32 +146,37 @@ def _score(summary: Outcome) -> str:
     return percent(summary.score)
 
 
-def _headline(diagnosis: Diagnosis, status: str, repaired: float | None) -> str:
+def _headline(diagnosis: Diagnosis) -> str:
     measure = "accuracy" if diagnosis.labels is not None else "agreement with dense"
-    moves = "stays at" if status == HEALTHY else "falls to"
+    pruned = level(standing(diagnosis, "pruned"))
     fall = (
-        f"{100 * diagnosis.sparsity:.0f} % of the weights removed: {measure} {moves} {_score(diagnosis.pruned)} "
+        f"{whole_percent(diagnosis.sparsity)} of the weights removed: {measure} "
+        f"{'stays at' if pruned == HEALTHY else 'falls to'} {_score(diagnosis.pruned)} "
         f"(dense {_score(diagnosis.dense)})"
     )
-    if diagnosis.repaired is None:
-        return f"{fall}."
-    name = "REFLOW" if diagnosis.spec.repair == "reflow" else diagnosis.spec.repair
-    brings = {
-        HEALTHY: f"with {name} {_score(diagnosis.repaired)}",
-        RESCUED: f"{name} brings it back to {_score(diagnosis.repaired)}",
-    }.get(status, f"{name} brings back only a part, {_score(diagnosis.repaired)}")
-    if repaired is not None and repaired <= skill(diagnosis, "pruned") and status != HEALTHY:
-        brings = f"{name} does not help, {_score(diagnosis.repaired)}"
-    return f"{fall}; {brings}."
+    return fall + ("." if diagnosis.repaired is None else f"; {_repaired(diagnosis, diagnosis.repaired)}.")
+
+
+def _repaired(diagnosis: Diagnosis, repaired: Outcome) -> str:
+    name = repairs[diagnosis.spec.repair].info.title
+    reached = status(diagnosis)
+    if reached == NOT_RECOVERED and least_gain(diagnosis) <= 0:
+        return f"{name} does not help: {_score(repaired)}"
+    sentences = {
+        RECOVERED: f"{name} recovers {_score(repaired)}",
+        PARTLY: f"{name} recovers only part of it: {_score(repaired)}",
+        NOT_RECOVERED: f"{name} does not recover it: {_score(repaired)}",
+    }
+    return sentences.get(reached, f"with {name} {_score(repaired)}")
 
 
 def _spread(diagnosis: Diagnosis) -> str:
     summary, classes, own = diagnosis.pruned, diagnosis.classes, diagnosis.images_effective_classes
-    images = "" if own is None else f", the images' own are {own:.1f}"
+    images = "" if own is None else f" (the images themselves: {decimal(own, 1)})"
     return (
         f"{percent(summary.top_share)} of the pruned network's predictions are “{classes[summary.top_class]}” "
         f"(an even spread would give {chance(len(classes))}); "
-        f"{summary.effective_classes:.1f} effective classes of {len(classes)}{images}."
+        f"{decimal(summary.effective_classes, 1)} effective classes of {count(len(classes))}{images}."
     )
 
 
@@ -156,7 +191,7 @@ def _amplified(diagnosis: Diagnosis) -> Iterator[str]:
             most = max(layers, key=lambda layer: layer.variance_ratio(variant) or 0)
             yield (
                 f"The {variant} network's signal is amplified in {len(layers)} of {len(diagnosis.layers)} layers, most "
-                f"at {most.name}: ratio {most.variance_ratio(variant):.2g}, which is an overshoot."
+                f"at {most.name}: ratio {numbers.ratio(most.variance_ratio(variant))}, an overshoot."
             )
 
 
@@ -166,5 +201,5 @@ def _signal(diagnosis: Diagnosis, layer: Layer) -> str:
     where = f"{layer.name} (layer {place} of {len(diagnosis.layers)})"
     assert ratio is not None
     if ratio < WEAK_SIGNAL:
-        return f"The signal first falls under a tenth of its dense variance at {where}: ratio {ratio:.2g}."
-    return f"The signal is weakest at {where}: ratio {ratio:.2g} of its dense variance."
+        return f"The signal first falls below a tenth of its dense variance at {where}: ratio {numbers.ratio(ratio)}."
+    return f"The signal is weakest at {where}: {numbers.ratio(ratio)} of its dense variance."

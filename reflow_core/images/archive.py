@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from reflow_core import numbers
 from reflow_core.errors import ReflowError
 from reflow_core.images.folder import PARTS, SUFFIXES, Tree
 
@@ -48,8 +49,8 @@ def _check_size(entries: list[zipfile.ZipInfo], packed: int, name: str) -> None:
     size = sum(entry.file_size for entry in entries)
     if len(entries) > MOST_FILES or size > MOST_BYTES:
         raise ReflowError(
-            f"{name!r} unpacks to {len(entries):,} files and {size / 1e9:.1f} GB; at most {MOST_FILES:,} files "
-            f"and {MOST_BYTES / 1e9:.1f} GB are taken."
+            f"{name!r} unpacks to {len(entries):,} files and {numbers.size(size)}; at most {MOST_FILES:,} files "
+            f"and {numbers.size(MOST_BYTES)} are allowed."
         )
     if size > MOST_RATIO * packed and size > SPARED:
         raise ReflowError(f"{name!r} was refused: it unpacks to more than {MOST_RATIO} times its size.")
@@ -60,7 +61,7 @@ def _parts(entry: zipfile.ZipInfo, name: str) -> tuple[str, ...]:
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         raise ReflowError(f"{name!r} was refused: its entry {entry.filename!r} leaves the folder.")
     if stat.S_ISLNK(entry.external_attr >> 16):
-        raise ReflowError(f"{name!r} holds a link ({entry.filename!r}); pack the files themselves.")
+        raise ReflowError(f"{name!r} contains a link ({entry.filename!r}); pack the files themselves.")
     if entry.flag_bits & 1:
         raise ReflowError(f"{name!r} is encrypted; pack it without a password.")
     return path.parts

@@ -12,6 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
+from reflow_core import numbers
 from reflow_core.errors import ReflowError
 from reflow_core.images.classes import Match, match
 from reflow_core.images.folder import MOST_BYTES, framed, is_sound, parallel, sampled, stacked
@@ -54,7 +55,7 @@ def _array(archive: zipfile.ZipFile, key: str) -> Array | None:
         shape, _, dtype = HEADERS[npy.read_magic(file)](file)
     if (size := math.prod(shape) * dtype.itemsize) > MOST_ARRAY:
         raise ReflowError(
-            f"{key} takes {size / 1e9:.1f} GB; bring at most {MOST_ARRAY / 1e9:.1f} GB, such as fewer images."
+            f"{key} takes {numbers.size(size)}; use at most {numbers.size(MOST_ARRAY)}, for example fewer images."
         )
     with archive.open(entry) as file:
         array: Array = npy.read_array(file, allow_pickle=False)
@@ -79,7 +80,7 @@ def _part(
         raise ReflowError(f"{part}_images has shape {pixels.shape} of {pixels.dtype}; expected (N, H, W, 3) of uint8.")
     if len(pixels) and not is_sound(pixels.shape[1:3]):
         raise ReflowError(
-            f"{part}_images has pictures of {pixels.shape[2]}×{pixels.shape[1]} pixels; bring sides of a usual ratio."
+            f"{part}_images has pictures of {pixels.shape[2]}×{pixels.shape[1]} pixels; use an ordinary aspect ratio."
         )
     numbers = [-1] * len(pixels) if labels is None else _numbers(labels, len(pixels), part, matched)
     kept = sampled(numbers, info, most, notes)

@@ -14,6 +14,7 @@ from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.networks.fetch import alone, fetch
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.vision import torchvision
+from reflow_core.numbers import size
 from reflow_core.watch import Watch
 
 
@@ -39,7 +40,7 @@ class Archive:
         except RuntimeError:
             raise ReflowError(
                 f"{self.kind} is not on this machine; get it with 'python -m reflow_core download {self.name}' "
-                f"({self.bytes / 1e6:.0f} MB)."
+                f"({size(self.bytes)})."
             ) from None
         return fitted(ImageSet(self.name, _images(train), _images(test), tuple(test.classes)), info)
 

@@ -39,12 +39,12 @@ def match(given: tuple[str, ...], info: NetworkInfo, place: str) -> Match:
             return Match(classes, tuple(aliases[_plain(name)] for name in given), given)
     indices = [int(name) if name.isdecimal() else -1 for name in given]
     if all(0 <= index < len(info.classes) for index in indices):
-        return Match(info.classes, tuple(indices), given, ("Class folders were read as class numbers.",) * bool(given))
+        return Match(info.classes, tuple(indices), given, ("Class folders are read as class numbers.",) * bool(given))
     if len(given) == len(info.classes):
         ordered = tuple(sorted(given))
         named = ordered if unnamed(info.classes) else info.classes
         note = (
-            f"Classes were matched in alphabetical order: {given[0]!r} is {named[0]!r}, {given[-1]!r} is {named[-1]!r}."
+            f"Classes are matched in alphabetical order: {given[0]!r} is {named[0]!r}, {given[-1]!r} is {named[-1]!r}."
         )
         return Match(
             named, tuple(ordered.index(name) for name in given), given, () if unnamed(info.classes) else (note,)
@@ -52,7 +52,7 @@ def match(given: tuple[str, ...], info: NetworkInfo, place: str) -> Match:
     aliases = names(info.classes)
     strange = [name for name in given if _plain(name) not in aliases]
     raise ReflowError(
-        f"{place!r} has {len(given)} classes of which the model does not know {', '.join(strange[:3])}; it knows "
+        f"{place!r} has {len(given)} classes, and the model does not know {', '.join(strange[:3])}; it knows "
         f"{', '.join(info.classes[:10])}{' …' if len(info.classes) > 10 else ''}."
     )
 

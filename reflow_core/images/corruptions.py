@@ -44,7 +44,7 @@ def parsed(corruption: str) -> tuple[str, int]:
     """ "noise:3" as ("noise", 3). Raises ReflowError."""
     name, _, severity = corruption.partition(":")
     if severity not in {str(one) for one in SEVERITIES}:
-        raise ReflowError(f"corruption={corruption!r} is not NAME:SEVERITY; write for example noise:3, 1 to 5.")
+        raise ReflowError(f"corruption={corruption!r} is not NAME:SEVERITY; write, for example, noise:3 (1 to 5).")
     return corruptions[name].info.name, int(severity)
 
 
@@ -87,7 +87,7 @@ def jpeg(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
 
 
 @corruptions.register(
-    Info("contrast", "Contrast", "Low contrast: each channel nearer to its mean.", "arXiv 1903.12261")
+    Info("contrast", "Contrast", "Low contrast: each channel moved toward its mean.", "arXiv 1903.12261")
 )
 def contrast(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     """This share of each channel's distance from its mean over the picture is left."""
@@ -97,7 +97,7 @@ def contrast(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     return ((values - means) * share + means).round_().clamp_(0, 255).to(torch.uint8)
 
 
-@corruptions.register(Info("brightness", "Brightness", "More of the value V in HSV.", "arXiv 1903.12261"))
+@corruptions.register(Info("brightness", "Brightness", "Higher value V in HSV.", "arXiv 1903.12261"))
 def brightness(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     """This much more of the value V in HSV (0 to 1), hue and saturation kept: all channels grow by the same factor."""
     more = 255 * _grade(pixels, severity, (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5))
@@ -108,7 +108,7 @@ def brightness(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     return scaled.round_().clamp_(0, 255).to(torch.uint8)
 
 
-@corruptions.register(Info("occlusion", "Occlusion", "A black square hides a part.", "arXiv 1708.04552"))
+@corruptions.register(Info("occlusion", "Occlusion", "A black square hides part of the image.", "arXiv 1708.04552"))
 def occlusion(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     """A square of this share of the area at a random place of each picture (Cutout, DeVries & Taylor), by `erase`."""
     share = (0.05, 0.1, 0.2, 0.3, 0.4)[severity - 1]

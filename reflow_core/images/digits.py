@@ -46,7 +46,7 @@ class Digits:
 
     def download(self, root: Path, watch: Watch) -> None:
         """Raises ReflowError: there is nothing to fetch."""
-        raise ReflowError("The digits ship with the lab; nothing is to be downloaded.")
+        raise ReflowError("The digits ship with the lab; there is nothing to download.")
 
     def present(self, root: Path) -> bool:
         """Always."""

@@ -34,7 +34,7 @@ MOST_PIXELS = 50_000_000  # of one picture; what unpacks to more is taken for a 
 MOST_IN_ALL = 1 << 32  # pixels of all pictures of a set
 MOST_RATIO = 32  # of a picture's sides: a line resized to a network's height would fill the memory
 MOST_BYTES = 1 << 29  # of decoded pixels a part; of more images a sample is drawn
-LAYOUT = "expected train/CLASS/*.png and test/CLASS/*.png (or val/), or CLASS/*.png to be split"
+LAYOUT = "expected train/CLASS/*.png and test/CLASS/*.png (or val/), or CLASS/*.png, which is split"
 Opening = Callable[[], IO[bytes]]
 Tree = Mapping[tuple[str, ...], Opening]  # pictures by their place, such as ("train", "cat", "1.png")
 
@@ -78,18 +78,18 @@ def image_set(tree: Tree, info: NetworkInfo, place: str, name: str = "", most: i
     if not parts[0].files:
         parts = [Listed(half, parts[1].classes) for half in _halves(parts[1].files)]
         notes.append(
-            f"There is no folder {'train' if tests else 'test'}/: half of the images of each class calibrates, the "
-            "other half evaluates."
+            f"There is no folder {'train' if tests else 'test'}/: half of the images of each class are used for "
+            "calibration, the other half for evaluation."
         )
     if not parts[1].files:
-        raise ReflowError(f"{place!r} holds no readable image; {LAYOUT}.")
+        raise ReflowError(f"{place!r} has no readable image; {LAYOUT}.")
     matched = match(tuple(dict.fromkeys(parts[1].classes + parts[0].classes)), info, place)
     budget = _Budget()
     train, test = (_read(part, matched, info, notes, most, budget) for part in parts)
     if len(test) == 0:
-        raise ReflowError(f"{place!r} holds no readable image; {LAYOUT}.")
+        raise ReflowError(f"{place!r} has no readable image; {LAYOUT}.")
     if len(parts[1].classes) == 1:
-        notes.append(f"All test images are of one class, {parts[1].classes[0]!r}: accuracy says little.")
+        notes.append(f"All test images belong to one class, {parts[1].classes[0]!r}: accuracy is hardly informative.")
     return ImageSet(name or place, train, test, matched.classes, (*matched.notes, *notes))
 
 
@@ -169,7 +169,7 @@ def sampled(numbers: Sequence[int], info: NetworkInfo, most: int, notes: list[st
     count = max(1, most // (3 * height * width))
     if len(numbers) <= count:
         return list(range(len(numbers)))
-    notes.append(f"{count} of {len(numbers)} images were drawn, the same share of each class.")
+    notes.append(f"{count} of {len(numbers)} images were drawn, in the same proportion for each class.")
     return sorted(stratified(numbers)[:count])
 
 
@@ -197,7 +197,7 @@ class _Budget:
             self._left -= pixels
             if self._left < 0:
                 raise ReflowError(
-                    f"The pictures have more than {MOST_IN_ALL / 1e9:.1f} billion pixels; bring fewer or smaller ones."
+                    f"The images have more than {MOST_IN_ALL / 1e9:.1f} billion pixels; use fewer or smaller ones."
                 )
 
 

@@ -46,7 +46,7 @@ class Images:
         if ratio == 1:
             return torch.arange(len(self))
         if self.labels is None:
-            raise ReflowError("A long tail needs labeled images; leave evaluation_tail out.")
+            raise ReflowError("A long tail needs labeled images; leave out evaluation_tail.")
         kept = torch.zeros(len(self), dtype=torch.bool)
         there = self.labels.unique().tolist()
         for place, label in enumerate(there):
@@ -75,7 +75,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         if len(self.test) == 0:
-            raise ReflowError(f"The data {self.name!r} holds no test image; put some under test/CLASS/.")
+            raise ReflowError(f"The data {self.name!r} has no test image; put some under test/CLASS/.")
         object.__setattr__(self, "digest", digest(self))
 
 

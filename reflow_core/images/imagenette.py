@@ -48,7 +48,7 @@ class Imagenette:
                 return
             if not datasets.utils.check_integrity(str(archive), md5):
                 archive.unlink()
-                raise ReflowError(f"{archive.name} came with another MD5 than {md5}, so it is not kept; try again.")
+                raise ReflowError(f"{archive.name} does not have the MD5 {md5}, so it was deleted; try again.")
             try:
                 with LockedFolder(inside=root) as unpacked:
                     datasets.utils.extract_archive(str(archive), str(unpacked))

@@ -23,7 +23,7 @@ View = Callable[[Tensor, Size, Generator], Tensor]
 views: Registry[Info, View] = Registry("view")
 
 
-@views.register(Info("none", "No augmentation", "The images as they are.", ""))
+@views.register(Info("none", "No augmentation", "The images without augmentation.", ""))
 def none(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
     """The central window, scaled to 0 to 1."""
     return center(pixels, size).float() / 255
@@ -52,7 +52,7 @@ def cifar(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
     return cropped.permute(0, 3, 1, 2).float() / 255
 
 
-@views.register(Info("affine", "Small affine", "Rotate to 12°, shift to 8 %, scale 0.9 to 1.1.", ""))
+@views.register(Info("affine", "Small affine", "Rotate by up to 12°, shift by up to 8 %, scale by 0.9 to 1.1.", ""))
 def affine(pixels: Tensor, size: Size, generator: Generator) -> Tensor:
     """Random rotation, shift and scaling, bilinear on a black ground, drawn for each image by itself."""
     pixels = center(pixels, size)

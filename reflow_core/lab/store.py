@@ -41,7 +41,7 @@ CREATE INDEX IF NOT EXISTS results_used ON results (used);
 DROP INDEX IF EXISTS results_made;
 """
 
-ROOT_FILES = ("batches", "errors", "machine", "memo", "registry", "ridge", "spec", "watch")
+ROOT_FILES = ("batches", "errors", "machine", "memo", "numbers", "registry", "ridge", "spec", "watch")
 GROUND = (*(f"{name}.py" for name in ROOT_FILES), "lab/codec.py")
 DIAGNOSES = ("signal", "pruning", "repairs", "networks", "images", "sources", "diagnosis")
 

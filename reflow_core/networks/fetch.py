@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from reflow_core import numbers
 from reflow_core.errors import ReflowError
 from reflow_core.leftovers import lock_of, remove_dead_files
 from reflow_core.watch import Watch, ignore
@@ -128,7 +129,7 @@ def _download(url: str, part: Path, sha256: str, size: int, watch: Watch) -> Non
     expected = sha256 or redirects.sha256 or _linked(answer.headers)
     if not digest.startswith(expected):
         raise ReflowError(
-            f"{_name(url)} from {url} has SHA-256 {digest[:8]}… and not {expected[:8]}…, so it is not kept; try again."
+            f"{_name(url)} from {url} has SHA-256 {digest[:8]}…, not {expected[:8]}…, so it was deleted; try again."
         )
 
 
@@ -159,16 +160,17 @@ def _check_room(part: Path, size: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if free - size < LIMITS.least_free:
         raise ReflowError(
-            f"{size / 1e9:.2f} GB more would leave less than {LIMITS.least_free / 1e9:.1f} GB of the disk free "
-            f"({free / 1e9:.1f} GB are); free some space there."
+            f"{numbers.size(size)} more would leave less than {numbers.size(LIMITS.least_free)} of the disk free "
+            f"({numbers.size(free)} are free now); free some space."
         )
     if LIMITS.most is None:
         return
     held = sum(file.stat().st_size for file in part.parent.iterdir() if file.is_file() and file != part)
     if held + size > LIMITS.most:
         raise ReflowError(
-            f"Downloads here may take {LIMITS.most / 1e9:.1f} GB and take {held / 1e9:.1f} GB, so {size / 1e9:.2f} GB "
-            "more are too many; whoever runs the server can delete some, or start it with a larger --downloads-gb."
+            f"Downloads on this server are limited to {numbers.size(LIMITS.most)} and use {numbers.size(held)}; "
+            f"{numbers.size(size)} more do not fit. Whoever runs the server can delete some, or start it with a "
+            "larger --downloads-gb."
         )
 
 
@@ -196,7 +198,7 @@ def _whole(target: Path, sha256: str) -> bool:
 
 
 def _too_long(url: str, allowed: int) -> ReflowError:
-    return ReflowError(f"{_name(url)} is longer than the {allowed / 1e6:.0f} MB that were expected; it is not kept.")
+    return ReflowError(f"{_name(url)} is larger than the expected {numbers.size(allowed)}, so it was deleted.")
 
 
 def _host(url: str) -> str:

@@ -46,7 +46,7 @@ def package() -> ModuleType:
     try:
         return importlib.import_module("timm")
     except ImportError:
-        raise ReflowError("Names that begin with timm: need the package timm; 'pip install timm' it.") from None
+        raise ReflowError("Names that begin with timm: need the package timm; run 'pip install timm'.") from None
 
 
 def described(name: str) -> NetworkInfo:
@@ -56,15 +56,13 @@ def described(name: str) -> NetworkInfo:
         return _registered(bare)
     repository = _repository(bare)
     if not (config := _file(bare, ".json")).is_file():
-        raise ReflowError(
-            f"{name} is not on this machine; get it with 'python -m reflow_core download {name}', which asks the hub."
-        )
+        raise ReflowError(f"{name} is not on this machine; get it with 'python -m reflow_core download {name}'.")
     try:
         told = _read(config)
         return _info(bare, _architecture(told), repository, _checked(told | told.get("pretrained_cfg", {})))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        why = str(error) if isinstance(error, ReflowError) else "it is no description of a network of timm's"
-        raise ReflowError(f"The hub's config.json of {name} is of no use: {why}.") from None
+        why = str(error) if isinstance(error, ReflowError) else "it does not describe a timm network"
+        raise ReflowError(f"The hub's config.json of {name} cannot be used: {why}.") from None
 
 
 def fetch_description(name: str, watch: Watch) -> None:
@@ -78,7 +76,7 @@ def _repository(bare: str) -> str:
     """OWNER/NAME of the hub: a part of an address and of a file's name, so nothing else is let through."""
     repository = bare.removeprefix(HUB)
     if REPOSITORY.fullmatch(repository) is None:
-        raise ReflowError(f"{shortened(repository)!r} is no name of the hub; write {PREFIX}{HUB}OWNER/NAME.")
+        raise ReflowError(f"{shortened(repository)!r} is not a hub name; write {PREFIX}{HUB}OWNER/NAME.")
     return repository
 
 

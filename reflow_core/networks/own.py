@@ -86,7 +86,7 @@ def _told(what: str) -> Iterator[None]:
 
 def _described(name: str, function: Callable[..., Any], seeing: Mapping[str, Any], source: str) -> NetworkInfo:
     if strange := [key for key in seeing if key not in SEEING]:
-        raise ReflowError(f"REFLOW beside {name!r} has {strange[0]!r}; it may have {', '.join(SEEING)}.")
+        raise ReflowError(f"The REFLOW settings of {name!r} contain {strange[0]!r}; allowed are {', '.join(SEEING)}.")
     classes = seeing.get("classes", 1000)
     names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(map(str, classes))
     size, view = tuple(seeing.get("size", (224, 224))), seeing.get("train_view", "")

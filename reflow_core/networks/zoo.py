@@ -14,6 +14,7 @@ from torch import nn
 
 from reflow_core.networks.info import Download, Facts, NetworkInfo, facts_of
 from reflow_core.networks.vision import torchvision
+from reflow_core.numbers import percent
 from reflow_core.places import ASSETS
 
 TABLE = ASSETS / "torchvision.json"
@@ -43,7 +44,7 @@ def synsets() -> dict[str, int]:
 def _info(row: dict[str, Any]) -> NetworkInfo:
     return NetworkInfo(
         name=row["name"],
-        title=f"{row['name']} on ImageNet ({100 * row['accuracy']:.1f} % published)",
+        title=f"{row['name']} on ImageNet ({percent(row['accuracy'])} published)",
         build=builder(row["name"]),
         data="imagenette",
         train_view="imagenet",

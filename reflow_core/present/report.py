@@ -15,9 +15,10 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from reflow_core.diagnosis.result import Diagnosis, Outcome, layer_json
-from reflow_core.diagnosis.verdict import THRESHOLDS, percent, verdict
+from reflow_core.diagnosis.verdict import THRESHOLDS, verdict
 from reflow_core.lab import codec
 from reflow_core.lab.store import code_hash
+from reflow_core.numbers import percent, whole_percent
 from reflow_core.places import ASSETS
 from reflow_core.present.crumbs import crumbs
 from reflow_core.present.figures import Chart
@@ -70,7 +71,7 @@ def of_diagnosis(diagnosis: Diagnosis, content: str) -> Report:
     if weak_layer is not None:
         charts["One layer, channel by channel"] = channels(diagnosis, weak_layer)
     return Report(
-        title=f"{judged.status.capitalize()}: {diagnosis.spec.model} at {100 * diagnosis.sparsity:.0f} % sparsity",
+        title=f"{judged.status.capitalize()}: {diagnosis.spec.model} at {whole_percent(diagnosis.sparsity)} sparsity",
         answer=judged.headline,
         spec=diagnosis.spec,
         content=content,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import significant
 from reflow_core.signal.copies import clone_module
 from reflow_core.signal.layers import PRUNABLE, is_norm
 from reflow_core.watch import Watch, ignore
@@ -78,7 +79,7 @@ class Cutter:
         try:
             self.graph = graph.build_dependency(network, example_inputs=example, verbose=False)
         except Exception as error:  # of torch-pruning's or of the network's own code, which both may raise anything
-            raise ReflowError(f"The coupled channels could not be found ({str(error)[:200]}).") from error
+            raise ReflowError(f"The coupled channels could not be determined ({str(error)[:200]}).") from error
         self.kept = [] if classifier is None else [network.get_submodule(classifier)]
 
     def groups(self) -> list[Group]:
@@ -172,11 +173,11 @@ def difference(network: nn.Module, images: Tensor, classifier: str | None, gone:
         with torch.inference_mode():
             expected, logits = silent(images), cut.network(images)
     except (RuntimeError, ValueError, IndexError) as error:
-        return f"without them the network does not run ({str(error).splitlines()[0][:120]})"
+        return f"the network does not run without them ({str(error).splitlines()[0][:120]})"
     largest = float((expected - logits).abs().max())
     if largest <= TOLERANCE * max(1.0, float(expected.abs().max())):
         return ""
-    return f"without them it answers otherwise than with them at zero (logits differ by {largest:.2g})"
+    return f"without them its logits differ from those with zeros in their place, by {significant(largest, 2)}"
 
 
 def widths(network: nn.Module) -> dict[str, int]:
@@ -205,7 +206,7 @@ def mismatches(network: nn.Module, dense: nn.Module, groups: Sequence[Group], ke
     for (layer, side), left in expected.items():
         width = _width(network.get_submodule(layer), side)
         if width != left:
-            yield f"{layer} {'puts out' if side == 'out' else 'reads'} {width} channels where {left} are left"
+            yield f"{layer} {'outputs' if side == 'out' else 'expects'} {width} channels, but {left} remain"
 
 
 def _width(module: nn.Module, side: str) -> int | None:

@@ -47,7 +47,7 @@ def _content(file: Path | IO[bytes]) -> bytes:
     with file.open("rb") if isinstance(file, Path) else contextlib.nullcontext(file) as opened:
         content = opened.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise ReflowError(f"The CSV is larger than {MOST_BYTES >> 20} MB; bring fewer columns.")
+        raise ReflowError(f"The CSV is larger than {MOST_BYTES >> 20} MB; use fewer columns.")
     return content
 
 
@@ -64,23 +64,25 @@ def _table_of(content: bytes) -> pd.DataFrame:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ReflowError(f"The columns could not be read as CSV ({reason}); save them as UTF-8 text.") from None
     if not isinstance(table.index, pd.RangeIndex) or table.shape[1] != len(names):
-        raise ReflowError(f"Rows of the CSV have more cells than its {len(names)} names; give each column a name.")
+        raise ReflowError(
+            f"Rows of the CSV have more cells than the {len(names)} column names; give each column a name."
+        )
     if len(table) > MOST_ROWS:
-        raise ReflowError(f"The CSV has more than {MOST_ROWS:,} rows; bring one row a test image.")
+        raise ReflowError(f"The CSV has more than {MOST_ROWS:,} rows; use one row per test image.")
     infinite = [name for name, cells in table.select_dtypes("number").items() if np.isinf(cells.astype(float)).any()]
     if infinite:
-        raise ReflowError(f"The column {infinite[0]!r} holds infinite numbers; leave such cells empty.")
+        raise ReflowError(f"The column {infinite[0]!r} has infinite values; leave those cells empty.")
     return table.set_axis(names, axis=1)
 
 
 def _check_names(names: Sequence[str]) -> None:
     """Raises ReflowError for names of columns that would be taken for another's."""
     if len(names) > MOST_COLUMNS:
-        raise ReflowError(f"The CSV has {len(names):,} columns; at most {MOST_COLUMNS} are sliced by.")
+        raise ReflowError(f"The CSV has {len(names):,} columns; at most {MOST_COLUMNS} are allowed.")
     for place, name in enumerate(names):
         if not name:
             raise ReflowError(f"Column {place + 1} of the CSV has no name; name it in the first row.")
         if name in OURS:
-            raise ReflowError(f"The column {name!r} has a name that the lab itself slices by; rename it.")
+            raise ReflowError(f"The column {name!r} has a name that is reserved for built-in slices; rename it.")
         if name in names[:place]:
             raise ReflowError(f"The CSV has two columns {name!r}; rename one.")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.diagnosis.verdict import percent, points_between
+from reflow_core.numbers import p_value, percent, points_between
 from reflow_core.production.finding import Finding
 
 SIGNIFICANT = 0.05  # a p value below which a difference is more than the choice of images
@@ -76,17 +76,17 @@ def _row(what: str, a: float | None, b: float | None) -> tuple[str, Any, Any, An
 
 def _answer(a: Diagnosis, b: Diagnosis, gain: float, p: float | None, fields: pd.DataFrame) -> str:
     if fields.empty:
-        return "A and B are the same view: change any control, and B follows."
-    scores = f"{percent(b.final.score)} ({b.last}) against {percent(a.final.score)} ({a.last})"
+        return "A and B are the same view. Change any control to change B."
+    scores = f"{percent(b.final.score)} ({b.last}) vs. {percent(a.final.score)} ({a.last})"
     side = "better" if gain > 0 else "worse"
     relation = (
-        "as good as"
+        "equal to"
         if abs(gain) < 0.0005
         else f"{points_between(*sorted((a.final.score, b.final.score), reverse=True))} {side} than"
     )
-    certainty = "their images differ, so chance is not ruled out"
+    certainty = "the images differ, so significance cannot be tested"
     if p is not None:
-        amount = "more" if p < SIGNIFICANT else "no more"
-        certainty = f"on the same {b.dense.n} images, {amount} than chance would give (p = {p:.2g})"
+        amount = "significant" if p < SIGNIFICANT else "not significant"
+        certainty = f"on the same {b.dense.n} images, {amount} (McNemar, {p_value(p)})"
     changed = ", ".join(f"{row.field} {row.A or 'none'} → {row.B or 'none'}" for row in fields.itertuples())
     return f"B is {relation} A: {scores}; {certainty}. Changed: {changed}."

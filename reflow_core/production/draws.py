@@ -8,7 +8,7 @@ import pandas as pd
 
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
-from reflow_core.diagnosis.verdict import percent
+from reflow_core.numbers import in_points, percent
 from reflow_core.production.finding import Finding
 from reflow_core.spec import Spec
 
@@ -38,8 +38,8 @@ def spread(base: Spec, points: Mapping[Spec, Point]) -> Finding:
     low, high = first.interval(first.last)
     over_images = "" if low is None else f"; the 95 % interval over images is {percent(low)} to {percent(high)}"
     answer = (
-        f"Over {len(table)} seeds, each with its own calibration images, the {first.last} network scores "
+        f"Over {len(table)} seeds, each with its own calibration images, the {first.last} network reaches "
         f"{percent(scores.min())} to {percent(scores.max())} (mean {percent(scores.mean())}, standard deviation "
-        f"{100 * scores.std():.1f} points{over_images})."
+        f"{in_points(scores.std())}{over_images})."
     )
     return Finding(base, answer, {"Seeds": table}, {"mean": float(scores.mean()), "std": float(scores.std())})

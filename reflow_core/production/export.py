@@ -20,6 +20,7 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import judged_on
 from reflow_core.errors import ReflowError
 from reflow_core.networks.checkpoint import fingerprint
+from reflow_core.numbers import percent, significant
 from reflow_core.production import onnx_file
 from reflow_core.signal.similarity import finite
 from reflow_core.sources.library import Library, Network
@@ -57,7 +58,7 @@ def card(made: Made, diagnosis: Diagnosis) -> dict[str, Any]:
     """What whoever gets the file needs to know: what it is, how good, made from what, and how to load it."""
     info, architecture, outcomes = made.origin.info, parted(made.spec.model)[0], diagnosis.outcomes()
     return {
-        "name": f"{architecture}, {100 * diagnosis.sparsity:.1f} % of its weights removed, repair {made.spec.repair}",
+        "name": f"{architecture}, {percent(diagnosis.sparsity)} of its weights removed, repair {made.spec.repair}",
         "architecture": architecture,
         "from": made.origin.origin,
         "spec": made.spec.to_dict(),
@@ -108,7 +109,7 @@ def as_onnx(made: Made, about: Mapping[str, Any]) -> bytes:
     difference = onnx_file.largest_difference(content, made.module, made.images)
     if not difference <= ONNX_WITHIN:  # NaN fails too
         raise ReflowError(
-            f"The ONNX file predicts differently from torch, by {difference:.2g}; take the safetensors file."
+            f"The ONNX file's logits differ from torch by {significant(difference, 2)}; use the safetensors file."
         )
     notes = {"card": json.dumps(about), "largest_difference_from_torch": f"{difference:.3g}"}
     return onnx_file.with_metadata(content, notes)

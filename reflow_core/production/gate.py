@@ -25,8 +25,8 @@ from reflow_core.diagnosis.statistics import (
     upper_tail,
     wilson,
 )
-from reflow_core.diagnosis.verdict import percent, points_between, points_of
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import decimal, in_points, percent, points_between
 
 PASSES, FAILS, UNDECIDED = "passes", "fails", "undecided"
 ALPHA = 0.05  # of all breaks together, and of each limit that is said to be kept
@@ -93,17 +93,17 @@ class Check:
         where = "overall it" if self.by == ALL else f"{self.by} {self.slice} (n = {self.n})"
         if self.floor:
             between = f"95 % interval {percent(low)} to {percent(high)}"
-            text = f"{where} has {percent(self.measured)} ({between}), asked are {percent(self.limit)}"
+            text = f"{where} reaches {percent(self.measured)} ({between}); required: {percent(self.limit)}"
         else:
-            between = f"95 % interval {100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
+            between = f"95 % interval {decimal(100 * low, 1)} to {decimal(100 * high, 1)}".replace("-", "−")
             fall = f"{points_between(self.before, self.after)}, {percent(self.before)} to {percent(self.after)}"
-            text = f"{where} loses {fall} ({between}), allowed are {points_of(self.limit)}"
+            text = f"{where} loses {fall} ({between}); allowed: {in_points(self.limit)}"
         if self.outcome != UNDECIDED:
             return text
         return f"{text}; " + (
-            "no number of images decides it"
+            "no number of images would decide it"
             if self.more is None
-            else f"about {self.more:,} more images like these would decide it"
+            else f"about {self.more:,} more such images would decide it"
         )
 
 
@@ -117,7 +117,7 @@ def floors(text: str) -> dict[str, float]:
         except ValueError:
             name = ""
         if "/" not in name or not 0 <= limits[name] <= 1:
-            raise ReflowError(f"floor {part!r} is not BY/SLICE:FRACTION; write for example class/8:0.95.")
+            raise ReflowError(f"floor {part!r} is not BY/SLICE:FRACTION; an example is class/8:0.95.")
     return limits
 
 
@@ -162,7 +162,7 @@ def _floors(variant: Correct, sliced: Mapping[str, pd.Series], wanted: Mapping[s
         if not (n := int(inside.sum())):
             there = {by: sliced[by]} if by in sliced else sliced
             existing = ", ".join(f"{kind}/{part}" for kind, names in there.items() for part in names.unique())
-            raise ReflowError(f"There is no slice {place!r}; there are {existing}.")
+            raise ReflowError(f"There is no slice {place!r}; the slices are {existing}.")
         right = int(variant[inside].sum())
         yield Check(by, name, n, True, right / n, 0, right, least, -proportion_score(right, n, least))
 

@@ -75,7 +75,7 @@ def quantized(content: bytes, images: Tensor, ranges_of: bytes | None = None) ->
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     if ranges_of is not None and _names(ranges_of) != _names(content):
-        raise ReflowError("The two files are not of the same network, so one cannot take the other's ranges.")
+        raise ReflowError("The two files are not of the same network, so they cannot share activation ranges.")
     kinds = list({*QLinearOpsRegistry, *QDQRegistry})
     logger, level = logging.getLogger(), logging.getLogger().level
     with QUANTIZING, LockedFolder() as folder:

@@ -12,8 +12,8 @@ import pandas as pd
 from reflow_core.diagnosis.fields import as_text, normalize
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.diagnosis.verdict import percent, points_of
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import decimal, in_points, p_value, percent, whole_percent
 from reflow_core.production.finding import Finding
 from reflow_core.pruning.patterns import CHANNEL
 from reflow_core.signal.similarity import finite
@@ -123,26 +123,28 @@ def finding(base: Spec, table: pd.DataFrame, share: float | None = None) -> Find
     at = table[np.isclose(table.sparsity, share)]
     ranked = at[at.ranked]
     if ranked.empty:
-        return Finding(base, f"Nothing could be pruned at {100 * share:.0f} %.", {"Layers": table})
+        return Finding(base, f"No layer could be pruned at {whole_percent(share)}.", {"Layers": table})
     what = "channels" if base.pattern == CHANNEL else "weights"
     worst = ranked.loc[ranked.loss_pruned.idxmax()]
-    after = "" if pd.isna(worst.loss_repaired) else f", and {points_of(worst.loss_repaired)} after {base.repair}"
+    after = "" if pd.isna(worst.loss_repaired) else f", and {in_points(worst.loss_repaired)} after {base.repair}"
     safe = int((ranked.loss_pruned <= 0.01).sum())
     where = f"{worst.layer} (layer {worst.depth})"
     if safe == len(ranked):
-        verdict = f"no layer costs more than a point: the worst is {where} with {points_of(worst.loss_pruned)}{after}."
+        verdict = (
+            f"no layer costs more than one point: the worst is {where} with {in_points(worst.loss_pruned)}{after}."
+        )
     else:
         verdict = (
-            f"{where} costs most: {points_of(worst.loss_pruned)}{after}; {safe} of {len(ranked)} layers cost a "
-            "point or less."
+            f"{where} costs most: {in_points(worst.loss_pruned)}{after}; {safe} of {len(ranked)} layers cost at "
+            "most one point."
         )
-    answer = f"When one layer alone loses {100 * share:.0f} % of its {what}, {verdict}"
+    answer = f"When a single layer loses {whole_percent(share)} of its {what}, {verdict}"
     trend = depth_trend(ranked)
     unranked = at[~at.ranked].layer.tolist()
-    seen = f"Measured on {ranked.n.iloc[0]} training images that do not calibrate."
+    seen = f"Measured on {ranked.n.iloc[0]} held-out training images."
     notes = [trend_sentence(trend, ranked), seen]
     if unranked:
-        notes.append(f"Not ranked, since {UNTOUCHED}: {', '.join(unranked)}.")
+        notes.append(f"Not ranked ({UNTOUCHED}): {', '.join(unranked)}.")
     facts = {"share": share, "trend": trend, "unranked": unranked, "worst": worst.layer} | thirds(ranked)
     return Finding(base, answer, {"Layers": table}, facts, tuple(notes))
 
@@ -165,9 +167,13 @@ def trend_sentence(trend: float | None, ranked: pd.DataFrame) -> str:
     """How the loss depends on depth, in a sentence."""
     loss = thirds(ranked)
     means = (
-        f"The first third of the layers loses {points_of(loss['early'])} on average, the last {points_of(loss['late'])}"
+        f"The first third of the layers loses {in_points(loss['early'])} on average, the last {in_points(loss['late'])}"
     )
-    return f"{means}; no trend over depth." if trend is None else f"{means}; rank correlation with depth {trend:+.2f}."
+    return (
+        f"{means}; no trend over depth."
+        if trend is None
+        else f"{means}; rank correlation with depth {decimal(trend, 2)}."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +204,8 @@ def budget(profiled: pd.DataFrame, sparsity: float) -> dict[str, float]:
     if left > 0.5:
         reached = 1 - left / float(layers.sum()) - (1 - sparsity)
         raise ReflowError(
-            f"A budget of {100 * sparsity:.0f} % is beyond what the profile covers, {100 * reached:.1f} %; choose less."
+            f"A budget of {whole_percent(sparsity)} is beyond the profile, which reaches {percent(reached)}; "
+            "choose less."
         )
     return {name: min(round(share, 4), MAX_SPARSITY) for name, share in shares.items()}
 
@@ -279,9 +286,9 @@ def compared(base: Spec, sparsity: float, specs: Mapping[str, Spec], points: Map
     gain = scores["budget"] - scores["uniform"]
     p_budget = table.set_index("allocation").p_against_uniform["budget"]
     answer = (
-        f"At {100 * sparsity:.0f} % the budget from this profile reaches {percent(float(scores['budget']))}, uniform "
-        f"{percent(float(scores['uniform']))} (McNemar p = {p_budget:.2g}), the best of the others is "
-        f"{best[0]} with {percent(float(scores[best[0]]))}."
+        f"At {whole_percent(sparsity)}, the budget from this profile reaches {percent(float(scores['budget']))} "
+        f"and uniform {percent(float(scores['uniform']))} (McNemar {p_value(p_budget)}); the best of the others "
+        f"is {best[0]} with {percent(float(scores[best[0]]))}."
     )
     return Finding(base, answer, {"Allocations": table}, {"gain_over_uniform": float(gain)})
 
@@ -324,7 +331,7 @@ def recovered(base: Spec, specs: Mapping[tuple[str, str], Spec], points: Mapping
         return Finding(base, "No cut could be measured.", {"Cuts": table})
     table["lost"] = table.dense - table.accuracy
     left = [
-        f"{'no repair' if row.repair == 'none' else row.repair} leaves {points_of(row.lost)} lost"
+        f"the loss is {in_points(row.lost)} with {'no repair' if row.repair == 'none' else row.repair}"
         for row in table[table.cut == "early"].itertuples()
     ]
     return Finding(

@@ -23,6 +23,7 @@ from reflow_core.diagnosis.calibration import normalize_images
 from reflow_core.images.image_set import Images
 from reflow_core.images.views import center
 from reflow_core.networks.info import NetworkInfo
+from reflow_core.numbers import whole_percent
 from reflow_core.production.timing import Clock
 from reflow_core.signal.copies import Hook, hooked, shallow_clone
 from reflow_core.signal.predictions import logits_of
@@ -54,8 +55,8 @@ class Traffic:
 
     def __str__(self) -> str:
         """In words: batches of 1 (51 %), … images of 16 × 16 (60 %), …"""
-        batches = ", ".join(f"{batch} ({100 * share:.0f} %)" for batch, share in self.batches.items())
-        sizes = ", ".join(f"{high} × {wide} ({100 * share:.0f} %)" for (high, wide), share in self.sizes.items())
+        batches = ", ".join(f"{batch} ({whole_percent(share)})" for batch, share in self.batches.items())
+        sizes = ", ".join(f"{high} × {wide} ({whole_percent(share)})" for (high, wide), share in self.sizes.items())
         return f"batches of {batches}; images of {sizes}"
 
 
@@ -243,7 +244,7 @@ def split(rows: pd.DataFrame, costliest: str, replaced: Sequence[str]) -> pd.Dat
     dense, sparse = (rows[rows.network == name] for name in ("dense", "CSR"))
     whole, with_csr = (part[[*STAGES]].to_numpy().sum() for part in (dense, sparse))
     table = []
-    for kernels, layers in ((costliest, [costliest]), (f"all {len(replaced)} that CSR replaces", [*replaced])):
+    for kernels, layers in ((costliest, [costliest]), (f"all {len(replaced)} replaced by CSR", [*replaced])):
         before, after = (part[layers].to_numpy().sum() for part in (dense, sparse))
         share, speed = float(before / whole), float(before / after)
         table.append(

@@ -16,10 +16,10 @@ from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.statistics import wilson
-from reflow_core.diagnosis.verdict import points_between, points_of
 from reflow_core.errors import ReflowError
 from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
 from reflow_core.images.image_set import ImageSet
+from reflow_core.numbers import in_points, percent, points_between
 from reflow_core.production import gate
 from reflow_core.production.columns import read_table
 from reflow_core.production.finding import Finding
@@ -53,14 +53,16 @@ def _read_columns(file: Path | IO[bytes] | pd.DataFrame, count: int) -> pd.DataF
     table = file if isinstance(file, pd.DataFrame) else read_table(file)
     if INDEX in table:
         if not pd.api.types.is_integer_dtype(table[INDEX]):
-            raise ReflowError(f"The column {INDEX!r} holds more than whole numbers; number the test images from 0.")
+            raise ReflowError(
+                f"The column {INDEX!r} has values that are not whole numbers; number the test images from 0."
+            )
         if not table[INDEX].is_unique:
-            raise ReflowError(f"The column {INDEX!r} names some images twice; one row an image.")
+            raise ReflowError(f"The column {INDEX!r} has some images twice; use one row per image.")
         return table.set_index(INDEX).reindex(range(count))
     if len(table) != count:
         raise ReflowError(
-            f"The CSV has {len(table)} rows, the data {count} test images; bring one row an image, or number them in a "
-            f"column {INDEX!r}, from 0."
+            f"The CSV has {len(table)} rows and the data {count} test images; use one row per image, or number "
+            f"them from 0 in a column {INDEX!r}."
         )
     return table
 
@@ -86,7 +88,7 @@ def _rarity(counts: pd.Series) -> pd.Series:
     """Thirds of the classes by how many images they have, where they differ."""
     sizes = np.sort(counts.unique())
     if len(sizes) < 3:
-        return counts.map(lambda size: f"{size} images a class")
+        return counts.map(lambda size: f"{size} images per class")
     rare, common = sizes[len(sizes) // 3 - 1], sizes[-(len(sizes) // 3)]
     words = [f"rare, to {rare} images", "between", f"common, from {common}"]
     return counts.map(lambda size: words[0] if size <= rare else words[2] if size >= common else words[1])
@@ -190,11 +192,12 @@ def finding(diagnosis: Diagnosis, also: pd.DataFrame | None, limits: Limits, var
         each: sum(check.outcome == each for check in checks) for each in (gate.PASSES, gate.FAILS, gate.UNDECIDED)
     }
     answer = (
-        f"The {variant} network loses {points_of(table.iloc[0][f'lost_{variant}'])} overall{worst}; of {len(checks)} "
-        f"limits {counts[gate.PASSES]} are kept, {counts[gate.FAILS]} broken, {counts[gate.UNDECIDED]} undecided."
+        f"The {variant} network loses {in_points(table.iloc[0][f'lost_{variant}'])} overall{worst}. Of "
+        f"{len(checks)} limits, {counts[gate.PASSES]} are met, {counts[gate.FAILS]} are not, "
+        f"{counts[gate.UNDECIDED]} are undecided."
     )
     small = int(((table.by != "all") & (table.n < limits.least)).sum())
-    few = [f"{small} slices have fewer than {limits.least} images and are not judged."] if small else []
+    few = [f"{small} slices have fewer than {limits.least} images and are not tested."] if small else []
     facts |= {"variant": variant, "overall": checks[0].measured, "gate": outcome, "limits": counts}
     tables = {"Slices": table, "Limits": gate.table(checks), "Classes": by_class(diagnosis)}
     passed = {gate.PASSES: True, gate.FAILS: False}.get(outcome)
@@ -208,19 +211,19 @@ def _worst(table: pd.DataFrame, variant: str, least: int) -> tuple[str, dict[str
         return "", {}
     worst = parts.loc[parts[f"lost_{variant}"].idxmax()]
     sentence = (
-        f", and {points_between(worst.dense, worst[variant])} on its worst slice, {worst.by} {worst.slice} "
-        f"(n = {worst.n}, dense {100 * worst.dense:.1f} %, now {100 * worst[variant]:.1f} %)"
+        f", and {points_between(worst.dense, worst[variant])} on its worst slice, {worst.by} {worst.slice} (n = "
+        f"{worst.n}, dense {percent(worst.dense)}, {variant} {percent(worst[variant])})"
     )
     return sentence, {"worst": f"{worst.by}/{worst.slice}", "worst_loss": float(worst[f"lost_{variant}"])}
 
 
 def _reasons(checks: Sequence[gate.Check]) -> Iterator[str]:
     """A sentence for each limit that is broken, and for those undecided that are nearest to being so."""
-    yield from (f"Broken: {check.sentence()}." for check in checks if check.outcome == gate.FAILS)
+    yield from (f"Not met: {check.sentence()}." for check in checks if check.outcome == gate.FAILS)
     open_ones = sorted((check for check in checks if check.outcome == gate.UNDECIDED), key=lambda check: -check.score)
     yield from (f"Undecided: {check.sentence()}." for check in open_ones[:SHOWN])
     if len(open_ones) > SHOWN:
-        yield f"{len(open_ones) - SHOWN} more are undecided (table Limits)."
+        yield f"{len(open_ones) - SHOWN} more are undecided (see the table Limits)."
 
 
 def shifted(base: Spec, names: Iterable[str] = (), severities: Iterable[int] = SEVERITIES) -> list[Spec]:
@@ -258,10 +261,10 @@ def shift_finding(base: Spec, table: pd.DataFrame) -> Finding:
     extra = (corrupted.dense - corrupted[variant]) - (clean.iloc[0].dense - clean.iloc[0][variant])
     worst = corrupted.loc[extra.idxmax()]
     answer = (
-        f"Clean, the {variant} network is {points_of(clean.iloc[0].dense - clean.iloc[0][variant])} under dense; over "
-        f"the corruptions {points_of((corrupted.dense - corrupted[variant]).mean())} on average, at worst "
-        f"{points_between(worst.dense, worst[variant])} ({worst.corruption}, severity {worst.severity}: dense "
-        f"{100 * worst.dense:.1f} %, {variant} {100 * worst[variant]:.1f} %)."
+        f"On clean images the {variant} network is {in_points(clean.iloc[0].dense - clean.iloc[0][variant])} "
+        f"below dense; over the corruptions {in_points((corrupted.dense - corrupted[variant]).mean())} on "
+        f"average, at worst {points_between(worst.dense, worst[variant])} ({worst.corruption}, severity "
+        f"{worst.severity}: dense {percent(worst.dense)}, {variant} {percent(worst[variant])})."
     )
     facts = {"variant": variant, "worst": f"{worst.corruption}:{worst.severity}"}
     return Finding(base, answer, {"Corruptions": table}, facts)

@@ -101,7 +101,7 @@ def eligible(layer: nn.Module) -> str:
         return "a convolution: PyTorch has 2:4 kernels for linear layers only"
     rows, columns = weight.shape
     if rows % TILE[0] or columns % TILE[1]:
-        return f"its weight is {rows} × {columns}, in half precision it must be a multiple of {TILE[0]} × {TILE[1]}"
+        return f"its weight is {rows} × {columns}; in half precision it must be a multiple of {TILE[0]} × {TILE[1]}"
     return ""
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from reflow_core.numbers import decimal
 from reflow_core.production.finding import Finding
 from reflow_core.watch import Watch, ignore
 
@@ -112,8 +113,8 @@ def disturbed(finding: Finding) -> str:
     if waiting <= BUSY:
         return ""
     return (
-        f"Timed while other work ran on this machine ({waiting:.1f} threads waited for a core on average): times and "
-        "ratios may be off."
+        f"Timed while other work ran on this machine (on average {decimal(waiting, 1)} threads waited for a "
+        "core); times and ratios may be off."
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import short_count, size
 from reflow_core.pruning.masks import Weights
 from reflow_core.signal.copies import clone_module, shallow_clone
 from reflow_core.signal.predictions import logits_of
@@ -68,8 +69,8 @@ def gradient_matrix(network: nn.Module, weights: Weights, inputs: Tensor, labels
     if needed > MOST_BYTES:
         fits = MOST_BYTES // (4 * total)
         raise ReflowError(
-            f"The gradients of {len(inputs)} samples for {total / 1e6:.1f} M weights would take {needed / 2**30:.1f} "
-            f"GiB; use at most {fits} calibration images, or a criterion that keeps no matrix (fisher, snip)."
+            f"The gradients of {len(inputs)} samples for {short_count(total)} weights would take {size(needed)}; "
+            f"use at most {fits} calibration images, or a criterion that stores no matrix (fisher, snip)."
         )
     matrix = torch.empty(len(inputs), total)
     start = 0

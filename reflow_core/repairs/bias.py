@@ -16,7 +16,7 @@ from reflow_core.watch import Watch
     RepairInfo(
         "bias",
         "Bias correction",
-        "Match each layer's output mean to the dense network's; the standard deviation stays as it is.",
+        "Match each layer's output mean to the dense network's; the standard deviation is unchanged.",
         "Nagel et al., arXiv 1906.04721, section 4.2",
         needs_data=True,
     )
@@ -30,7 +30,7 @@ def bias(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: W
     names = [name for name, module in modules.items() if isinstance(module, NORMS) and has_affine(module)]
     names = names or [name for name, module in modules.items() if isinstance(getattr(module, "bias", None), Tensor)]
     if not names:
-        raise NotApplicable("Bias correction writes to the shift of layers, and no layer of this network has one.")
+        raise NotApplicable("Bias correction needs layers with a bias, and this network has none.")
     match(dense, pruned, names, calibration, shift_only, watch, match_std=False)
     return f"Shift of {len(names)} layers, from {len(calibration.inputs)} images."
 

@@ -75,7 +75,7 @@ def norm_by_norm(network: nn.Module, norms: BatchNorms, calibration: Calibration
     for name in in_order(network, norms, inputs[:1]):
         moments, size = fitting(lambda batch, name=name: arriving_at(network, name, inputs.split(batch)), size)  # type: ignore[misc]
         store(norms[name], moments)
-    return f", norm by norm in batches of {size}, for memory was short"
+    return f", norm by norm in batches of {size} (low on memory)"
 
 
 def in_order(network: nn.Module, norms: BatchNorms, example: Tensor) -> list[str]:

@@ -38,7 +38,7 @@ class Curve:
     RepairInfo(
         "fine-tune",
         "Fine-tune",
-        "REFLOW, then training on the labeled calibration images with the mask fixed, until held-out ones are flat.",
+        ("REFLOW, then training on the labeled calibration images with a fixed mask until the held-out loss is flat."),
         "Han et al., arXiv 1506.02626, section 3",
         needs_data=True,
         on_device=True,
@@ -49,8 +49,8 @@ def fine_tune(dense: nn.Module, pruned: nn.Module, calibration: Calibration, wat
     """See `train_until_flat`."""
     curve = train_until_flat(pruned, calibration, watch)
     return (
-        f"All weights that are left, in {len(curve.train)} epochs over {len(calibration.inputs)} images; the loss on "
-        f"those held out went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} (epoch {curve.best}, kept)."
+        f"All remaining weights, in {len(curve.train)} epochs over {len(calibration.inputs)} images; the "
+        f"held-out loss went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} (epoch {curve.best}, kept)."
     )
 
 

@@ -18,6 +18,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import percent
 from reflow_core.repairs import Calibration, RepairInfo, repairs
 from reflow_core.repairs.estimators import corrected
 from reflow_core.repairs.reflow import recalibrate
@@ -39,9 +40,9 @@ Targets = dict[str, Tensor]
     RepairInfo(
         "least-squares",
         "Least squares + REFLOW",
-        "Re-fit the surviving weights of each layer to its dense outputs, then re-estimate the norms. The ridge is "
-        "chosen layer by layer on held-out calibration images; where the result agrees less with dense on others than "
-        "REFLOW alone, REFLOW is returned. He et al.'s target corrected for a block's shortcut is left out.",
+        "Re-fit the surviving weights of each layer to its dense outputs, then re-estimate the norms. The ridge "
+        "is chosen layer by layer on held-out calibration images; if the result agrees less with dense than "
+        "REFLOW alone, REFLOW is returned. The shortcut correction of He et al. is left out.",
         "Frantar and Alistarh, arXiv 2208.11580; He et al., arXiv 1707.06168",
         needs_data=True,
     )
@@ -72,13 +73,13 @@ def said(pruned: nn.Module, walk: Walk, ours: float, theirs: float) -> str:
     """What was changed, and both agreements with dense."""
     norms, count = len(batch_norms(pruned)), len(walk.images)
     plain = "REFLOW alone" if norms else "no repair"
-    compared = f"not held against {plain}, for lack of images or of logits"
+    compared = f"not compared with {plain}, for lack of images or logits"
     if theirs == theirs:
-        compared = f"agreement with dense on {count // 4} held-out images {ours:.1%}, by {plain} {theirs:.1%}"
+        compared = f"agreement with dense on {count // 4} held-out images {percent(ours)} ({plain}: {percent(theirs)})"
     if theirs > ours:
-        return f"Kept {plain}, from {count} images, for re-fitted weights do worse: {compared}."
+        return f"Kept {plain}, from {count} images, because re-fitted weights do worse: {compared}."
     skipped = layers(pruned)[1]
-    left = f"; left as they are: {', '.join(skipped)}" if skipped else ""
+    left = f"; unchanged: {', '.join(skipped)}" if skipped else ""
     return (
         f"Surviving weights of every convolution and linear layer and the statistics of {norms} BatchNorm layers, from "
         f"{count} images{left}; {compared}."

@@ -14,8 +14,8 @@ from reflow_core.watch import Watch
     RepairInfo(
         "norm-rescale",
         "Norm rescaling",
-        "Scale each filter by ‖w‖/‖w̃‖, so that it is as long as before. Needs no images. Our own control: "
-        "XNOR-Net, which rescales filters too, does so by the mean of |w|.",
+        "Scale each filter by ‖w‖/‖w̃‖ to restore its norm; needs no images. A control of this lab: XNOR-Net "
+        "also rescales filters, but by the mean of |w|.",
         "compare Rastegari et al., arXiv 1603.05279",
     )
 )
@@ -29,4 +29,4 @@ def norm_rescale(dense: nn.Module, pruned: nn.Module, calibration: Calibration, 
         emptied += int((~alive).sum())
         scale = torch.where(alive, old / new.clamp_min(torch.finfo(new.dtype).tiny), 1.0)
         weight.mul_(scale.view(-1, *[1] * (weight.ndim - 1)))
-    return f"Length of every filter in {len(after)} layers; {emptied} filters are all zero and stay so."
+    return f"Norm of every filter in {len(after)} layers; {emptied} filters are all zero and stay zero."

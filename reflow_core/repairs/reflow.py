@@ -84,7 +84,7 @@ def reflow(model: nn.Module, batches: Batches, statistics: str = "population", w
     RepairInfo(
         "reflow",
         "REFLOW",
-        "Re-estimate the BatchNorm statistics on calibration images; no weight is touched.",
+        "Re-estimate the BatchNorm statistics on calibration images; no weight changes.",
         "arXiv 2502.15790",
         needs_data=True,
         reads=("statistics", "calibration_batch"),
@@ -105,13 +105,13 @@ def recalibrate(network: nn.Module, calibration: Calibration, watch: Watch = ign
     norms = batch_norms(network)
     if not norms and (frozen := sum(map(is_frozen, network.modules()))):
         raise NotApplicable(
-            f"All {frozen} BatchNorm layers of this network are frozen: their class fixes the statistics. Replace them "
-            "by torch.nn.BatchNorm2d with the same numbers, and REFLOW can re-estimate them."
+            f"All {frozen} BatchNorm layers of this network are frozen: their class fixes the statistics. "
+            "Replace them with torch.nn.BatchNorm2d holding the same values, and REFLOW can re-estimate them."
         )
     if not norms:
         raise NotApplicable(
-            "REFLOW re-estimates BatchNorm statistics, and this network has no BatchNorm: its other norms compute "
-            "their statistics afresh for every image, so there is nothing stale to correct."
+            "REFLOW re-estimates BatchNorm statistics, and this network has no BatchNorm: its other norms "
+            "compute their statistics for every image, so there is nothing stale to correct."
         )
     unusual = estimate(network, norms, calibration, watch)
     return (

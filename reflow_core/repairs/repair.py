@@ -100,7 +100,7 @@ def _refuse_reparametrized(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if "weight_orig" in module._parameters:
             raise ReflowError(
-                f"The weight of {name!r} is still computed by torch.nn.utils.prune; make it permanent first: "
+                f"The weight of {name!r} is still parametrized by torch.nn.utils.prune; make it permanent first: "
                 "torch.nn.utils.prune.remove(module, 'weight'), or reflow_core.prune(model, sparsity=0)."
             )
 

@@ -19,7 +19,7 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     RepairInfo(
         "repair-fuse",
         "REPAIR, fused",
-        "For networks without BatchNorm: give each layer's output dense's mean and standard deviation, by its weights.",
+        "For networks without BatchNorm: rescale each layer to dense's output mean and standard deviation.",
         "Jordan et al., arXiv 2211.08403",
         needs_data=True,
     )
@@ -30,7 +30,7 @@ def repair_fuse(dense: nn.Module, pruned: nn.Module, calibration: Calibration, w
     Its own statistics are the pruned network's; the mask is unchanged. Raises NotApplicable where there is BatchNorm.
     """
     if any(isinstance(module, _BatchNorm) for module in pruned.modules()):
-        raise NotApplicable("This network has BatchNorm already; REFLOW resets it without touching a weight.")
+        raise NotApplicable("This network already has BatchNorm; REFLOW re-estimates it without changing a weight.")
     modules = dict(pruned.named_modules())
     names = [name for name in prunable(pruned) if not isinstance(modules[name], TRANSPOSED)]
     for name in names:

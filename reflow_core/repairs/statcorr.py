@@ -28,7 +28,7 @@ def statcorr(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watc
     """
     names = [name for name, module in pruned.named_modules() if isinstance(module, NORMS) and has_affine(module)]
     if not names:
-        raise NotApplicable("Statistics correction writes to the scale and shift of norms, and this network has none.")
+        raise NotApplicable("Statistics correction needs norms with scale and shift, and this network has none.")
     match(dense, pruned, names, calibration, fold_into_norm, watch)
     return f"Scale and shift of {len(names)} norms, from {len(calibration.inputs)} images."
 

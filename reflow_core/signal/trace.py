@@ -91,7 +91,7 @@ def trace(network: nn.Module, example: Tensor) -> Trace:
 def _why_not(calls: int) -> str:
     if calls == 1:
         return ""
-    often = f"called {calls} times in a pass, so its statistics mix different signals"
+    often = f"called {calls} times per pass, so its statistics mix different signals"
     return often if calls else "never called in a forward pass"
 
 
@@ -99,7 +99,7 @@ def _strange_norms(network: nn.Module, names: Mapping[nn.Module, str]) -> Iterat
     for name, module in network.named_modules():
         kind = type(module).__name__
         if "norm" in kind.lower() and module not in names and not list(module.children()):
-            yield name, f"a {kind} is none of the norms that the lab knows"
+            yield name, f"a {kind} is not a norm layer that this lab supports"
 
 
 def _weight_layers(calls: Sequence[Call], names: Mapping[nn.Module, str]) -> tuple[WeightLayer, ...]:

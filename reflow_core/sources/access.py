@@ -28,7 +28,7 @@ class Access:
         try:
             root, place = self.root.resolve(), ((self.start or self.root) / name).resolve()
         except (ValueError, OSError, RuntimeError):  # a null byte, a name too long, links in a circle
-            raise ReflowError(f"{name!r} is no path.") from None
+            raise ReflowError(f"{name!r} is not a path.") from None
         if not place.is_relative_to(root):
             raise ReflowError(f"{name!r} lies outside the folder that this server opened; copy it into {root.name!r}.")
         return place

@@ -25,6 +25,7 @@ from reflow_core.networks.fetch import fetch
 from reflow_core.networks.hub import fetch_description, is_timm
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.own import is_own, own
+from reflow_core.numbers import size
 from reflow_core.places import ASSETS, cache_folder
 from reflow_core.sources.access import CLOSED, Access
 from reflow_core.sources.reading import pictures, strange_pictures, strange_state
@@ -87,7 +88,7 @@ class Library:
         info = self.network(spec.model).info
         name = info.data if spec.data == "auto" else spec.data
         if not name:
-            raise ReflowError(f"Nobody said which images {info.name!r} was trained on; bring yours with --data.")
+            raise ReflowError(f"The training images of {info.name!r} are unknown; bring yours with --data.")
         key = name, self._changed(name), info.stored, info.classes
         return self._images.get(key, lambda: self._open(name, info, watch))
 
@@ -129,11 +130,11 @@ class Library:
         if not is_own(architecture):
             return find(architecture)
         if not self.access.code:
-            raise ReflowError(f"{architecture!r} is code on the server, which is closed here; use the command line.")
+            raise ReflowError(f"{architecture!r} is code on the server; run it from the command line.")
         place = architecture.rpartition(":")[0]
         if not place.endswith(".py"):
             if not self.access.modules:
-                raise ReflowError(f"{architecture!r} is no FILE.py:FUNCTION; modules are for the command line only.")
+                raise ReflowError(f"{architecture!r} is not FILE.py:FUNCTION; modules work only on the command line.")
             return own(architecture)
         if (path := self.access.path(place)) is None:
             raise ReflowError(f"{architecture!r} cannot be opened: this server has no folder (--data-root) for code.")
@@ -145,12 +146,12 @@ class Library:
             upload = self._uploaded(name)
             return strange_state(upload.path, upload.name, self._while_here(watch)), f"The checkpoint {upload.name!r}"
         if (path := self.access.path(name)) is None:
-            raise ReflowError(f"Checkpoint {name!r} is a path, and paths are closed here; upload the file instead.")
+            raise ReflowError(f"Checkpoint {name!r} is a path, which is not allowed here; upload the file.")
         return read_state(path), f"The checkpoint {path.name!r}"
 
     def _uploaded(self, token: str) -> Upload:
         if self._uploads is None:
-            raise ReflowError(f"{token} is an upload, and this is not the visit it belongs to; bring the file again.")
+            raise ReflowError(f"{token} is an upload of another visit; upload the file again.")
         return self._uploads.file(token)
 
     def _while_here(self, watch: Watch) -> Watch:
@@ -201,7 +202,7 @@ def _own_state(info: NetworkInfo) -> tuple[dict[str, Tensor], str]:
 
 def _own_weights(info: NetworkInfo) -> tuple[Path, str]:
     if info.download is None and is_timm(info.name):
-        raise ReflowError(f"Nobody published weights of {info.name}; bring a checkpoint: {info.name}@FILE.")
+        raise ReflowError(f"There are no public weights for {info.name}; bring a checkpoint: {info.name}@FILE.")
     if info.packaged is not None:
         return info.packaged(), f"The packaged weights of {info.name}"
     if info.download is None:
@@ -209,8 +210,8 @@ def _own_weights(info: NetworkInfo) -> tuple[Path, str]:
     path = weights_folder() / info.download.filename
     if not path.is_file():
         raise ReflowError(
-            f"The weights of {info.name} are not on this machine; get them with "
-            f"'python -m reflow_core download {info.name}' ({info.download.size / 1e6:.1f} MB)."
+            f"The weights of {info.name} are not on this machine; get them with 'python -m reflow_core download "
+            f"{info.name}' ({size(info.download.size)})."
         )
     return path, f"The public checkpoint {path.name}"
 
@@ -221,7 +222,7 @@ def sized(info: NetworkInfo, built: nn.Module, state: Mapping[str, Tensor]) -> N
     others = [(own[key].shape, state[key].shape) for key in own if key in state and own[key].shape != state[key].shape]
     counts = {theirs[0] for _, theirs in others if len(theirs) > 0}
     if max(counts, default=0) > MOST_CLASSES:
-        raise ReflowError(f"The checkpoint has {max(counts):,} classes; at most {MOST_CLASSES:,} are taken.")
+        raise ReflowError(f"The checkpoint has {max(counts):,} classes; at most {MOST_CLASSES:,} are allowed.")
     if len(counts) != 1 or any(ours[0] != len(info.classes) or ours[1:] != theirs[1:] for ours, theirs in others):
         return info
     return dataclasses.replace(info, classes=tuple(str(number) for number in range(counts.pop())))
@@ -267,7 +268,7 @@ def download(name: str, watch: Watch = ignore) -> None:
         raise unknown("download", name, downloads())
     source = find(name).download
     if source is None:
-        raise ReflowError(f"Nobody published weights of {name}; bring a checkpoint: {name}@FILE.")
+        raise ReflowError(f"There are no public weights for {name}; bring a checkpoint: {name}@FILE.")
     fetch(source.url, weights_folder() / source.filename, source.sha256, source.size, watch)
 
 

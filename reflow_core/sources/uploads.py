@@ -49,15 +49,17 @@ class Ledger:
         with self._lock:
             if kept + size > self.quota.visit:
                 raise ReflowError(
-                    f"Your files would take {_mb(kept + size)}; a visit may keep {_mb(self.quota.visit)}. Bring a "
-                    "smaller file, or reload the page to begin afresh."
+                    f"Your files would take {_mb(kept + size)}; a visit may keep {_mb(self.quota.visit)}. Upload "
+                    "a smaller file, or reload the page to start over."
                 )
             if self._kept + size > self.quota.server:
-                raise ReflowError(f"The files of all visitors fill the {_mb(self.quota.server)} set aside; try later.")
+                raise ReflowError(
+                    f"The {_mb(self.quota.server)} for the files of all visitors are full; try again later."
+                )
             if free - size < self.quota.free:
                 raise ReflowError(
-                    f"The server's disk has {_mb(free)} free and keeps {_mb(self.quota.free)} of it: the file of "
-                    f"{_mb(size)} does not fit. Bring a smaller one, or tell who runs the server."
+                    f"The server's disk has {_mb(free)} free, of which {_mb(self.quota.free)} are reserved: the "
+                    f"file of {_mb(size)} does not fit. Upload a smaller one, or tell whoever runs the server."
                 )
             self._kept += size
 
@@ -89,7 +91,9 @@ class Uploads:
         """
         suffix = Path(name).suffix.lower()
         if suffix not in suffixes:
-            raise ReflowError(f"{bare_name(name)!r} is of no use here; bring a file ending in {', '.join(suffixes)}.")
+            raise ReflowError(
+                f"{bare_name(name)!r} cannot be used here; upload a file ending in {', '.join(suffixes)}."
+            )
         self._drop(suffixes, keep)
         size = content.seek(0, 2)
         content.seek(0)
@@ -100,7 +104,7 @@ class Uploads:
             token, path = self._written(content, suffix)
         except OSError as error:
             self._ledger.give_back(size)
-            raise ReflowError(f"{bare_name(name)!r} could not be kept ({error.strerror}); try again later.") from None
+            raise ReflowError(f"{bare_name(name)!r} could not be saved ({error.strerror}); try again later.") from None
         with self._lock:
             if token in self._files or self._closed:
                 self._ledger.give_back(size)
@@ -112,7 +116,7 @@ class Uploads:
         """The file of a token. Raises ReflowError for one of another visit."""
         with self._lock:
             if (upload := self._files.get(token)) is None:
-                raise ReflowError(f"{token} is not of this visit, or was replaced; bring the file again.")
+                raise ReflowError(f"{token} belongs to another visit or was replaced; upload the file again.")
         return upload
 
     def watch(self, stage: str, done: int, total: int) -> None:

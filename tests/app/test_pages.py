@@ -102,7 +102,7 @@ def test_reset_returns_to_the_defaults() -> None:
 def test_more_images_than_there_are_is_said() -> None:
     app = open_app(evaluation_images="5000")
     assert not app.subheader or app.subheader[0].value != "This takes a while"
-    assert any("5000 evaluation images were asked for; the data have 700." in note.value for note in app.info)
+    assert any("5000 evaluation images were requested; the data have 700." in note.value for note in app.info)
 
 
 def test_a_read_only_cache_is_said_and_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_a_network_of_the_list_runs_on_pictures_of_the_server(tmp_path: Path, mo
     st.cache_resource.clear()
     app = open_app(model=name, evaluation_images="8", calibration_images="8", data=str(tmp_path / "pictures.npz"))
     assert any("is not on this machine yet" in title.value for title in app.subheader)
-    assert any("set aside" in warning.value for warning in app.warning), "a link names no path"
+    assert any("ignored" in warning.value for warning in app.warning), "a link names no path"
     source = find(name).download
     assert source is not None
     weights_folder().mkdir(parents=True)
@@ -218,7 +218,7 @@ def test_layers_are_ranked_once_they_are_measured() -> None:
     for spec in sensitivity.alone(sensitivity.first_look(base), lab().layers(base), sensitivity.COARSE):
         Request(spec).answer(lab().public)  # into the store, so that the page only has to show them
     app = open_app("sensitivity", model="vgg-digits", evaluation_images="32", calibration_images="16")
-    assert says(app, "When one layer alone loses")
+    assert says(app, "When a single layer loses")
     assert says(app, "From a first look: 3 sparsities of each layer, 32 images")
     offers = [button.label for button in app.button if "the whole profile" in button.label]
     assert len(offers) == 1 and ": 121 diagnoses, about " in offers[0]
@@ -241,7 +241,7 @@ def test_more_channels_cut_leave_fewer_parameters() -> None:
     assert says(app, "Cut to 8")
     app.slider(key="channels").set_value(70).run()
     assert says(app, "Cut to 3")
-    assert any("same as silent" in each.value for each in app.markdown)
+    assert any("same as zeroed" in each.value for each in app.markdown)
 
 
 def test_the_order_of_quantization_is_part_of_the_command() -> None:

@@ -47,10 +47,10 @@ def warned(app: AppTest, said: str) -> None:
 def test_a_pinned_view_of_a_link_opens_nothing_and_one_of_the_visit_works(opened: Path) -> None:
     for asked, said in (
         ({"model": "nope"}, "Unknown model 'nope'"),
-        ({"model": "os:abort"}, "is code, which no link can name"),
-        ({"model": "net.py:build"}, "is code, which no link can name"),
+        ({"model": "os:abort"}, "is code, which a link cannot load"),
+        ({"model": "net.py:build"}, "is code, which a link cannot load"),
         ({"data": str(opened)}, "Unknown data"),
-        ({"model": "resnet20-digits@upload:0123"}, "is a file of another visit"),
+        ({"model": "resnet20-digits@upload:0123"}, "is an upload of another visit"),
     ):
         app = open_app("ab", a=urlencode(asked | SMALL))
         warned(app, said)
@@ -69,7 +69,7 @@ def test_a_pinned_view_of_a_link_opens_nothing_and_one_of_the_visit_works(opened
     assert app.session_state["_session"].pinned.model == DEFAULTS["model"]
     assert app.text_input(key="server_code").value == "net.py:build" and not app.exception and not app.error
     (opened / "ran").unlink()
-    warned(open_app("ab", a=urlencode(own.differences())), "is code, which no link can name")
+    warned(open_app("ab", a=urlencode(own.differences())), "is code, which a link cannot load")
     assert not (opened / "ran").exists()
 
 
@@ -81,7 +81,7 @@ def test_a_reports_spec_is_a_strangers_text(opened: Path) -> None:
     app.file_uploader(key="reopen").set_value(("r.html", written(of_diagnosis(found, "")).encode(), "text/html")).run()
     assert not app.exception and not app.error
     next(button for button in app.button if button.label == "Set the controls to this spec").click().run()
-    warned(app, r"model='net.py\:build' is code, which no link can name")
+    warned(app, r"model='net.py\:build' is code, which a link cannot load")
     assert any("Unknown data" in warning.value for warning in app.warning)
     assert app.text_input(key="server_code").value == app.text_input(key="server_data").value == ""
     assert app.selectbox(key="model").value == "resnet20-digits" and app.number_input(key="sparsity").value == 0.7

@@ -20,7 +20,7 @@ FIGURE = ".js-plotly-plot .main-svg"
 def test_cold_deep_link_to_the_lesson_opens_it_inside_the_shell(page: Page, address: str) -> None:
     """First of all tests: this server has not run app.py yet."""
     open_page(page, f"{address}/lesson?step=4&guess=50&{SMALL}")
-    expect(page.get_by_role("heading", name="4. Collapse: what is predicted now?")).to_be_visible()
+    expect(page.get_by_role("heading", name="4. Collapse: which classes are predicted?")).to_be_visible()
     expect(page.get_by_role("heading", level=1)).to_have_text("Lesson")
     expect(page.get_by_test_id("stTopNavSection")).to_have_text(list(contents.CONTENTS))
     assert query(page)["step"] == "4"

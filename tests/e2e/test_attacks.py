@@ -152,19 +152,19 @@ class _Genuine:
 GENUINE = _Genuine()
 
 BROKEN = "'mine.(pt|safetensors)' is truncated or not a checkpoint"
-TOO_MUCH = "was not read: it takes more time or memory than a file may"
-CODE = "'mine.pt' holds more than tensors, so it was not opened"
-OTHER = "is for another architecture than CifarResNet"
+TOO_MUCH = "was not read: it needs more time or memory than a file may"
+CODE = "'mine.pt' contains more than tensors, so it was not opened"
+OTHER = "does not fit the architecture CifarResNet"
 NO_ZIP = "'mine.zip' is not a readable zip file"
 NO_NPZ = "'mine.npz' is not a readable .npz file"
-NO_IMAGE = "'mine.zip' holds no readable image"
+NO_IMAGE = "'mine.zip' has no readable image"
 LEAVES = "'mine.zip' was refused: its entry '.*' leaves the folder"
 TIMES = "'mine.zip' was refused: it unpacks to more than 200 times its size"
 SKIPPED = r"1 broken image\(s\) skipped"
 SPLIT = "There is no folder"
 DAMAGED = "'mine.html' is damaged"
-ASIDE = "was set aside"
-TAKEN = "All test images are of one class|Class folders|$"
+ASIDE = "is ignored"
+TAKEN = "All test images belong to one class|Class folders|$"
 
 CHECKPOINTS: dict[str, Attack] = {
     "checkpoint: code": Upload("", WEIGHTS_FOR, "mine.pt", lambda to: hostile.code(ran(to)), CODE),
@@ -173,7 +173,7 @@ CHECKPOINTS: dict[str, Attack] = {
     "checkpoint: a bytearray of 1.9 GB in 30 bytes": weights(TOO_MUCH, lambda: hostile.big_bytearray(1_900_000_000)),
     "checkpoint: compressed storages": weights("is compressed", lambda: hostile.deflated_storage(900 * MB)),
     "checkpoint: 300,000 classes in one number": weights(
-        "in less memory than", lambda: hostile.stride_nothing(300_000)
+        "has less memory than", lambda: hostile.stride_nothing(300_000)
     ),
     "checkpoint: a storage that says it has 40 GB": weights(BROKEN, lambda: hostile.legacy_storage(10**10)),
     "checkpoint: a number for a layer": weights(
@@ -200,7 +200,7 @@ def state(value: float) -> dict[str, torch.Tensor]:
 ZIPS: dict[str, Attack] = {
     "zip: leaves its folder": images(LEAVES, lambda: hostile.archive(hostile.stored("../../up.png", b"x"))),
     "zip: a link": images(
-        "holds a link", lambda: hostile.archive(hostile.stored("test/3/x.png", b"/etc/passwd", rights=hostile.LINK))
+        "contains a link", lambda: hostile.archive(hostile.stored("test/3/x.png", b"/etc/passwd", rights=hostile.LINK))
     ),
     "zip: many small bombs": images(
         TIMES, lambda: hostile.archive(*(hostile.zeros(f"test/3/{n}.png", 900 * KB) for n in range(450)))
@@ -229,7 +229,7 @@ ZIPS: dict[str, Attack] = {
         SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.wall(1_000_000, 1)))
     ),
     "picture: 300 of 7000 × 7000 pixels": images(
-        "The pictures have more than 4.3 billion pixels",
+        "The images have more than 4.3 billion pixels",
         lambda: hostile.pictures(
             *(hostile.stored(f"test/3/w{n}.png", hostile.wall(7000, 7000, 0)) for n in range(300))
         ),
@@ -279,7 +279,7 @@ REPORTS: dict[str, Attack] = {
     ),
 }
 
-OWN = "has a name that the lab itself slices by"
+OWN = "has a name that is reserved for built-in slices"
 RESERVED = ("all", "brightness", "class", "rarity", "confidence", "contrast")
 COLUMNS: dict[str, Attack] = {
     f"columns: one called {name}": columns(f"'{name}' {OWN}", lambda name=name: hostile.table({name: range(700)}))
@@ -300,12 +300,12 @@ LINKS: dict[str, Attack] = {
     "link: A is a function that ends the server": pinned("'os:abort' is code", model="os:abort"),
     "link: A is own code": pinned("'net.py:build' is code", model="net.py:build"),
     "link: A is unknown": pinned("Unknown model 'nope'", model="nope"),
-    "link: A is another's upload": pinned("file of another visit", model=f"{MODEL}@upload:0123456789abcdef"),
+    "link: A is another's upload": pinned("upload of another visit", model=f"{MODEL}@upload:0123456789abcdef"),
     "link: a folder outside": link(ASIDE, data="../secret"),
     "link: own code": link(ASIDE, model="net.py:build"),
     "link: a module": link(ASIDE, model="os:abort"),
     "link: what only a person may type": link("", server_code="net.py:build", server_data="/etc"),
-    "link: a name of the hub of 300 letters": link("is no name of the hub", model="timm:hf_hub:" + "a" * 300),
+    "link: a name of the hub of 300 letters": link("is not a hub name", model="timm:hf_hub:" + "a" * 300),
     "link: markdown for a seed": link(r"seed='!\[x\]\(http://evil.example\)'", seed=WORDS),
     "link: markdown for limits": link("evil.example", "slices_and_gate", False, floors=WORDS),
     "link: null bytes": link(ASIDE, model="a\0b", layer="\0", allocation="\0"),
@@ -363,7 +363,7 @@ async def anothers_token(address: Running, folder: Path) -> None:
         (token,) = (file.stem for file in folder.glob("reflow-upload-*/*.safetensors"))
         for query in (f"model={MODEL}@upload:{token}", f"a={quote(f'model={MODEL}@upload:{token}')}"):
             async with visit(address, query, "ab" if query.startswith("a") else "") as stranger:
-                await stranger.until(lambda: shows(stranger, "(file of another visit|Unknown).*set aside"), PATIENCE_S)
+                await stranger.until(lambda: shows(stranger, "(upload of another visit|Unknown).*ignored"), PATIENCE_S)
 
 
 async def from_a_foreign_page(address: Running, _: Path) -> None:
@@ -482,7 +482,9 @@ NAMES: dict[str, Attack] = {
         lambda: hostile.noise(99),
         "[![x](http:evil.example:x.png)](http:x).pt",
     ),
-    "name: of no kind that is asked for": weights("of no use here; bring one ending in .pt", lambda: b"MZ", "x.exe"),
+    "name: of no kind that is asked for": weights(
+        "cannot be used here; upload one ending in .pt", lambda: b"MZ", "x.exe"
+    ),
 }
 TABLE = CHECKPOINTS | ZIPS | ARRAYS | REPORTS | COLUMNS | NAMES | LINKS | ACTS
 # Variations of these, and what takes long: `make thorough` tries them too.
@@ -496,7 +498,7 @@ MORE: dict[str, Attack] = {
     ),
     "npz: classes that are one word": arrays(r"classes has shape \(\)", lambda: hostile.npz(classes="cat")),
     "report: class number -1": reports(DAMAGED, altered(_set("labels", lambda array: array * 0 - 1))),
-    "link: a name of the hub with a space": link("is no name of the hub", model="timm:hf_hub:own er/name"),
+    "link: a name of the hub with a space": link("is not a hub name", model="timm:hf_hub:own er/name"),
     "link: A is a folder": pinned("Unknown data '/etc'", data="/etc"),
     "name: codes for a terminal": weights("'.*' is truncated", lambda: hostile.noise(99), "\x1b[31m\x07\u202etp.pt"),
     "checkpoint: text": weights(BROKEN, lambda: b"no checkpoint"),
@@ -509,14 +511,14 @@ MORE: dict[str, Attack] = {
         "is compressed",
         lambda: hostile.archive(*(hostile.stored(f"a/data/{n}", bytes(MB)) for n in range(30)), overlapping=True),
     ),
-    "checkpoint: sparse": weights("no plain tensor", lambda: hostile.checkpoint({"w": torch.eye(3).to_sparse()})),
+    "checkpoint: sparse": weights("not a plain tensor", lambda: hostile.checkpoint({"w": torch.eye(3).to_sparse()})),
     "checkpoint: quantized": weights(
-        "no plain tensor|is truncated",
+        "not a plain tensor|is truncated",
         lambda: hostile.checkpoint({"w": torch.quantize_per_tensor(torch.zeros(3), 1, 0, torch.quint8)}),
     ),
-    "checkpoint: a list": weights("holds a list, not a state dict", lambda: hostile.checkpoint([1])),
-    "checkpoint: no tensor": weights("holds no tensor", lambda: hostile.checkpoint({"a": 1})),
-    "checkpoint: NaN": weights("holds NaN or infinity in", lambda: hostile.checkpoint(state(float("nan")))),
+    "checkpoint: a list": weights("contains a list, not a state dict", lambda: hostile.checkpoint([1])),
+    "checkpoint: no tensor": weights("contains no tensor", lambda: hostile.checkpoint({"a": 1})),
+    "checkpoint: NaN": weights("has NaN or infinity in", lambda: hostile.checkpoint(state(float("nan")))),
     "checkpoint: no classes": weights(OTHER, lambda: hostile.checkpoint(state(0.0) | {"linear.bias": torch.zeros(0)})),
     "safetensors: a header of 9 MB": weights(
         BROKEN, lambda: hostile.safetensors(b"{" + b" " * 9 * MB + b"}"), "mine.safetensors"
@@ -546,7 +548,7 @@ MORE: dict[str, Attack] = {
     "zip: cut short": images(NO_ZIP, lambda: hostile.pictures()[:-50]),
     "zip: a zip in it": images(NO_IMAGE, lambda: hostile.archive(hostile.stored("test/3/x.zip", hostile.pictures()))),
     "zip: classes nobody knows": images(
-        "of which the model does not know", lambda: hostile.pictures(classes=("![x](http://evil.example)", "cat"))
+        "and the model does not know", lambda: hostile.pictures(classes=("![x](http://evil.example)", "cat"))
     ),
     "picture: 65,000 × 65,000 pixels": images(
         SKIPPED, lambda: hostile.pictures(hostile.stored("test/3/x.png", hostile.wall(65_000, 65_000, 1)))
@@ -591,7 +593,7 @@ MORE: dict[str, Attack] = {
             test_images=hostile.npy((10**6, 1, 1, 3), "|u1", bytes(3 * 10**6)), without=("test_labels",)
         ),
     ),
-    "npz: no test images": arrays("no test_images|holds no", lambda: hostile.npz(without=("test_images",))),
+    "npz: no test images": arrays("no test_images|has no", lambda: hostile.npz(without=("test_images",))),
     "npz: text": arrays(NO_NPZ, lambda: b"no arrays"),
     "report: arrays of different lengths": reports(
         DAMAGED, altered(_set("pruned.confidence", lambda array: array[:3]))
@@ -612,10 +614,8 @@ MORE: dict[str, Attack] = {
     ),
     "columns: nothing": columns("could not be read as CSV|has no name|has 0 rows", lambda: b""),
     "columns: a cell of 30 MB": columns("CSV", lambda: b"a\n" + b"x" * 30 * MB),
-    "columns: more cells than names": columns("more cells than its", lambda: b"a\n" + b"1,2,3\n" * 700),
-    "columns: an image twice": columns(
-        "names some images twice", lambda: hostile.table({"image": [1, 1], "a": [1, 2]})
-    ),
+    "columns: more cells than names": columns("more cells than the", lambda: b"a\n" + b"1,2,3\n" * 700),
+    "columns: an image twice": columns("has some images twice", lambda: hostile.table({"image": [1, 1], "a": [1, 2]})),
     "columns: formulas": columns(
         "", lambda: hostile.table({"image": range(700), "=1+1": ["=cmd|' /C calc'!A1"] * 700})
     ),
@@ -632,7 +632,7 @@ MORE: dict[str, Attack] = {
     ),
     "name: a path of Windows": weights("'x.pt' is truncated", lambda: hostile.noise(99), "C:\\windows\\x.pt"),
     "name: 900 letters": weights(r"'n{40}…n{37}\.pt' is truncated", lambda: hostile.noise(99), "n" * 900 + ".pt"),
-    "name: without letters": weights("That file is of no use here", lambda: b"x", ".pt"),
+    "name: without letters": weights("That file cannot be used here", lambda: b"x", ".pt"),
 }
 TABLE |= MORE if os.environ.get("THOROUGH") else {}
 
@@ -836,10 +836,10 @@ def test_paths_stay_below_the_folder_that_the_owner_opened(tmp_path: Path) -> No
     outside = ["../secret/weights.safetensors", str(secret / "weights.safetensors"), "link.safetensors"]
     outside += ["way/weights.safetensors", "way/../../secret/weights.safetensors", "we\0ights.safetensors"]
     for name in outside:
-        with pytest.raises(ReflowError, match=r"outside the folder|is no path"):
+        with pytest.raises(ReflowError, match=r"outside the folder|is not a path"):
             library.network(f"{MODEL}@{name}")
     for name in ("../secret", str(secret), "way", "/etc", "~/../../etc/passwd", "circle/../../secret"):
-        with pytest.raises(ReflowError, match=r"outside the folder|is no path|Unknown data"):
+        with pytest.raises(ReflowError, match=r"outside the folder|is not a path|Unknown data"):
             library.images(Spec(data=name))
     for name in ("../secret/net.py:build", f"{secret / 'net.py'}:build", "way/net.py:build"):
         with pytest.raises(ReflowError, match="outside the folder"):

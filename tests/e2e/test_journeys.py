@@ -54,7 +54,7 @@ def test_the_first_screen_tells_the_story_without_a_click(
     shared: Page, address: str, for_everybody: Callable[[Page], None]
 ) -> None:
     open_page(shared, address)
-    expect(shared.locator(".scope .status")).to_have_text("rescued")
+    expect(shared.locator(".scope .status")).to_have_text("recovered")
     dense, pruned, repaired = (float(text.split()[0]) for text in shared.locator(".card .big").all_inner_texts())
     assert dense >= 99 and pruned <= 20 and repaired >= 93
     expect(shared.locator(".js-plotly-plot").first).to_be_visible()
@@ -146,7 +146,7 @@ def test_demo_presets_follow_the_keys_hide_the_repair_until_its_own_and_escape_l
     open_page(page, f"{address}/?demo=1&{SMALL}")
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     scope = page.locator(".scope")
-    for key, status, repaired in (("1", "healthy", False), ("3", "collapsed", False), ("4", "rescued", True)):
+    for key, status, repaired in (("1", "healthy", False), ("3", "collapsed", False), ("4", "recovered", True)):
         page.keyboard.press(key)
         expect(scope.locator(".status")).to_have_text(status)
         wait_for_query(page, preset=key)

@@ -70,7 +70,7 @@ def test_a_teacher_hides_the_controls_shares_the_link_and_prints(
     expect(page.locator(".st-key-controls")).to_be_hidden()
     fresh = other.new_page()
     fresh.goto(page.url)
-    expect(fresh.get_by_role("heading", name="2. Half the weights are gone")).to_be_visible(timeout=45_000)
+    expect(fresh.get_by_role("heading", name="2. Remove half of the weights")).to_be_visible(timeout=45_000)
     expect(fresh.get_by_text("you predicted 40 %")).to_be_visible(timeout=45_000)
     expect(fresh.locator(".st-key-controls")).to_be_hidden()
     shared_link = page.get_by_test_id("stCode").filter(has_text="/lesson?").inner_text().replace("\u2060", "").strip()
@@ -270,7 +270,7 @@ def test_nonsense_in_a_link_to_the_lesson_is_named_and_its_words_still_explain_t
     page: Page, address: str
 ) -> None:
     page.goto(f"{address}/lesson?{SMALL}&model=%3Cscript%3E&guess=abc&step=0")
-    expect(page.get_by_role("heading", name="1. A network that works")).to_be_visible()
+    expect(page.get_by_role("heading", name="1. A trained network")).to_be_visible()
     expect(page.locator(".told").first).to_be_visible()
     expect(page.get_by_test_id("stAlert").filter(has_text="Unknown model '<script>'")).to_be_visible()
     word = page.locator(".term").first

@@ -172,7 +172,7 @@ def test_heads_and_lengths_are_measured_by_slice(library: Library) -> None:
     lengths = found["long-inputs"].tables["Lengths"]
     assert lengths.tokens.tolist() == [16, 36, 64, 100] and (lengths.low <= lengths.lost).all()
     assert lengths.dense.iloc[0] > 0.98 and lengths.dense.iloc[-1] > 0.85
-    assert "(a mean of 33 tokens)" in found["long-inputs"].answer
+    assert "(mean length 33 tokens)" in found["long-inputs"].answer
     json.dumps([to_json(each) for each in found.values()], allow_nan=False)
 
 

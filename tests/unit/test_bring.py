@@ -128,7 +128,7 @@ def diagnosed(folder: Path, view: str, **changes: str) -> Diagnosis:
 
 def test_a_training_view_of_ones_own_calibrates_and_an_unknown_one_is_said(tmp_path: Path) -> None:
     unknown, clean = diagnosed(tmp_path, "''"), diagnosed(tmp_path, "'none'")
-    assert any("Nobody said how training augmented" in note for note in unknown.notes)
+    assert any("Training augmentation unknown" in note for note in unknown.notes)
     assert not any("augmented" in note for note in clean.notes) and same(unknown, clean)
     assert not any("augmented" in note for note in diagnosed(tmp_path, "''", calibration_view="cifar").notes)
     own = diagnosed(tmp_path, "Darker()")
@@ -141,7 +141,7 @@ def test_a_training_view_of_ones_own_calibrates_and_an_unknown_one_is_said(tmp_p
     ):
         with pytest.raises(ReflowError, match=said):
             diagnosed(tmp_path, view)
-    with pytest.raises(ReflowError, match="calibration_view=custom is for"):
+    with pytest.raises(ReflowError, match="calibration_view=custom needs"):
         diagnose(SMALL.replace(calibration_view="custom"), Library())
 
 
@@ -154,7 +154,7 @@ def same(one: Diagnosis, other: Diagnosis) -> bool:
 def test_the_training_view_of_another_checkpoint_is_only_assumed() -> None:
     checkpoint = SHIPPED / "resnet20-digits.safetensors"
     found = diagnose(SMALL.replace(model=f"resnet20-digits@{checkpoint}"), Library(EVERYTHING))
-    assert any("is taken to be trained as resnet20-digits was" in note for note in found.notes)
+    assert any("is assumed to be trained like resnet20-digits" in note for note in found.notes)
     assert not any("is taken to be" in note for note in diagnose(SMALL, Library()).notes)
 
 

@@ -172,7 +172,7 @@ OF = "about pruning in production"
       "not, 1 is undecided, and 1 cannot be measured here."),
      ({HOLDS: 2, FAILS: 3}, f"Of 5 claims {OF}, on this model and machine 2 hold, 3 do not, 0 are undecided, and 0 "
       "cannot be measured here."),
-     ({FAILS: 1}, f"One of the claims {OF} was tested: it does not hold on this model and machine.")],
+     ({FAILS: 1}, f"One claim {OF} was tested: it does not hold on this model and machine.")],
 )  # fmt: skip
 def test_the_tally_is_english(counts: dict[str, int], sentence: str) -> None:
     assert tally(counts, sum(counts.values())) == sentence
@@ -209,7 +209,7 @@ def test_a_claim_about_speed_says_when_other_work_disturbed_it(
         monkeypatch.setattr("reflow_core.production.timing.BUSY", most)
         measured = try_claim("cpu-crossover", spec, library).facts["measured"]
         assert ("Timed while other work ran" in measured) == marked
-    assert measured.startswith("End to end the whole network as CSR runs ")
+    assert measured.startswith("End to end, the network as CSR with 85 % zeros runs ")
     assert "Timed" not in try_claim("layernorm", spec, library).facts["measured"]
 
 

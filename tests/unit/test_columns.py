@@ -38,7 +38,7 @@ def test_a_column_that_would_be_taken_for_ours_is_refused(
 ) -> None:
     """A column "all" took the place of the overall row: the network was judged by its first value."""
     content = "\n".join([name, *(str(number % 2) for number in range(count))]).encode()
-    with pytest.raises(ReflowError, match=f"The column '{name}' has a name that the lab itself slices by"):
+    with pytest.raises(ReflowError, match=f"The column '{name}' has a name that is reserved for built-in slices"):
         slices.finding(found, read(library, content), Limits())
 
 
@@ -51,12 +51,12 @@ def test_a_csv_that_is_none_is_a_sentence(library: Library, found: Diagnosis, co
         rows("a, ,b", "1,2,3"): "Column 2 of the CSV has no name",
         rows("a,b,a", "1,2,3"): "two columns 'a'",
         rows("a, a", "1,2"): "two columns 'a'",
-        rows(" all", "1"): "lab itself slices by",
-        rows("a", "1,2"): "more cells than its 1 names",
+        rows(" all", "1"): "reserved for built-in slices",
+        rows("a", "1,2"): "more cells than the 1 column names",
         rows(",".join(f"c{number}" for number in range(51)), "1"): "51 columns; at most 50",
-        rows("a", "1") + b"\ninf": "holds infinite numbers",
-        rows("image,a", "x,1"): "more than whole numbers",
-        rows("image,a", "0.5,1"): "more than whole numbers",
+        rows("a", "1") + b"\ninf": "has infinite values",
+        rows("image,a", "x,1"): "values that are not whole numbers",
+        rows("image,a", "0.5,1"): "values that are not whole numbers",
         b"\x89PNG\r\n\x1a\n\x00\xff\xfe": "could not be read as CSV",
         b"\xff\xfe" + "a\n1\n".encode("utf-16-le"): "could not be read as CSV",
         b"": "could not be read as CSV",

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from reflow_core import Diagnosis, Library, Spec, diagnose
-from reflow_core.diagnosis.verdict import points_between
+from reflow_core.numbers import points_between
 from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.production.comparison import chance, compared, paired
 
@@ -44,7 +44,7 @@ def test_the_gain_is_of_the_last_arms_and_its_p_value_is_the_binomial_one(pair: 
 def test_other_images_are_not_paired(pair: tuple[Diagnosis, Diagnosis], library: Library) -> None:
     other = diagnose(B.replace(seed=1), library)
     assert paired(*pair) and not paired(pair[0], other)
-    assert chance(pair[0], other) is None and "their images differ" in compared(pair[0], other).answer
+    assert chance(pair[0], other) is None and "the images differ" in compared(pair[0], other).answer
 
 
 def test_the_same_view_twice_is_said(pair: tuple[Diagnosis, Diagnosis]) -> None:

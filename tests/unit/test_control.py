@@ -18,8 +18,8 @@ from reflow_core.cli.diagnose import as_text
 from reflow_core.diagnosis.control import doubt_of
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.result import to_json
-from reflow_core.diagnosis.verdict import percent
 from reflow_core.lab.codec import decode, encode
+from reflow_core.numbers import percent
 from reflow_core.present.report import of_diagnosis, tables_of
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import Network
@@ -85,7 +85,7 @@ def test_another_normalization_is_caught(fields: dict[str, Any]) -> None:
 def test_a_view_unlike_training_is_caught(fields: dict[str, Any], library: Library) -> None:
     diagnosis = diagnose(quick(**fields, calibration_view="imagenet", repair="reflow"), library)
     doubt = doubt_of(diagnosis)
-    assert doubt is not None and doubt.startswith("The calibration images are unlike")
+    assert doubt is not None and doubt.startswith("The calibration images differ from")
 
 
 @needs_public

@@ -194,7 +194,7 @@ def test_batches_of_any_form_give_the_same(form: str) -> None:
 
 @pytest.mark.parametrize(
     ("bad", "said"),
-    [([], "can be read once only"), (iter(()), "pass a list or a DataLoader"), (["cat.png"], "a str"),
+    [([], "can be read only once"), (iter(()), "pass a list or a DataLoader"), (["cat.png"], "a str"),
      ([{"pixels": torch.zeros(1)}], "'pixel_values'"), ([torch.zeros(3)], r"a tensor \(3,\)")],
 )  # fmt: skip
 def test_batches_that_hold_no_images_are_refused_with_the_fix(bad: Any, said: str) -> None:

@@ -58,7 +58,7 @@ def test_a_disturbed_finding_says_so_and_others_say_nothing() -> None:
 
 def test_the_headline_of_hardware_states_the_whole_network_first() -> None:
     said = hardware_answer(FACTS)
-    assert said.startswith("End to end zeros make this network no faster")
+    assert said.startswith("End to end, zeros make this network no faster")
     assert said.index("as CSR 0.12 and 0.10 times") < said.index("64 % sparsity")
     assert "pays" not in said
 

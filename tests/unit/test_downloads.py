@@ -124,7 +124,7 @@ def test_where_the_first_gives_up_the_second_takes_over(server: Server, tmp_path
 @pytest.mark.parametrize(
     ("path", "sha256", "said"),
     [("short.bin", "", "sent 128,000 of 256,000 bytes"), ("stalled.bin", "", "sent nothing for"),
-     ("endless.bin", "", "longer than"), ("whole.bin", "0" * 8, "has SHA-256"), ("linked-wrong.bin", "", "has SHA-256"),
+     ("endless.bin", "", "larger than"), ("whole.bin", "0" * 8, "has SHA-256"), ("linked-wrong.bin", "", "has SHA-256"),
      ("bad name.bin", "", "try again")],
 )  # fmt: skip
 def test_what_comes_broken_is_said_and_not_kept(

@@ -7,7 +7,7 @@ import pytest
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.point import point
-from reflow_core.diagnosis.verdict import percent
+from reflow_core.numbers import percent
 from reflow_core.production.draws import draws, spread
 
 

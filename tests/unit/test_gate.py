@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from reflow_core.diagnosis import statistics
-from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import percent
 from reflow_core.production import gate
 from reflow_core.production.gate import FAILS, PASSES, UNDECIDED, Limits
 
@@ -120,7 +120,7 @@ def test_what_is_kept_by_far_passes_and_more_images_decide_what_is_not() -> None
     assert few.more is not None
     enough = {"a": pd.Series(["x"] * (1950 - few.more) + ["y"] * (50 + few.more))}
     assert gate.outcome(gate.judge(right, right, enough, Limits(0.01, 0.05))) == PASSES
-    assert f"about {few.more} more images like these would decide it" in few.sentence()
+    assert f"about {few.more} more such images would decide it" in few.sentence()
     nearly = {"a": pd.Series(["x"] * (1951 - few.more) + ["y"] * (49 + few.more))}
     assert gate.outcome(gate.judge(right, right, nearly, Limits(0.01, 0.05))) == UNDECIDED
     assert gate.outcome(gate.judge(right, right, names, Limits(0.0, 1.0))) == UNDECIDED  # no loss at all: never shown
@@ -139,10 +139,10 @@ def test_it_says_what_is_broken_with_its_interval_and_names_a_missing_slice() ->
         .sentence()
         .startswith(f"class cat (n = 100) loses 40.0 points, {percent(1)} to {percent(0.6)} (95 % interval ")
     )
-    assert checks[3].sentence().endswith(f"asked are {percent(0.9)}")
+    assert checks[3].sentence().endswith(f"required: {percent(0.9)}")
     assert gate.outcome(checks) == FAILS
     assert gate.judge(dense, variant, names, Limits(least=101))[1].slice == "cow"
-    with pytest.raises(ReflowError, match=r"There is no slice 'class/emu'; there are class/cat, class/cow"):
+    with pytest.raises(ReflowError, match=r"There is no slice 'class/emu'; the slices are class/cat, class/cow"):
         gate.judge(dense, variant, names, Limits(floors={"class/emu": 0.5}))
 
 

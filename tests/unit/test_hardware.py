@@ -82,7 +82,7 @@ def test_the_crossover_is_where_the_line_meets_one() -> None:
 def test_what_an_inspection_does_not_read_is_set_aside_with_a_note(name: str, field: str, value: str) -> None:
     info, asked = inspections[name].info, SPEC.replace(**{field: value})
     assert normalize(asked, info.reads, info.ignores) == normalize(SPEC, info.reads, info.ignores)
-    assert set_aside(asked, info.reads, info.ignores)[-1].startswith(f"{field}={value} was set aside: ")
+    assert set_aside(asked, info.reads, info.ignores)[-1].startswith(f"{field}={value} is ignored: ")
     assert Request(asked, inspection=name).key(Library()) == Request(SPEC, inspection=name).key(Library())
 
 
@@ -134,7 +134,7 @@ def test_everything_is_timed_beside_what_it_replaces(quick_timing: None) -> None
     assert found.facts["multiply_adds"] == 10_138_240  # of ResNet-20 at 16 × 16 (see test_sensitivity)
     kept = prunable(Library().network(SPEC.model).module)
     assert found.facts["bytes"]["dense"] > 4 * sum(weight.numel() for weight in kept.values())
-    assert found.answer.startswith("End to end zeros make this network ")
+    assert found.answer.startswith("End to end, zeros make this network ")
     assert np.isfinite(found.tables["Kernel"].speed).all()
 
 
@@ -142,7 +142,7 @@ def test_every_claim_has_a_verdict_and_a_measurement(quick_timing: None) -> None
     library, spec = Library(), Spec(evaluation_images=64, calibration_images=32)
     tested = {name: try_claim(name, spec, library) for name in claims.names()}
     assert {finding.facts["verdict"] for finding in tested.values()} <= set(VERDICTS)
-    assert all("Judged by: " in finding.facts["measured"] for name, finding in tested.items() if name != "two-four")
+    assert all("Rule: " in finding.facts["measured"] for name, finding in tested.items() if name != "two-four")
     assert tested["projection"].facts["verdict"] == tested["layernorm"].facts["verdict"] == HOLDS
     assert tested["zeros"].machine
     assert not tested["rare"].machine
@@ -157,4 +157,4 @@ def test_one_claim_as_a_command(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr("reflow_core.cli.claims.requests_for_claims", lambda spec: few)
     assert main(["claims", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["claims"]
-    assert told["answer"].startswith("One of the claims about pruning in production was tested: it holds on this")
+    assert told["answer"].startswith("One claim about pruning in production was tested: it holds on this")

@@ -92,7 +92,7 @@ def test_an_image_folder_works_and_says_what_was_skipped_or_missing(tmp_path: Pa
     assert found.pruned.n == 6 and found.repaired is not None
     assert found.labels is not None and set(found.labels) == {3, 7}
     assert any("1 broken image(s) skipped: broken.png" in note for note in found.notes)
-    assert any("700 evaluation images were asked for; the data have 6" in note for note in found.notes)
+    assert any("700 evaluation images were requested; the data have 6" in note for note in found.notes)
 
 
 def test_images_without_labels_have_ratios_but_no_accuracy(tmp_path: Path) -> None:

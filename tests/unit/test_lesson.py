@@ -102,13 +102,13 @@ def test_a_prediction_is_judged_by_its_distance(lessons: dict[str, list[Seen]]) 
 
 
 def test_the_score_counts_only_predictions_that_were_made() -> None:
-    assert scored([]) == "You have predicted none of the steps in this visit."
+    assert scored([]) == "You have not predicted any step in this visit."
     made = [
         Predicted("30 %", "31 %", True),
         Predicted("30 %", "95 %", False),
         Predicted("2.0 times", "5.0 times", False),
     ]
-    assert scored(made) == f"You predicted 3 of the {len(STEPS)} steps, 1 of them well, within 5 % of the scale."
+    assert scored(made) == f"You predicted 3 of the {len(STEPS)} steps, 1 of them within 5\u00a0% of the scale."
 
 
 def test_the_numbers_of_the_channel_follow_from_each_other_as_the_step_says(lessons: dict[str, list[Seen]]) -> None:
@@ -141,7 +141,7 @@ def test_a_beginner_needs_no_epsilon(lessons: dict[str, list[Seen]]) -> None:
     assert "ε" in step.notes, "the teacher knows"
 
 
-@pytest.mark.parametrize(("right", "rival", "word"), [(9, 60, "worse"), (60, 9, "better"), (30, 31, "neither")])
+@pytest.mark.parametrize(("right", "rival", "word"), [(9, 60, "worse"), (60, 9, "better"), (30, 31, "not significant")])
 def test_a_comparison_of_choices_says_worse_where_it_is_worse(
     right: int, rival: int, word: str, lessons: dict[str, list[Seen]]
 ) -> None:

@@ -56,8 +56,8 @@ def test_own_code_on_the_dashboard_is_a_function_that_a_file_of_the_root_defines
     for function in ("network", "Own"):
         assert library.network(f"net.py:{function}").info.classes == tuple(map(str, range(10)))
     for name, said in {
-        "os:abort": "modules are for the command line only",
-        "reflow_core.networks.resnet:resnet": "modules are for the command line only",
+        "os:abort": "modules work only on the command line",
+        "reflow_core.networks.resnet:resnet": "modules work only on the command line",
         "net.py:abort": "'abort' is imported in 'net.py', not defined there",
         "net.py:resnet": "'resnet' is imported in 'net.py'",
         "net.py:os": "has no function 'os'",
@@ -76,7 +76,7 @@ def test_own_code_on_the_dashboard_is_a_function_that_a_file_of_the_root_defines
 def test_code_without_an_opened_folder_opens_nothing(opened: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(opened)
     for name in ("net.py:network", f"{opened / 'net.py'}:network", "os:abort"):
-        with pytest.raises(ReflowError, match=r"no folder|command line only"):
+        with pytest.raises(ReflowError, match=r"no folder|only on the command line"):
             Library(Access(code=True)).network(name)
     assert main(["serve", "--allow-code"]) == 2
 
@@ -94,7 +94,7 @@ HOSTILE = ("a" * 300 + "/b", "a/" + "b" * 300, "own er/name", "../..", "owner/..
 @pytest.mark.parametrize("repository", HOSTILE)
 def test_a_name_of_the_hub_is_owner_and_name(repository: str) -> None:
     for ask in (find, lambda name: hub.fetch_description(name, lambda *_: pytest.fail("asked the hub"))):
-        with pytest.raises(ReflowError, match="is no name of the hub") as caught:
+        with pytest.raises(ReflowError, match="is not a hub name") as caught:
             ask(f"timm:hf_hub:{repository}")
         assert len(str(caught.value)) < 200
 
@@ -131,7 +131,7 @@ def test_a_malformed_description_of_the_hub_is_a_sentence(what: str) -> None:
     planted = hub.weights_folder() / "timm-hf_hub-somebody--malformed.json"
     planted.parent.mkdir(parents=True, exist_ok=True)
     planted.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    with pytest.raises(ReflowError, match=r"config\.json of timm:hf_hub:somebody/malformed is of no use"):
+    with pytest.raises(ReflowError, match=r"config\.json of timm:hf_hub:somebody/malformed cannot be used"):
         find(name)
     planted.write_text(json.dumps(CONFIG))
     assert len(find(name).classes) == 7
@@ -162,17 +162,17 @@ def test_no_name_reaches_the_terminal_with_codes_in_it(tmp_path: Path, capsys: p
 DIGITS = "resnet20-digits"
 STRANGE: dict[str, dict[str, object]] = {
     "Unknown model 'nope'": {"model": "nope"},
-    "'os:abort' is code, which no link can name": {"model": "os:abort"},
+    "'os:abort' is code, which a link cannot load": {"model": "os:abort"},
     "'net.py:network' is code": {"model": "net.py:network"},
-    "'net.py:network@upload:0123' is a file of another visit": {"model": "net.py:network@upload:0123"},
-    "'resnet20-digits@upload:0123' is a file of another visit": {"model": f"{DIGITS}@upload:0123"},
+    "'net.py:network@upload:0123' is an upload of another visit": {"model": "net.py:network@upload:0123"},
+    "'resnet20-digits@upload:0123' is an upload of another visit": {"model": f"{DIGITS}@upload:0123"},
     "Unknown model 'resnet20-digits@/etc/passwd'": {"model": f"{DIGITS}@/etc/passwd"},
-    "is no name of the hub": {"model": "timm:hf_hub:" + "a" * 300},
+    "is not a hub name": {"model": "timm:hf_hub:" + "a" * 300},
     "Unknown model 'timm:hf_hub:a/b@/etc/passwd'": {"model": "timm:hf_hub:a/b@/etc/passwd"},
     "Unknown data '/etc'": {"data": "/etc"},
     "Unknown data '../pictures'": {"data": "../pictures"},
     "Unknown data 'cifar10'": {"data": "cifar10"},
-    "'upload:0123' is a file of another visit": {"data": "upload:0123"},
+    "'upload:0123' is an upload of another visit": {"data": "upload:0123"},
     "Unknown criterion 'nope'": {"criterion": "nope"},
     "Unknown update 'nope'": {"update": "nope"},
     "Unknown allocation 'nope'": {"allocation": "nope"},

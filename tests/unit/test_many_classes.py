@@ -15,12 +15,13 @@ from hypothesis import strategies as some
 from reflow_core import Diagnosis, Library, Spec, diagnose
 from reflow_core.diagnosis.result import Outcome, outcome
 from reflow_core.diagnosis.shown_classes import FEW, MOST_PREDICTED, shown_classes
-from reflow_core.diagnosis.verdict import percent, verdict, whole_percent
+from reflow_core.diagnosis.verdict import verdict
 from reflow_core.images.classes import match
 from reflow_core.lab.sweep import pack
 from reflow_core.networks.catalog import find
 from reflow_core.networks.own import own
 from reflow_core.networks.zoo import classes_of_imagenet, synsets
+from reflow_core.numbers import percent, whole_percent
 from reflow_core.present.figures.collapse import answered
 from reflow_core.signal.predictions import Predictions
 
@@ -87,7 +88,7 @@ def test_the_verdict_names_the_class_and_says_what_the_images_are_like(thousand:
     assert "“quilt”" in first and "(an even spread would give 0.1 %)" in first
     own = 2 ** (lambda p: -(p * np.log2(p)).sum())(np.bincount(np.arange(N) % 350) / N)
     assert thousand.images_effective_classes == pytest.approx(own)
-    assert f"effective classes of 1000, the images' own are {own:.1f}" in first
+    assert f"effective classes of 1,000 (the images themselves: {own:.1f})" in first
 
 
 def test_the_figure_of_a_report_shows_the_same_rows_for_every_variant(thousand: Diagnosis) -> None:
@@ -109,9 +110,9 @@ def test_two_classes_of_one_name_are_two_rows() -> None:
 @pytest.mark.parametrize("share", [0.0, 1e-9, 1 / 5000, 0.0004999, 0.0005, 0.00951, 0.25, 1.0])
 def test_a_share_above_0_is_never_shown_as_0(share: float) -> None:
     for text in (percent(share), whole_percent(share)):
-        number = float(text.replace("\u00a0", " ").removesuffix(" %"))
-        assert (number > 0) == (share > 0) and abs(number - 100 * share) <= max(0.5, 0.5 * 100 * share)
-    assert percent(1 / 5000).replace("\u00a0", " ") == "0.02 %"
+        number = float(text.replace("\u00a0", " ").removesuffix(" %").removeprefix("< "))
+        assert (number > 0) == (share > 0) and (text.startswith("<") or abs(number - 100 * share) <= 0.5)
+    assert percent(1 / 5000).replace("\u00a0", " ") == "< 0.1 %"
 
 
 def test_a_thousand_classes_called_by_synsets_have_imagenets_names(tmp_path: Any) -> None:

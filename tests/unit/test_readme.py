@@ -101,7 +101,7 @@ def test_the_library_in_ten_lines(printed: dict[str, list[str]]) -> None:
     lines = printed["ten lines"]
     dense, pruned, repaired = map(float, lines[0].split())
     assert dense > 0.98 and pruned < 0.2 and repaired > 0.9
-    assert len(lines) == 1 + 19 + 1 and lines[-1].startswith("The standard deviation that BatchNorm stored")
+    assert len(lines) == 1 + 19 + 1 and lines[-1].startswith("BatchNorm's stored standard deviation")
 
 
 def test_any_network_in_three_calls(printed: dict[str, list[str]]) -> None:

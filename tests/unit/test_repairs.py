@@ -222,7 +222,12 @@ def test_what_agrees_less_with_dense_than_reflow_alone_is_not_returned(monkeypat
     shares = iter([0.25, 0.75])
     monkeypatch.setattr(ls, "agreement", lambda *arguments: next(shares))
     said = ls.least_squares(dense, refitted, calibration, ignore)
-    assert said.startswith("Kept REFLOW alone") and "25.0%" in said and "75.0%" in said and "8 held-out" in said
+    assert (
+        said.startswith("Kept REFLOW alone")
+        and "25.0\u00a0%" in said
+        and "75.0\u00a0%" in said
+        and "8 held-out" in said
+    )
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in refitted.state_dict().items())
 
 

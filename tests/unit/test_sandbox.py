@@ -143,17 +143,17 @@ def test_a_checkpoint_in_torchs_format_becomes_the_same_network(visit: tuple[Upl
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        ({"a": torch.zeros(1).expand(10**6)}, "holds 'a' in less memory than its shape 1000000 needs"),
-        ({str(number): torch.zeros(1000)[:1000] for number in range(0)}, "holds no tensor"),
-        ({"a": torch.eye(3).to_sparse()}, "no plain tensor"),
-        ({3: torch.zeros(2)}, "holds no tensor"),
+        ({"a": torch.zeros(1).expand(10**6)}, "'a' has less memory than its shape 1000000 needs"),
+        ({str(number): torch.zeros(1000)[:1000] for number in range(0)}, "contains no tensor"),
+        ({"a": torch.eye(3).to_sparse()}, "not a plain tensor"),
+        ({3: torch.zeros(2)}, "contains no tensor"),
     ],
     ids=["stride 0", "nothing", "sparse", "number for a name"],
 )
 def test_tensors_that_pretend_are_named(visit: tuple[Uploads, Library], state: object, said: str) -> None:
     uploads, library = visit
     token = uploads.add("mine.pt", io.BytesIO(checkpoint(state)), SUFFIXES)
-    with pytest.raises(ReflowError, match=rf"'mine\.pt' .*{said}|'mine\.pt' {said}"):
+    with pytest.raises(ReflowError, match=rf"'mine\.pt'.* {said}"):
         library.network(f"{MODEL}@{token}")
 
 

@@ -385,7 +385,7 @@ def test_what_a_combination_does_not_read_is_set_aside_with_a_note(library: Libr
     assert {"sparsity", "allocation", "layer_sparsity"} <= unused_fields(patterned).keys()
     found = diagnose(patterned, library)
     assert found.spec == normalize(patterned) == SMALL.replace(pattern="2:4")
-    assert found.notes[0].startswith("sparsity=0.5 was set aside: the pattern 2:4")
+    assert found.notes[0].startswith("sparsity=0.5 is ignored: the pattern 2:4")
     assert "calibration_images" in unused_fields(Spec(repair="none"))
     assert "calibration_images" not in unused_fields(Spec(repair="none", criterion="snip"))
     assert "calibration_images" not in unused_fields(Spec(repair="none", update="obs"))
@@ -461,6 +461,6 @@ def test_what_is_chosen_by_is_neither_calibration_nor_test(skew: float, library:
     assert not torch.isin(free, calibrating).any()
     assert torch.equal(evaluation(spec, images).pixels, images.train[free[: spec.evaluation_images]].pixels)
     few = spec.replace(evaluation_images=20, criterion="wanda")
-    assert any("the test images have to judge" in note for note in diagnose(few, library).notes)
+    assert any("judge the result on test images" in note for note in diagnose(few, library).notes)
     with pytest.raises(ReflowError, match="use fewer calibration images"):
         evaluating(spec.replace(calibration_images=5000), images)

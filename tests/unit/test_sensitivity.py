@@ -72,7 +72,7 @@ def test_the_budget_is_the_optimum_of_a_linear_program(
 
 def test_a_budget_beyond_the_profile_is_refused_and_what_was_not_pruned_has_no_say() -> None:
     found = made({"a": [0.1], "b": [0.2]}, [0.5], {"a": 100, "b": 100})
-    with pytest.raises(ReflowError, match=r"beyond what the profile covers, 50\.0 %"):
+    with pytest.raises(ReflowError, match=r"beyond the profile, which reaches 50\.0\s%"):
         sensitivity.budget(found, 0.6)
     found.loc[found.layer == "a", "ranked"] = False  # kept dense, so the sparsity counts over the others
     budget = sensitivity.budget(found, 0.4)
@@ -226,7 +226,7 @@ def test_the_command_prints_one_object(capsys: pytest.CaptureFixture[str]) -> No
     options = ["--evaluation", "40", "--calibration", "16", "--model", "vgg-digits", "--share", "0.5", "--json"]
     assert main(["sensitivity", *options]) == 0
     found = json.loads(capsys.readouterr().out)["sensitivity"]
-    assert found["answer"].startswith("When one layer alone loses 50 %")
+    assert found["answer"].startswith("When a single layer loses 50\u00a0%")
     assert len(found["tables"]["Layers"]) == len(trace_of(Spec(model="vgg-digits"), Library()).layers)
 
 
@@ -248,8 +248,10 @@ def test_layers_are_ranked_where_something_happens() -> None:
     assert sensitivity.telling_share(measured({0.2: nothing, 0.6: [0.0, 0.019, 0.0, 0.0]})) == 0.6, "the most there is"
     assert sensitivity.telling_share(table[(table.sparsity != 0.6) | (table.depth < 3)]) == 0.9, "not half measured"
     told = sensitivity.finding(SMALL, table)
-    assert told.facts["share"] == 0.6 and told.answer.startswith("When one layer alone loses 60 % of its weights, l2")
-    assert sensitivity.finding(SMALL, table, 0.2).answer.startswith("When one layer alone loses 20 %")
+    assert told.facts["share"] == 0.6 and told.answer.startswith(
+        "When a single layer loses 60\u00a0% of its weights, l2"
+    )
+    assert sensitivity.finding(SMALL, table, 0.2).answer.startswith("When a single layer loses 20\u00a0%")
     assert sensitivity.finding(SMALL, table.iloc[:0]).answer == "No layer is measured yet."
 
 

@@ -45,7 +45,9 @@ def test_batches_are_each_half_as_frequent_and_sizes_as_stated() -> None:
     assert heights.mean() == pytest.approx(16 * (0.6 + 0.45 + 0.2), rel=0.01)
     assert abs(np.corrcoef(batches, heights)[0, 1]) < 0.02
     assert asked.draw(50, seed=0) == asked.draw(50, seed=0) != asked.draw(50, seed=1)
-    assert str(asked).endswith("32 (2 %); images of 16 × 16 (60 %), 24 × 24 (30 %), 32 × 32 (10 %)")
+    assert (
+        str(asked).replace("\u00a0", " ").endswith("32 (2 %); images of 16 × 16 (60 %), 24 × 24 (30 %), 32 × 32 (10 %)")
+    )
 
 
 def test_a_slow_network_is_asked_small_batches_and_a_fixed_one_its_own_size() -> None:
@@ -124,7 +126,10 @@ def test_requests_stand_on_the_hardware_page(name: str, quick_timing: None, libr
     assert {"dense", "zeros", "CSR", "onnxruntime", "int8"} <= set(table.index)
     assert (table.requests == service.FEWEST).all() and table.layers_ms.isna().sum() == 2
     assert (kernels.share < 1).all() and (kernels.ceiling >= kernels.bound).all()
-    assert any(note.startswith("Requests are drawn, batch and size apart: batches of 1 (") for note in found.notes)
+    assert any(
+        note.startswith("Requests are drawn at random, batch and image size independently: batches of 1 (")
+        for note in found.notes
+    )
     drawn = in_service(found)
     assert drawn.message.startswith("Over 8 requests, ") and "so few requests" in drawn.message
     assert "(Amdahl; measured " in drawn.message and "onnxruntime and int8 only" in drawn.message
@@ -154,6 +159,6 @@ def test_what_takes_one_size_only_is_said(
         sparsified(runs["CSR"])
         monkeypatch.setattr(service, "takes", lambda run, size: size == OWN)
         tables, notes = hardware.in_service(experiment, runs, 0.001, "patches")
-    assert notes[0].endswith("images of 16 × 16 (100 %).")
-    assert notes[1] == "This network takes images of one size only, so only the batches of requests differ."
-    assert tables["Amdahl"].kernels.tolist() == ["patches", "all 14 that CSR replaces"]
+    assert notes[0].replace("\u00a0", " ").endswith("images of 16 × 16 (100 %).")
+    assert notes[1] == "This network accepts one image size, so requests differ only in their batch size."
+    assert tables["Amdahl"].kernels.tolist() == ["patches", "all 14 replaced by CSR"]

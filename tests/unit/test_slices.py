@@ -76,7 +76,7 @@ def test_columns_of_a_csv_follow_their_images(library: Library) -> None:
     assert [not pd.isna(word) for word in also.digit] == [number in set(some.image) for number in order]
     found = slices.slices(diagnose(SPEC, library), also)
     assert "missing" in set(found[found.by == "digit"].slice)
-    for wrong, said in (("a\n1\n", f"1 rows, the data {there}"), ("image,a\n1,2\n1,3\n", "twice"), ("", "CSV")):
+    for wrong, said in (("a\n1\n", f"1 rows and the data {there}"), ("image,a\n1,2\n1,3\n", "twice"), ("", "CSV")):
         with pytest.raises(ReflowError, match=said):
             slices.columns(SPEC, images, io.BytesIO(wrong.encode()))
 
@@ -103,7 +103,7 @@ def test_corruptions_are_told_beside_clean(library: Library) -> None:
     assert table.severity.tolist() == [5, 0] or sorted(table.severity) == [0, 5]
     told = slices.shift_finding(base, table)
     assert told.facts["worst"] == "noise:5"
-    assert told.answer.startswith("Clean, the repaired network is")
+    assert told.answer.startswith("On clean images the repaired network is")
 
 
 def test_the_exit_status_is_the_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +111,7 @@ def test_the_exit_status_is_the_gates(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([*own, "--max-drop", "0", "--floors", "class/1:1.0", "--arm", "pruned"]) == 1
     told = json.loads(capsys.readouterr().out)["slices"]
     assert not told["passed"]
-    assert told["notes"][0].startswith("Broken: overall it loses")
+    assert told["notes"][0].startswith("Not met: overall it loses")
     assert main([*own, "--max-drop", "1", "--slice-drop", "1"]) == 0
     assert main([*own, "--sparsity", "0.5", "--max-drop", "0.5", "--slice-drop", "0.01"]) == 3
     assert main([*own, "--floors", "class/x:1.0"]) == 2

@@ -51,7 +51,7 @@ def test_what_nothing_reads_is_set_aside_with_a_note_and_the_spec_equals_the_one
     ):
         assert normalize(meaningless) == plain
         assert Request(meaningless).key(Library()) == Request(plain).key(Library())
-        assert any(note.startswith(f"{name} was set aside: ") for note in set_aside(meaningless))
+        assert any(note.startswith(f"{name} is ignored: ") for note in set_aside(meaningless))
         assert set_aside(plain) == ()
     assert normalize(Spec(statistics="ema", calibration_batch=4), repair="none") == Spec(repair="none")
 

@@ -101,7 +101,7 @@ def test_a_planted_wrong_projection_is_caught_by_name() -> None:
     found = {check.what: check for check in checks(network, cut, images, "head", 5)}
     assert found["forward"].passed
     assert not found["coupled widths"].passed
-    assert "project puts out 1 channels where 6 are left" in found["coupled widths"].told
+    assert "project outputs 1 channels, but 6 remain" in found["coupled widths"].told
 
 
 def test_a_norm_whose_statistics_are_too_long_is_caught_by_name() -> None:
@@ -118,10 +118,10 @@ def test_shifted_channels_are_found_out_and_left_whole() -> None:
     groups = coupled(network, images, "linear")
     held = [group.name for group in groups if group.held]
     assert held == ["conv1"]  # its shortcuts pad with zero channels: what torch-pruning would cut there is wrong
-    assert "answers otherwise" in groups[0].held
+    assert "its logits differ" in groups[0].held
     assert difference(network, images, "linear", {"layer1.0.conv1": [0, 5]}) == ""
     assert difference(network, images, "linear", {"layer1.0.conv1": [99]}).startswith(
-        "without them the network does not"
+        "the network does not run without"
     )
 
 
@@ -157,12 +157,12 @@ def test_the_least_important_channels_go_first() -> None:
 
 def test_a_repair_that_needs_equal_widths_says_so(quick_timing: None) -> None:
     found = structured(SPEC.replace(repair="statcorr"))
-    assert "compares channel by channel" in found.notes[0]
+    assert "channels were removed" in found.notes[0]
     assert found.facts["variant"] == "pruned"
 
 
 def test_what_cannot_be_cut_is_an_error_that_says_why() -> None:
-    with pytest.raises(ReflowError, match="Channels are cut by allocation global or uniform, not erk"):
+    with pytest.raises(ReflowError, match="Channels are removed by allocation global or uniform, not erk"):
         structured(SPEC.replace(allocation="erk"))
 
 
@@ -208,7 +208,7 @@ def test_a_network_that_cannot_be_traced_says_so() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             raise KeyError("torn")
 
-    with pytest.raises(ReflowError, match=r"could not be found \('torn'\)"):
+    with pytest.raises(ReflowError, match=r"could not be determined \('torn'\)"):
         coupled(Torn(), torch.randn(2, 3, 6, 6), "head")
 
 

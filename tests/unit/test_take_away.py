@@ -18,10 +18,10 @@ from safetensors import safe_open
 
 from reflow_core import Diagnosis, Library, Spec, diagnose, inspect
 from reflow_core.cli import main
-from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
 from reflow_core.lab.codec import MAGIC
 from reflow_core.lab.request import Request
+from reflow_core.numbers import percent
 from reflow_core.present.reopen import reopened
 from reflow_core.present.report import of_diagnosis, of_finding, seen_in, tables_of, written
 from reflow_core.present.snippets import claiming, command, comparing, diagnosing, inspecting, ranking, slicing
@@ -149,7 +149,7 @@ def test_an_onnx_file_that_predicts_otherwise_is_not_given_away(
         return export(wrong.module, example)
 
     monkeypatch.setattr("reflow_core.production.export.onnx_file.export", other)
-    with pytest.raises(ReflowError, match="predicts differently from torch") as said:
+    with pytest.raises(ReflowError, match="logits differ from torch") as said:
         as_onnx(made, {})
     assert float(str(said.value).split("by ")[1].split(";")[0]) > ONNX_WITHIN
 

@@ -23,10 +23,10 @@ def test_a_file_is_kept_under_its_hash_whatever_it_is_called() -> None:
     assert token == uploads.add("other.pt", io.BytesIO(b"content"), SUFFIXES)
     kept = uploads.file(token).path
     assert kept.parent == uploads.folder and kept.suffix == ".pt" and kept.read_bytes() == b"content"
-    with pytest.raises(ReflowError, match="of no use here"):
+    with pytest.raises(ReflowError, match="cannot be used here"):
         uploads.add("run.sh", io.BytesIO(b"#!"), SUFFIXES)
     for other in ("upload:../../etc/passwd", "upload:", "upload:0123456789abcdef"):
-        with pytest.raises(ReflowError, match="not of this visit"):
+        with pytest.raises(ReflowError, match="belongs to another visit"):
             uploads.file(other)
 
 

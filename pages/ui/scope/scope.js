@@ -9,10 +9,24 @@ const THUMB = 11; // half the slider's thumb, so that curve and slider share one
 
 const views = new WeakMap();
 const clean = (text) => String(text ?? "").replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" }[c]));
-const percent = (share) => (share == null ? "–" : `${share > 0 && share < 0.0005 ? Number((100 * share).toPrecision(1)) : (100 * share).toFixed(1)} %`);
-const number = (value) => (value == null ? "–" : value >= 0.01 ? value.toPrecision(2) : value.toExponential(1));
+// Numbers as reflow_core/numbers.py writes them (a test holds the two together).
+const decimal = (value, places) => {
+  const text = Math.abs(value).toFixed(places).replace(/\B(?=(\d{3})+(?!\d))(?<!\.\d*)/g, ",");
+  return value < 0 && /[1-9]/.test(text) ? `−${text}` : text;
+};
+const percent = (share) => {
+  if (share == null) return "–";
+  const text = decimal(100 * share, 1);
+  return `${share > 0 && text === "0.0" ? "< 0.1" : share < 1 && text === "100.0" ? "> 99.9" : text}\u00a0%`;
+};
+const number = (value) => {
+  if (value == null) return "–";
+  if (value > 0 && value < LOW) return `< ${LOW.toFixed(4)}`;
+  const rounded = Number(value.toPrecision(2));
+  return decimal(rounded, rounded ? Math.max(0, 1 - Math.floor(Math.log10(Math.abs(rounded)))) : 0);
+};
 const asShown = (share) => Number((100 * share).toFixed(1)); // as percent() writes it, so that differences add up
-const signed = (points) => `${points >= 0 ? "+" : "−"}${Math.abs(points).toFixed(1)}`;
+const signed = (points) => `${points > 0 && decimal(points, 1) !== "0.0" ? "+" : ""}${decimal(points, 1)}`;
 const same = (a, b) => Math.abs(a - b) < 1e-6;
 
 // The component's entry: one view an element, kept while the page runs again. Which view it is

@@ -12,7 +12,8 @@ from plotly.subplots import make_subplots
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
 from reflow_core.diagnosis.shown_classes import MOST_PREDICTED, ShownClasses, shown_classes
-from reflow_core.diagnosis.verdict import AMPLIFIED, percent, ratio_of
+from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of
+from reflow_core.numbers import percent
 from reflow_core.present.figures import COLORS, DASHES, HEIGHT, MARKERS, NAMES_DOWNWARD, RATIO_RANGE, Chart, key
 
 Views = Mapping[str, Diagnosis]  # by the title above each; "" where there is only one

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
-from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of, whole_percent
+from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of
+from reflow_core.numbers import whole_percent
 from reflow_core.present.figures import COLORS, DASHES, MARKERS, RATIO_RANGE, Chart, figure
 from reflow_core.signal.layer_statistics import Layer
 

@@ -11,8 +11,9 @@ import plotly.graph_objects as go
 
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import jaccard
-from reflow_core.diagnosis.verdict import AMPLIFIED, percent, ratio_of
+from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of
 from reflow_core.lab.study import Split, saturation
+from reflow_core.numbers import percent
 from reflow_core.present.figures import CLEAR, COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, RATIO_RANGE, Chart
 from reflow_core.pruning.criteria import criteria
 

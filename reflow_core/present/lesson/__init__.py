@@ -15,6 +15,7 @@ from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
 from reflow_core.networks.catalog import find
+from reflow_core.numbers import whole_percent
 from reflow_core.production.finding import Finding
 from reflow_core.spec import DEFAULTS, Spec, parted
 
@@ -90,9 +91,9 @@ class Predicted:
 def scored(predictions: Collection[Predicted]) -> str:
     """How many of the lesson's steps were predicted, and how many of these well, in a sentence."""
     if not predictions:
-        return "You have predicted none of the steps in this visit."
+        return "You have not predicted any step in this visit."
     near = sum(each.near for each in predictions)
-    well = f"{near} of them well, within {100 * NEAR:.0f} % of the scale"
+    well = f"{near} of them within {whole_percent(NEAR)} of the scale"
     return f"You predicted {len(predictions)} of the {len(STEPS)} steps, {well}."
 
 
@@ -163,5 +164,5 @@ def see(
     inspecting = bool(step.inspection) and (revealed or not step.late)
     diagnosis = diagnose(spec)
     if diagnosis.labels is None:
-        raise ReflowError("The lesson counts right predictions, and these images have no labels; choose others.")
+        raise ReflowError("The lesson needs labeled images, and these have no labels; choose other data.")
     return Seen(diagnosis, others, inspect(step.inspection, inspected(spec)) if inspecting else None)

@@ -26,13 +26,13 @@ def opening(seen: Seen) -> str:
     gamma, stored = f"{abs(row['gamma']):.3f}", f"{row['stored_std']:.3f}"
     return (
         f"Take one channel: number {row['channel']} of {row['norm']}, the strongest of the last layer. BatchNorm "
-        f"divides what arrives by the [[standard deviation]] that it stored, {stored}, and multiplies it by |γ| = "
-        f"{gamma}, which it learned. In the dense network {row['dense_std']:.3f} arrives, so that {gamma} · "
-        f"{row['dense_std']:.3f} / {stored} = **{row['out_dense']:.3f}** leaves. (Stored is the average of the whole "
-        f"training; these calibration images vary {compared(row['dense_std'], row['stored_std'])}.) After pruning only "
-        f"{row['arriving_std']:.3f} arrives, so that {gamma} · {row['arriving_std']:.3f} / {stored} = "
-        f"**{row['out_pruned']:.3f}** leaves. Now we store what really arrives, first in the layers before, after "
-        f"which {row['re_estimated_std']:.3f} arrives here, and then here."
+        f"divides its input by the stored [[standard deviation]], {stored}, and multiplies it by the learned "
+        f"scale |γ| = {gamma}. In the dense network {row['dense_std']:.3f} arrives, so the output has {gamma} · "
+        f"{row['dense_std']:.3f} / {stored} = **{row['out_dense']:.3f}**. (The stored value is an average over "
+        f"training; these calibration images vary {compared(row['dense_std'], row['stored_std'])}.) After pruning "
+        f"only {row['arriving_std']:.3f} arrives, so the output has {gamma} · {row['arriving_std']:.3f} / "
+        f"{stored} = **{row['out_pruned']:.3f}**. Now we store the measured values, first in the earlier layers, "
+        f"after which {row['re_estimated_std']:.3f} arrives here, and then in this one."
     )
 
 
@@ -48,11 +48,11 @@ def reveal(seen: Seen) -> str:
     row = channel(seen)
     return (
         f"{abs(row['gamma']):.3f} · {row['re_estimated_std']:.3f} / {row['re_estimated_std']:.3f} = "
-        f"**{row['out_repaired']:.3f}**: what arrives and what is stored are the same number now, so |γ| is left, "
-        f"whatever arrives. That is {restored(seen):.0f} % of the {row['out_dense']:.3f} that left the dense network. "
-        "Two numbers were changed, a mean and a variance, and no [[weight]]. That is all [[REFLOW]] does, in every "
-        "channel of every BatchNorm, in forward order. The scale is right by construction; whether the *content* is "
-        "right is another question, and the next step asks it."
+        f"**{row['out_repaired']:.3f}**: the input's and the stored standard deviation are now the same number, "
+        f"so |γ| remains. That is {restored(seen):.0f} % of the {row['out_dense']:.3f} of the dense network. Two "
+        "numbers changed, a mean and a variance, and no [[weight]]. That is all [[REFLOW]] does, in every "
+        "channel of every BatchNorm, in forward order. The scale is right by construction; whether the *content* "
+        "is right is the question of the next step."
     )
 
 
@@ -73,7 +73,7 @@ STEP = Step(
     changes=lambda collapse_at: {"sparsity": collapse_at, "repair": "none", "criterion": "magnitude"},
     opening=opening,
     question=Question(
-        "What standard deviation will leave this channel afterwards, in % of the dense network's?",
+        "What will this channel's output standard deviation be afterwards, in % of the dense network's?",
         restored,
         high=150,
     ),
@@ -81,14 +81,14 @@ STEP = Step(
     formula=Formula(
         r"\mu\leftarrow\mathbb E[x^{\text{pruned}}],\quad \sigma^2\leftarrow\operatorname{Var}(x^{\text{pruned}})"
         r"\;\Rightarrow\;\operatorname{std}(y)=|\gamma|\sqrt{\frac{\sigma^2}{\sigma^2+\varepsilon}}\approx|\gamma|",
-        "Store what arrives on calibration images, norm by norm in forward order; the output then has the "
-        "standard deviation |γ|, as far as σ² is large beside ε.",
-        "REFLOW: arXiv 2502.15790. Known before as BN tuning, for instance arXiv 2007.02491.",
+        "Store the mean and variance measured on calibration images, norm by norm in forward order; the output "
+        "then has the standard deviation |γ|, as long as σ² is much larger than ε.",
+        "REFLOW: arXiv 2502.15790. Previously known as BN tuning, e.g. arXiv 2007.02491.",
     ),
-    exercise="An input of 1.0 arrives at this channel. What leaves before the correction, and what after it?",
+    exercise="This channel's input is 1.0. What is its output before the correction, and after it?",
     answer=answer,
-    notes="Work it out on the board with the numbers above; β is in the table of channels.",
+    notes="Compute it on the board with the numbers above; β is in the table of channels.",
     inspection="stale",
     table="Norms",
-    columns={"norm": "BatchNorm", "times": "stored / arriving", "channels": "channels"},
+    columns={"norm": "BatchNorm", "times": "stored / input", "channels": "channels"},
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reflow_core.diagnosis.verdict import percent, points_between, ratio_of
+from reflow_core.diagnosis.verdict import ratio_of
+from reflow_core.numbers import count, percent, points_between, whole_percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 
@@ -10,10 +11,9 @@ def opening(seen: Seen) -> str:
     """What the slider does."""
     diagnosis = seen.diagnosis
     return (
-        f"The slider sets the [[sparsity]]. At {100 * diagnosis.sparsity:.0f} % it removes "
-        f"{diagnosis.sparsity * diagnosis.weights:,.0f} of the "
-        f"{diagnosis.weights:,} weights: those nearest to zero, wherever in the network they are "
-        "([[magnitude pruning]]). Nothing is trained again afterwards."
+        f"The slider sets the [[sparsity]]. At {whole_percent(diagnosis.sparsity)} it removes "
+        f"{count(diagnosis.sparsity * diagnosis.weights)} of the {count(diagnosis.weights)} weights: those "
+        "nearest to zero in the whole network ([[magnitude pruning]]). There is no retraining."
     )
 
 
@@ -22,13 +22,13 @@ def reveal(seen: Seen) -> str:
     diagnosis = seen.diagnosis
     last = diagnosis.last_ratio("pruned")
     tail = "" if last is None else (
-        " But look at the right end of the dots: the ratio of the last layer's [[variance]] to what it was is "
-        f"{ratio_of(last)}."
+        f" But look at the last dot on the right: the last layer's [[variance ratio]] is {ratio_of(last)}."
     )  # fmt: skip
     return (
-        f"With half of its weights gone it predicts {percent(diagnosis.pruned.score)} correctly, before it was "
-        f"{percent(diagnosis.dense.score)}: {points_between(diagnosis.dense.score, diagnosis.pruned.score)} lost. The "
-        f"half that went were the weights nearest to zero.{tail}"
+        f"Without half of its weights it predicts {percent(diagnosis.pruned.score)} correctly, compared with "
+        f"{percent(diagnosis.dense.score)} before: a loss of "
+        f"{points_between(diagnosis.dense.score, diagnosis.pruned.score)}. The removed half are the weights "
+        f"nearest to zero.{tail}"
     )
 
 
@@ -37,13 +37,13 @@ def answer(seen: Seen) -> str:
     rows = {layer.weights: layer.sparsity for layer in seen.diagnosis.layers if layer.sparsity is not None}
     most, least = max(rows, key=lambda name: rows[name] or 0), min(rows, key=lambda name: rows[name] or 0)
     return (
-        f"{most} lost the most, {percent(rows[most])} of its weights, and {least} the least, {percent(rows[least])}. "
-        "One threshold for all layers removes most where the largest share of the weights lies under it."
+        f"{most} lost the largest share, {percent(rows[most])} of its weights, and {least} the smallest, "
+        f"{percent(rows[least])}. One threshold for all layers removes most where the most weights lie below it."
     )
 
 
 STEP = Step(
-    title="Half the weights are gone",
+    title="Remove half of the weights",
     changes=lambda collapse_at: {"sparsity": 0.5, "repair": "none", "criterion": "magnitude"},
     opening=opening,
     question=Question(
@@ -58,5 +58,5 @@ STEP = Step(
     ),
     exercise="Which layer lost the largest share of its weights, which the smallest, and why?",
     answer=answer,
-    notes="Let them move the slider from 0 upward themselves: where does the accuracy begin to move?",
+    notes="Let students move the slider up from 0: where does the accuracy begin to fall?",
 )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from reflow_core.numbers import percent, whole_percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.production.timing import disturbed
 
 FORMS = {
-    "CSR": "stored without its zeros (CSR), it",
+    "CSR": "stored without zeros (CSR), it",
     "structured": "with whole channels cut out (structured), it",
-    "int8": "in 8-bit numbers (int8, beside the same file in 32 bits), it",
+    "int8": "in 8-bit integers (int8, compared with the same file in 32 bits), it",
 }
 COLUMNS = {
     "network": "network",
     "batch": "images at once",
-    "median_ms": "milliseconds (median)",
+    "median_ms": "median ms",
     "speed": "times as fast",
     "beside": "as",
 }
@@ -36,9 +37,9 @@ def opening(seen: Seen) -> str:
     """What zeros promise."""
     share = 100 * seen.diagnosis.sparsity
     return (
-        f"Back to {share:.0f} % sparsity, where we repaired the network. So {share:.0f} % of its weights are zero, and "
-        "a multiplication by zero need not be done. Is the network faster, then? We time both networks here, on this "
-        "very machine, taking turns."
+        f"Back to {share:.0f} % sparsity, where we repaired the network: {share:.0f} % of its weights are zero, "
+        "and a multiplication by zero could be skipped. Is the network faster? We time both networks on this "
+        "machine, in turns."
     )
 
 
@@ -48,10 +49,10 @@ def reveal(seen: Seen) -> str:
     left = 100 * seen.facts("multiply_adds_left") / seen.facts("multiply_adds")
     busy = f" {disturbed(seen.finding)}" if disturbed(seen.finding) else ""
     return (
-        f"It runs {times(seen):.2f} times as fast, on {largest(seen)} images at once. Without the zeros {left:.0f} % "
-        "of the multiplications would be left (a weight counts once for every position of its layer), but zeros are "
-        f"stored like any number, and the [[kernel]] multiplies by them too. {others(seen)} Measured on "
-        f"{seen.finding.machine}.{busy}"
+        f"It runs {times(seen):.2f} times as fast on {largest(seen)} images at once. Without the zeros, "
+        f"{left:.0f} % of the multiplications would remain (a weight counts once for every position of its "
+        "layer), but zeros are stored like any other number and the [[kernel]] multiplies by them too. "
+        f"{others(seen)} Measured on {seen.finding.machine}.{busy}"
     )
 
 
@@ -62,15 +63,16 @@ def others(seen: Seen) -> str:
     forms = [
         f"{means} runs {speed[form][largest(seen)]:.2f} times as fast" for form, means in FORMS.items() if form in speed
     ]
-    return f"Other forms, on as many images: {'; '.join(forms)}."
+    return f"Other formats, on the same number of images: {'; '.join(forms)}."
 
 
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
     left = 1 - seen.diagnosis.sparsity
     return (
-        f"{left:.1%} of the weights at {SPARSE} bytes are {left * SPARSE / STORED:.1%} of as many at {STORED}; so it "
-        f"begins to pay off above {1 - STORED / SPARSE:.0%}. (The Hardware page has the bytes of real files.)"
+        f"{percent(left)} of the weights at {SPARSE} bytes take {percent(left * SPARSE / STORED)} of the space of "
+        f"all weights at {STORED}, so it pays off above {whole_percent(1 - STORED / SPARSE)} sparsity. (The "
+        "Hardware page shows the sizes of real files.)"
     )
 
 
@@ -83,12 +85,15 @@ STEP = Step(
     formula=Formula(
         r"\text{speed-up}=\frac{t_{\text{dense}}}{t_{\text{pruned}}},\qquad "
         r"\text{bound: }\frac{M}{M_{\neq 0}}\ \text{ if zeros cost nothing}",
-        "t is the median time per pass; M counts the multiply-adds of an image, M≠0 those not by zero.",
-        "Measured here with both networks taking turns; the Hardware page has every form and batch.",
+        "t is the median time per pass; M counts the multiply-adds per image, M≠0 those with nonzero weights.",
+        "Measured here, both networks in turns; the Hardware page has every format and batch size.",
     ),
-    exercise="Each weight takes 4 bytes. A sparse format stores value and position, 8 bytes. When does it pay off?",
+    exercise=(
+        "Each weight takes 4 bytes. A sparse format stores value and position, 8 bytes. At what sparsity does it pay "
+        "off?"
+    ),
     answer=answer,
-    notes="Open the Hardware page for the sparsity from which a sparse kernel pays off.",
+    notes="The Hardware page shows the sparsity from which a sparse kernel is faster.",
     inspection="hardware",
     table="End to end",
     columns=COLUMNS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reflow_core.diagnosis.fields import normalize
-from reflow_core.diagnosis.verdict import percent, points_between
+from reflow_core.numbers import percent, points_between, whole_percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.spec import Spec
 
@@ -21,9 +21,9 @@ def others(spec: Spec) -> Mapping[str, Spec]:
 def opening(seen: Seen) -> str:
     """Further pruning."""
     return (
-        f"We go on, to {100 * seen.diagnosis.spec.sparsity:.0f} %: about one weight in "
-        f"{round(1 / (1 - seen.diagnosis.spec.sparsity))} is left. REFLOW changes no weight: it gives "
-        "each channel of each norm another scale and another shift, and nothing else."
+        f"Now prune to {whole_percent(seen.diagnosis.spec.sparsity)}: about one weight in "
+        f"{round(1 / (1 - seen.diagnosis.spec.sparsity))} remains. REFLOW changes no weight; it only gives each "
+        "channel of each norm a new scale and shift."
     )
 
 
@@ -32,19 +32,18 @@ def reveal(seen: Seen) -> str:
     diagnosis, squares = seen.diagnosis, seen.others["least squares"]
     cka = diagnosis.layers[-1].cka.get("repaired") if diagnosis.layers else None
     similarity = (
-        ""
-        if cka is None
-        else f" The last layer's similarity to dense ([[CKA]]) is {cka:.2f}, where 1 would be the same."
+        "" if cka is None else f" The last layer's similarity to dense ([[CKA]]) is {cka:.2f}; 1 means identical."
     )
     reached = (
         f"REFLOW reaches {percent(diagnosis.final.score)}"
         if diagnosis.repaired is not None
-        else f"REFLOW does not apply here, so that it stays at {percent(diagnosis.final.score)}"
+        else f"REFLOW does not apply here, so the accuracy stays at {percent(diagnosis.final.score)}"
     )
     return (
-        f"{reached}; dense has {percent(diagnosis.dense.score)}, unrepaired it is {percent(diagnosis.pruned.score)}."
-        f"{similarity} A repair that also re-fits the weights that are left, by [[least squares]] and still "
-        f"without labels, reaches {percent(squares.final.score)}, {gained(diagnosis.final.score, squares.final.score)}."
+        f"{reached}; dense has {percent(diagnosis.dense.score)}, and without repair it is "
+        f"{percent(diagnosis.pruned.score)}.{similarity} A repair that also re-fits the remaining weights, by "
+        f"[[least squares]] and still without labels, reaches {percent(squares.final.score)}, "
+        f"{gained(diagnosis.final.score, squares.final.score)}."
     )
 
 
@@ -61,15 +60,16 @@ def answer(seen: Seen) -> str:
     diagnosis, squares = seen.diagnosis, seen.others["least squares"]
     left = round((1 - diagnosis.sparsity) * diagnosis.weights)
     return (
-        f"{left:,} of {diagnosis.weights:,} weights are left to say what each channel responds to, and a scale and a "
-        "shift change nothing about that: the spread of a channel is right again, but it may be other images that make "
-        f"it high or low. That shows in the similarity to dense (CKA), which no scale changes. The same {left:,} "
-        f"weights with other values reach {percent(squares.final.score)} instead of {percent(diagnosis.final.score)}."
+        f"{left:,} of {diagnosis.weights:,} weights remain and determine what each channel responds to; a scale "
+        "and a shift do not change that. A channel's mean and variance are right again, but other images may "
+        "make its output high or low. This shows in the similarity to dense (CKA), which does not depend on "
+        f"scale. The same {left:,} weights with other values reach {percent(squares.final.score)} instead of "
+        f"{percent(diagnosis.final.score)}."
     )
 
 
 STEP = Step(
-    title="What REFLOW does not bring back",
+    title="What REFLOW cannot recover",
     changes=lambda collapse_at: {
         "sparsity": min(round(collapse_at + FURTHER, 2), MOST),
         "repair": "reflow",
@@ -80,14 +80,17 @@ STEP = Step(
     reveal=reveal,
     formula=Formula(
         r"\hat W=\arg\min_{W\odot M}\ \lVert W\tilde X-W_0X\rVert^2+\lambda\lVert W-W_0\rVert^2",
-        "The surviving weights (mask M) that best reproduce the dense layer's output from what arrives now.",
+        (
+            "The remaining weights (mask M) that best reproduce the dense layer's output from the pruned network's "
+            "input."
+        ),
         "Layer-wise least squares as in OBC, arXiv 2208.11580.",
     ),
-    exercise="REFLOW gives every channel its mean and its spread again. Why is the accuracy still lower?",
+    exercise="REFLOW restores every channel's mean and variance. Why is the accuracy still lower?",
     answer=answer,
-    notes="What each repair costs stands beneath the panels in seconds; the Calibration page shows what more images "
-    "give. For those who ask further: BatchNorm adds a small ε to the variance before it divides, so that a variance "
-    "that is not large beside ε stays small even after REFLOW (“ε floor” on the Overview page).",
+    notes="The cost of each repair in seconds is shown below the panels; the Calibration page shows the effect of more "
+    "images. For advanced students: BatchNorm adds a small ε to the variance before it divides, so a variance "
+    "comparable to ε stays small even after REFLOW (“ε floor” on the Overview page).",
     others=others,
     view="Signal",
 )

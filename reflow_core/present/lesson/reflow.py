@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reflow_core.diagnosis.verdict import percent, ratio_of
+from reflow_core import numbers
+from reflow_core.diagnosis.verdict import ratio_of
+from reflow_core.numbers import decimal, percent, whole_percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 
@@ -10,10 +12,10 @@ def opening(seen: Seen) -> str:
     """What REFLOW gets to see."""
     diagnosis = seen.diagnosis
     return (
-        f"Now every BatchNorm of the network: it sees up to {diagnosis.spec.calibration_images} [[calibration images]] "
-        "from training, without labels, and each stores what arrives. Before that, the network "
-        f"predicted {percent(diagnosis.pruned.score)} correctly. {100 * diagnosis.sparsity:.0f} % of the weights stay "
-        "zero."
+        f"Now do this for the whole network: it runs on up to {diagnosis.spec.calibration_images} [[calibration "
+        "images]] from training, without labels, and every BatchNorm stores the mean and variance of its input. "
+        f"Before that, the network predicts {percent(diagnosis.pruned.score)} correctly. "
+        f"{whole_percent(diagnosis.sparsity)} of the weights stay zero."
     )
 
 
@@ -21,19 +23,19 @@ def reveal(seen: Seen) -> str:
     """What comes back."""
     diagnosis = seen.diagnosis
     if diagnosis.repaired is None:
-        return f"On this network REFLOW does not apply. {diagnosis.reason}"
+        return f"REFLOW does not apply to this network. {diagnosis.reason}"
     seconds = diagnosis.seconds.get("calibrate")
-    took = "" if seconds is None else f" Recalibrating took {seconds:.2g} s."
+    took = "" if seconds is None else f" Recalibrating took {numbers.seconds(seconds)}."
     last = diagnosis.layers[-1].cka if diagnosis.layers else {}
     alike = "" if last.get("repaired") is None or last.get("pruned") is None else (
-        f" The last layer's similarity to dense ([[CKA]]), which no scale changes, went from {last['pruned']:.2f} to "
-        f"{last['repaired']:.2f}."
+        " The last layer's similarity to dense ([[CKA]]), which does not depend on scale, goes from "
+        f"{last['pruned']:.2f} to {last['repaired']:.2f}."
     )  # fmt: skip
     return (
-        f"From {percent(diagnosis.pruned.score)} to {percent(diagnosis.repaired.score)}; the [[dense]] network had "
-        f"{percent(diagnosis.dense.score)}.{took}{alike} The repaired network uses "
-        f"{diagnosis.repaired.effective_classes:.1f} [[effective classes]], the pruned one "
-        f"{diagnosis.pruned.effective_classes:.1f}."
+        f"The accuracy goes from {percent(diagnosis.pruned.score)} to {percent(diagnosis.repaired.score)}; the "
+        f"[[dense]] network has {percent(diagnosis.dense.score)}.{took}{alike} The repaired network's predictions "
+        f"have {decimal(diagnosis.repaired.effective_classes, 1)} [[effective classes]], the pruned network's "
+        f"{decimal(diagnosis.pruned.effective_classes, 1)}."
     )
 
 
@@ -42,9 +44,9 @@ def answer(seen: Seen) -> str:
     if seen.diagnosis.repaired is None:
         return f"There is nothing to explain here. {seen.diagnosis.reason}"
     return (
-        f"The last ratio is {ratio_of(seen.diagnosis.last_ratio('repaired'))} now, but REFLOW sets it so, whatever "
-        "the images say. The evidence is in what it "
-        "does not set: the accuracy on images that it never saw, and the similarity to dense (CKA)."
+        f"The last ratio is {ratio_of(seen.diagnosis.last_ratio('repaired'))} now, but REFLOW sets it by "
+        "construction. The evidence is what REFLOW does not set: the accuracy on images it has not seen, and the "
+        "similarity to dense (CKA)."
     )
 
 
@@ -58,11 +60,11 @@ STEP = Step(
         r"\text{for each norm in forward "
         r"order:}\quad(\mu,\sigma^2)\leftarrow\big(\operatorname{mean},\operatorname{var}"
         r"\big)\ \text{of}\ x\ \text{over}\ N\cdot H\cdot W",
-        "N images of H × W positions; all norms before are already corrected. No weight changes by a single bit.",
+        "N images of H × W positions; all earlier norms are already corrected. No weight changes by a single bit.",
         "REFLOW: arXiv 2502.15790.",
     ),
     exercise="REFLOW sets the variance ratios to near 1. Why is that no evidence that it worked? What would be?",
     answer=answer,
-    notes="Drag the slider afterwards: from where on does REFLOW fall behind dense?",
+    notes="Drag the slider afterwards: from which sparsity does REFLOW fall behind dense?",
     view="Signal",
 )

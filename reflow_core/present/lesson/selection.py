@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.diagnosis.verdict import WEAK_SIGNAL, chance, percent, ratio_of
+from reflow_core.diagnosis.verdict import WEAK_SIGNAL, ratio_of
+from reflow_core.numbers import chance, p_value, percent, whole_percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.spec import Spec
 
@@ -26,9 +27,10 @@ def opening(seen: Seen) -> str:
     """The usual idea: choose the weights better."""
     magnitude = seen.others["magnitude"].pruned
     return (
-        "Perhaps we removed the wrong weights? Size is only one [[criterion]]. SNIP asks instead how much the loss "
+        "Did we remove the wrong weights? Magnitude is only one [[criterion]]. SNIP estimates how much the loss "
         "would change without a weight: weight times gradient, measured on training images. At the same "
-        f"{100 * seen.diagnosis.spec.sparsity:.0f} % sparsity, magnitude pruning left {percent(magnitude.score)}."
+        f"{whole_percent(seen.diagnosis.spec.sparsity)} sparsity, magnitude pruning reaches "
+        f"{percent(magnitude.score)}."
     )
 
 
@@ -42,11 +44,11 @@ def reveal(seen: Seen) -> str:
     listed = ", ".join(f"{name} {ratio_of(ratio)}" for name, ratio in ratios.items())
     weak = sum(ratio is not None and ratio < WEAK_SIGNAL for ratio in ratios.values())
     return (
-        f"SNIP leaves {percent(snip.pruned.score)}, magnitude {percent(magnitude.pruned.score)}: "
-        f"{compared(snip, magnitude)}. A random choice leaves {percent(drawn.pruned.score)}; the dense network has "
-        f"{percent(snip.dense.score)}. The variance ratio of the last layer is {listed}; it is under {WEAK_SIGNAL:g}, "
-        f"which we call a lost signal, for {weak} of the {len(ratios)} choices. (The page “Selection vs signal” "
-        "compares all criteria, with and without a repair.)"
+        f"SNIP reaches {percent(snip.pruned.score)}, magnitude {percent(magnitude.pruned.score)}: "
+        f"{compared(snip, magnitude)}. A random selection reaches {percent(drawn.pruned.score)}; the dense "
+        f"network has {percent(snip.dense.score)}. The variance ratio of the last layer is {listed}; it is below "
+        f"{WEAK_SIGNAL:g}, which we call a lost signal, for {weak} of the {len(ratios)} selections. (The page "
+        "“Selection vs repair” compares all criteria, with and without a repair.)"
     )
 
 
@@ -54,11 +56,11 @@ def compared(one: Diagnosis, other: Diagnosis) -> str:
     """Whether the first pruned network is better or worse, beyond chance (McNemar)."""
     right, rivals = (each.predictions["pruned"].predicted == each.labels for each in (one, other))
     p = mcnemar(right, rivals)
-    shown = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    shown = "p < 0.001" if p < 0.001 else f"{p_value(p)}"
     if p >= ALPHA:
-        return f"on the same images neither is better than the other beyond chance (McNemar's test, {shown})"
+        return f"on the same images the difference is not significant (McNemar, {shown})"
     verdict = "better" if right.mean() > rivals.mean() else "worse"
-    return f"on the same images SNIP's choice is {verdict} (McNemar's test, {shown})"
+    return f"on the same images SNIP's selection is {verdict} (McNemar, {shown})"
 
 
 def answer(seen: Seen) -> str:
@@ -71,8 +73,8 @@ def answer(seen: Seen) -> str:
     )
     at_chance = [name for name, diagnosis in rows.items() if _at_chance(diagnosis)]
     return (
-        f"{scores}. The 95 % interval contains {chance(len(seen.diagnosis.classes))}, a guess, for: "
-        f"{', '.join(at_chance) or 'none of them'}. Three points are no law: the sweep has more."
+        f"{scores}. The 95 % interval contains {chance(len(seen.diagnosis.classes))}, a random guess, for: "
+        f"{', '.join(at_chance) or 'none of them'}. Three points are not a rule; the Sweep page has more."
     )
 
 
@@ -87,18 +89,20 @@ def _at_chance(diagnosis: Diagnosis) -> bool:
 
 
 STEP = Step(
-    title="Does a better choice of weights help?",
+    title="Does a better selection help?",
     changes=lambda collapse_at: {"sparsity": collapse_at, "repair": "none", "criterion": "snip"},
     opening=opening,
-    question=Question("What will the accuracy be with SNIP's choice?", lambda seen: 100 * seen.diagnosis.pruned.score),
+    question=Question(
+        "What will the accuracy be with SNIP's selection?", lambda seen: 100 * seen.diagnosis.pruned.score
+    ),
     reveal=reveal,
     formula=Formula(
         r"s_i=\left|\,w_i\,\frac{\partial \mathcal L}{\partial w_i}\right|",
         "The score of a weight: how much the loss would change, to first order, if it were zero.",
         "Lee et al., SNIP, arXiv 1810.02340; earlier Molchanov et al., arXiv 1611.06440.",
     ),
-    exercise="Compare accuracy and last variance ratio for magnitude, SNIP and random choice. How are the two related?",
+    exercise="Compare accuracy and last variance ratio for magnitude, SNIP and random selection. How are they related?",
     answer=answer,
-    notes="Same images, same seed. On some networks SNIP is better; the text then says so.",
+    notes="Same images, same seed. Where SNIP is better, the text says so.",
     others=others,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 from reflow_core.diagnosis.statistics import wilson
-from reflow_core.diagnosis.verdict import judged_on, percent, points_between
+from reflow_core.diagnosis.verdict import judged_on
+from reflow_core.numbers import count, decimal, percent, points_between
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 
 
@@ -13,10 +14,10 @@ def opening(seen: Seen) -> str:
     """What kind of network it is."""
     diagnosis = seen.diagnosis
     return (
-        f"Here is a trained network. It has {diagnosis.weights:,} [[weight|weights]] in its "
-        f"convolution and linear [[layer|layers]], and it has learned {len(diagnosis.classes)} classes. "
-        "[[pruning|Pruning]] will set weights to zero, more and more of them, and we shall watch what becomes of the "
-        f"network. Nothing is pruned yet. We let it classify {judged_on(diagnosis)}."
+        f"Here is a trained network. It has {diagnosis.weights:,} [[weight|weights]] in its convolution and "
+        f"linear [[layer|layers]], and it has learned {len(diagnosis.classes)} classes. [[pruning|Pruning]] sets "
+        "weights to zero, and we will watch how the network changes as more of them are removed. Nothing is "
+        f"pruned yet. We let it classify {judged_on(diagnosis)}."
     )
 
 
@@ -25,11 +26,11 @@ def reveal(seen: Seen) -> str:
     dense = seen.diagnosis.dense
     low, high = dense.ci95 or (dense.score, dense.score)
     return (
-        f"It predicts {percent(dense.score)} of them correctly. Over {dense.n} images the 95 % [[interval]] of this "
-        f"[[accuracy]] goes from {percent(low)} to {percent(high)}. Below, each dot is a layer, first to last. "
-        "Its height is the [[variance ratio]]: how much of the signal passes, measured against the unpruned network, "
-        f"so here every dot lies on 1. The bars show how often each class is predicted: {dense.effective_classes:.1f} "
-        f"[[effective classes]] of {len(seen.diagnosis.classes)}."
+        f"It predicts {percent(dense.score)} of them correctly. With {dense.n} images, the 95 % [[interval]] of "
+        f"this [[accuracy]] is {percent(low)} to {percent(high)}. Below, each dot is a layer, first to last. Its "
+        "height is the [[variance ratio]]: how much of the signal remains, compared with the unpruned network, "
+        "so here every dot lies on 1. The bars show how often each class is predicted: "
+        f"{decimal(dense.effective_classes, 1)} [[effective classes]] of {len(seen.diagnosis.classes)}."
     )
 
 
@@ -39,10 +40,10 @@ def answer(seen: Seen) -> str:
     low, high = dense.ci95 or (dense.score, dense.score)
     times = halving(dense.score, dense.n)
     return (
-        f"The interval is {points_between(high, low)} wide at {dense.n} images. If {percent(dense.score)} of more "
-        f"images were right too, it would be half as wide at about {times * dense.n:,.0f}, {times:.1f} times as many. "
-        "(Where the share is far from all and from none, the width falls with the square root of the number of "
-        "images.)"
+        f"The interval is {points_between(high, low)} wide with {dense.n} images. At the same accuracy, "
+        f"{percent(dense.score)}, it would be half as wide with about {count(times * dense.n)} images, "
+        f"{decimal(times, 1)} times as many. (Where the accuracy is not close to all or none, the width falls "
+        "with the square root of the number of images.)"
     )
 
 
@@ -58,11 +59,13 @@ def halving(share: float, count: int) -> float:
 
 
 STEP = Step(
-    title="A network that works",
+    title="A trained network",
     changes=lambda collapse_at: {"sparsity": 0.0, "repair": "none", "criterion": "magnitude"},
     opening=opening,
     question=Question(
-        "Of a hundred such images, how many will it get right?", lambda seen: 100 * seen.diagnosis.dense.score, "of 100"
+        "Of a hundred such images, how many will it classify correctly?",
+        lambda seen: 100 * seen.diagnosis.dense.score,
+        "of 100",
     ),
     reveal=reveal,
     formula=Formula(
@@ -73,5 +76,5 @@ STEP = Step(
     ),
     exercise="How wide is the 95 % interval, and how many images would make it half as wide?",
     answer=answer,
-    notes="Ask for a show of hands before the reveal. Point at the axis: logarithmic, one line per factor of ten.",
+    notes="Ask for a show of hands before the answer. Point out the axis: logarithmic, one line per factor of ten.",
 )

@@ -140,7 +140,7 @@ def tally(counts: Mapping[str, int], total: int) -> str:
     held, failed = number[HOLDS], number[FAILS]
     if total == 1:
         verdict = next(verdict for verdict in VERDICTS if number[verdict])
-        return f"One of the claims about pruning in production was tested: it {AS_PREDICATE[verdict]}."
+        return f"One claim about pruning in production was tested: it {AS_PREDICATE[verdict]}."
     return (
         f"Of {total} claims about pruning in production, on this model and machine {held} "
         f"{'holds' if held == 1 else 'hold'}, {failed} {'does' if failed == 1 else 'do'} not, {number[UNDECIDED]} "

@@ -14,12 +14,12 @@ from torch import Generator, Tensor, nn
 
 from reflow_core.diagnosis.calibration import calibration_order, evaluation, normalize_images, view
 from reflow_core.diagnosis.statistics import holm, paired_interval, paired_score, upper_tail
-from reflow_core.diagnosis.verdict import points_of
 from reflow_core.images.canvas import Lengths, drawn_sides, on_canvas
 from reflow_core.images.image_set import Images
 from reflow_core.images.views import views
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.vit import tokens
+from reflow_core.numbers import in_points, p_value, percent, significant
 from reflow_core.production.claims import Tested, Trial, claim
 from reflow_core.production.claims.intervals import Estimate, judged, lost, together
 from reflow_core.production.gate import ALPHA
@@ -36,8 +36,8 @@ LONG = 0.10  # lost on long inputs
 BATCH = 128
 ALL_KEPT = f"at most {100 * OVERALL:.0f} points lost overall, by the interval"
 MATTER = (
-    f"{ALL_KEPT}, and on some slice a significant loss (Holm) of {100 * MATTERS:.0f} or more; it does not hold where "
-    f"every slice is shown to lose under {100 * HARMLESS:.0f}"
+    f"{ALL_KEPT}, and a significant loss (Holm) of {100 * MATTERS:.0f} or more on some slice; it does not hold if "
+    f"every slice is shown to lose less than {100 * HARMLESS:.0f}"
 )
 HIDES = f"{ALL_KEPT}, and at least {100 * LONG:.0f} on the longest, by the interval"
 
@@ -102,7 +102,7 @@ class Beheaded:
         return sorted(self.dense.at)
 
 
-@claim("heads", "Attention heads that look superfluous matter on some inputs")
+@claim("heads", "Attention heads that look redundant matter on some inputs")
 def heads(trial: Trial) -> Tested:
     """Heads that cost next to nothing on calibration images, by class and by length of all test images."""
     beheaded = without_heads(trial, NOTHING)
@@ -110,10 +110,10 @@ def heads(trial: Trial) -> Tested:
     verdict, clearest = matter(overall, slices), min(slices, key=lambda each: each.chance)
     worst = max(slices, key=lambda each: each.loss.value)
     measured = (
-        f"{described(beheaded)}: {overall} are lost overall; of {len(slices)} slices by class and by length "
-        f"{worst.name} loses most, {worst.loss} (n = {worst.n}), {clearest.name} most clearly, {clearest.loss} "
-        f"(n = {clearest.n}, p = {clearest.chance:.2g}, where Holm asks {ALPHA / len(slices):.2g}). "
-        f"{judged(verdict, MATTER)}"
+        f"{described(beheaded)}: the overall loss is {overall}; of {len(slices)} slices by class and by length, "
+        f"{worst.name} loses most, {worst.loss} (n = {worst.n}), and {clearest.name} most significantly, "
+        f"{clearest.loss} (n = {clearest.n}, {p_value(clearest.chance)}; Holm requires at most "
+        f"{significant(ALPHA / len(slices), 2)}). {judged(verdict, MATTER)}"
     )
     return Tested(verdict, measured, {"Heads": as_table(slices)})
 
@@ -138,9 +138,9 @@ def long_inputs(trial: Trial) -> Tested:
     overall, long = beheaded.loss(), beheaded.loss(longest)
     verdict = hides(overall, long)
     measured = (
-        f"{described(beheaded)}: {overall} are lost overall (a mean of {mean_length(beheaded.lengths):.0f} tokens), "
-        f"{long} on images of {tokens((longest, longest))} tokens, where dense predicts "
-        f"{100 * (beheaded.dense.at[longest] == beheaded.labels).mean():.1f} % rightly. {judged(verdict, HIDES)}"
+        f"{described(beheaded)}: the overall loss is {overall} (mean length {mean_length(beheaded.lengths):.0f} "
+        f"tokens), and {long} on images of {tokens((longest, longest))} tokens, where dense reaches "
+        f"{percent(float((beheaded.dense.at[longest] == beheaded.labels).mean()))}. {judged(verdict, HIDES)}"
     )
     return Tested(verdict, measured, {"Lengths": by_length(beheaded)})
 
@@ -156,7 +156,7 @@ def described(beheaded: Beheaded) -> str:
     heads = f"{gone} least important of its {beheaded.total} heads, which cost"
     heads = f"least important of its {beheaded.total} heads, which costs" if gone == 1 else heads
     return (
-        f"{MODEL} without the {heads} {points_of(beheaded.looks)} on calibration images; {len(beheaded.labels)} test "
+        f"{MODEL} without the {heads} {in_points(beheaded.looks)} on calibration images; {len(beheaded.labels)} test "
         "images"
     )
 
@@ -264,7 +264,12 @@ def counted(name: str, dense: NDArray[np.bool_], pruned: NDArray[np.bool_]) -> S
 def as_table(slices: Sequence[Slice]) -> pd.DataFrame:
     """A row a slice (fractions)."""
     rows = [
-        {"slice": each.name, "test images": each.n, "only dense right": each.lost, "only without heads right": each.won}
+        {
+            "slice": each.name,
+            "test images": each.n,
+            "only dense correct": each.lost,
+            "only without heads correct": each.won,
+        }
         | {"lost": each.loss.value, "low": each.loss.low, "high": each.loss.high, "p": each.chance}
         for each in slices
     ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from reflow_core.diagnosis.experiment import trace_of
+from reflow_core.numbers import whole_percent
 from reflow_core.production.claims import Tested, Trial, claim
 from reflow_core.production.claims.intervals import Estimate, judged, lost_by, together
 
 POINT = 0.01  # a loss that is tolerated
 FIRST, CLASSIFIER = 0.1, 0.5  # shares that the first convolution and the classifier are said to tolerate
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
-TOLERANCE = f"a loss of a point at most, by the interval, at {100 * FIRST:.0f} % and at {100 * CLASSIFIER:.0f} %"
+TOLERANCE = (
+    f"a loss of at most one point, by the interval, at {whole_percent(FIRST)} and at {whole_percent(CLASSIFIER)}"
+)
 
 
 @claim("early-tolerance", "Early convolutions tolerate 10 to 20 %, late classifier layers 50 to 70 %", "rule of thumb")
@@ -21,9 +24,9 @@ def early_tolerance(trial: Trial) -> Tested:
     at_first, at_last = losses[first][FIRST], losses[last][CLASSIFIER]
     verdict = tolerate(at_first, at_last)
     measured = (
-        f"{first} loses {at_first} at {100 * FIRST:.0f} %, {last} {at_last} at {100 * CLASSIFIER:.0f} %. At a measured "
-        f"loss of a point at most {first} tolerates {percent_of(tolerated(losses[first]))} and {last} "
-        f"{percent_of(tolerated(losses[last]))} of the shares tried. {judged(verdict, TOLERANCE)}"
+        f"{first} loses {at_first} at {whole_percent(FIRST)}, {last} {at_last} at {whole_percent(CLASSIFIER)}. "
+        f"With a measured loss of at most one point, {first} tolerates {percent_of(tolerated(losses[first]))} and "
+        f"{last} {percent_of(tolerated(losses[last]))} of the sparsities tried. {judged(verdict, TOLERANCE)}"
     )
     return Tested(verdict, measured)
 
@@ -54,4 +57,4 @@ def tolerated(losses: dict[float, Estimate]) -> float:
 
 def percent_of(share: float) -> str:
     """A share as text: at least 90 %."""
-    return f"at least {100 * share:.0f} %" if share else "none"
+    return f"at least {whole_percent(share)}" if share else "none"

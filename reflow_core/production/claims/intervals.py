@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.statistics import paired_difference
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import decimal
 from reflow_core.production.claims import FAILS, HOLDS, UNDECIDED
 
-MORE_IMAGES = " An interval covers its threshold: it takes more evaluation images to decide."
+MORE_IMAGES = " An interval contains its threshold; more evaluation images are needed to decide."
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Estimate:
 
     def __str__(self) -> str:
         """In points: 4.3 points [1.1 to 7.2]."""
-        low, value, high = (f"{100 * each + 0.0:.1f}" for each in (self.low, self.value, self.high))
+        low, value, high = (f"{decimal(100 * each, 1)}" for each in (self.low, self.value, self.high))
         return f"{value} points [{low} to {high}]"
 
     def at_least(self, threshold: float) -> bool | None:
@@ -76,7 +77,7 @@ def lost(
     truth = dense if labels is None else labels
     which = np.ones(len(truth), dtype=np.bool_) if of is None else of
     if not which.any():
-        raise ReflowError("No evaluation image is left on which this could be measured.")
+        raise ReflowError("There is no evaluation image to measure this on.")
     return Estimate(*paired_difference((dense == truth)[which], (predicted == truth)[which]))
 
 
@@ -88,4 +89,4 @@ def lost_by(diagnosis: Diagnosis, variant: str, of: NDArray[np.bool_] | None = N
 
 def judged(verdict: str, rule: str, needs: str = MORE_IMAGES) -> str:
     """The sentence that says by what was judged, and what an undecided verdict `needs`."""
-    return f"Judged by: {rule}.{needs if verdict == UNDECIDED else ''}"
+    return f"Rule: {rule}.{needs if verdict == UNDECIDED else ''}"

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from reflow_core import numbers
 from reflow_core.diagnosis.calibration import evaluation_inputs
+from reflow_core.numbers import whole_percent
 from reflow_core.production.claims import ELSEWHERE, FAILS, HOLDS, OWN, Tested, Trial, claim
 from reflow_core.production.inspections.hardware import KERNEL_SPARSITIES, NOTICED, faster
 from reflow_core.production.sparse import halved_passes, sparse_tensor_cores
@@ -17,13 +19,13 @@ OFFLINE, SERVICE = 2.0, 1.0  # speeds at batch 64 and at batch 1
 PRODUCT, END = 1.5, 1.2  # speeds of 2:4, of the matrix product alone and end to end
 
 
-@claim("zeros", "Unstructured zeros bring no speed in dense kernels", OWN)
+@claim("zeros", "Unstructured zeros do not speed up dense kernels", OWN)
 def zeros(trial: Trial) -> Tested:
     """Zeros beside dense at 85 %, at batch 1, 8 and 64."""
     speed = trial.timing().facts["speed"]["zeros"]
-    times = ", ".join(f"{speed[batch]:.2f}× at batch {batch}" for batch in speed)
-    judged_by = f"{NOTICED:g}× or more at every batch size would be speed"
-    return Tested(no_speed(speed), f"With 85 % zeros: {times}. Judged by: {judged_by}.")
+    times = ", ".join(f"{numbers.times(speed[batch])}× at batch {batch}" for batch in speed)
+    judged_by = f"{NOTICED:g}× or more at every batch size counts as a speed-up"
+    return Tested(no_speed(speed), f"With 85 % zeros: {times}. Rule: {judged_by}.")
 
 
 def no_speed(speed: Mapping[str, float]) -> str:
@@ -31,13 +33,13 @@ def no_speed(speed: Mapping[str, float]) -> str:
     return FAILS if faster(speed) else HOLDS
 
 
-@claim("cpu-crossover", "Sparse kernels on a CPU pay only above 90 to 95 % sparsity")
+@claim("cpu-crossover", "Sparse kernels on a CPU are faster only above 90 to 95 % sparsity")
 def cpu_crossover(trial: Trial) -> Tested:
     """Where CSR begins to be as fast as dense, at the batch that suits it best."""
     return _crossing(trial, SPARSE_CPU)
 
 
-@claim("generic", "Generic sparse formats pay only above 95 to 98 % sparsity", "torchao's notes: above 98 %")
+@claim("generic", "Generic sparse formats are faster only above 95 to 98 % sparsity", "torchao's notes: above 98 %")
 def generic(trial: Trial) -> Tested:
     """CSR is such a format."""
     return _crossing(trial, GENERIC)
@@ -46,17 +48,17 @@ def generic(trial: Trial) -> Tested:
 def _crossing(trial: Trial, threshold: float) -> Tested:
     facts = trial.timing().facts
     crossover, whole = facts["crossover"], facts["speed"]["CSR"]
-    end = ", ".join(f"{speed:.2f}× at batch {batch}" for batch, speed in whole.items())
-    highest = f"{100 * max(KERNEL_SPARSITIES):.0f} %"
+    end = ", ".join(f"{numbers.times(speed)}× at batch {batch}" for batch, speed in whole.items())
+    highest = f"{whole_percent(max(KERNEL_SPARSITIES))}"
     by_batch = ", ".join(
-        f"batch {batch}: " + (f"never up to {highest}" if at is None else f"{100 * at:.0f} %")
+        f"batch {batch}: " + (f"never up to {highest}" if at is None else f"{whole_percent(at)}")
         for batch, at in crossover.items()
     )
     return Tested(
         pays_only_above(crossover, threshold),
-        f"End to end the whole network as CSR runs {end}, with 85 % zeros. Its costliest layer alone is as fast as "
-        f"dense from: {by_batch}. Judged by: alone it begins to pay at {100 * threshold:.0f} % or above at the batch "
-        f"that suits it best; one that never pays up to {highest} does not show it.",
+        f"End to end, the network as CSR with 85 % zeros runs {end}. Its costliest layer alone is as fast as "
+        f"dense from: {by_batch}. Rule: alone it is as fast as dense only from {whole_percent(threshold)} or "
+        f"above at its best batch size; a layer that is slower up to {highest} does not show it.",
     )
 
 
@@ -75,8 +77,8 @@ def batch(trial: Trial) -> Tested:
     """CSR end to end at both batch sizes."""
     speed = trial.timing().facts["speed"]["CSR"]
     measured = (
-        f"CSR end to end at 85 %: {speed['64']:.2f}× at batch 64, {speed['1']:.2f}× at batch 1. Judged by: at least "
-        f"{OFFLINE:g}× at batch 64 and under {SERVICE:g}× at batch 1."
+        f"CSR end to end at 85 %: {numbers.times(speed['64'])}× at batch 64, {numbers.times(speed['1'])}× at "
+        f"batch 1. Rule: at least {OFFLINE:g}× at batch 64 and less than {SERVICE:g}× at batch 1."
     )
     return Tested(batch_decides(speed["64"], speed["1"]), measured)
 
@@ -91,7 +93,9 @@ def two_four(trial: Trial) -> Tested:
     """This needs a GPU with sparse tensor cores, and eligible layers."""
     if reason := sparse_tensor_cores():
         elsewhere = "python -m reflow_core claims --model vit_b_32"
-        return Tested(ELSEWHERE, f"2:4 needs sparse tensor cores: {reason}. On a machine with them: {elsewhere}.")
+        return Tested(
+            ELSEWHERE, f"2:4 needs sparse tensor cores: {reason}. On a machine that has them, run {elsewhere}."
+        )
     table = trial.timing().tables["2:4"]
     timed = table[table.eligible]
     if timed.empty:
@@ -101,8 +105,8 @@ def two_four(trial: Trial) -> Tested:
     end = race(halved_passes(network.module, repeated(images, max(BATCHES))), trial.watch)
     product, whole = timed.speed.astype(float).tolist(), end["dense"].median / end["2:4"].median
     measured = (
-        f"{len(timed)} layers, median {np.median(product):.2f}× alone; {whole:.2f}× end to end at batch "
-        f"{max(BATCHES)}. Judged by: at least {PRODUCT:g}× alone and {END:g}× end to end."
+        f"{len(timed)} layers, median {numbers.times(float(np.median(product)))}× alone; {numbers.times(whole)}× "
+        f"end to end at batch {max(BATCHES)}. Rule: at least {PRODUCT:g}× alone and {END:g}× end to end."
     )
     return Tested(two_four_pays(product, whole), measured)
 

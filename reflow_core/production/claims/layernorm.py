@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reflow_core.numbers import decimal, percent, whole_percent
 from reflow_core.production.claims import FAILS, OWN, Tested, Trial, claim
 from reflow_core.production.claims.intervals import Estimate, judged, together
 from reflow_core.spec import DEFAULTS
@@ -10,7 +11,7 @@ MODEL, SPARSITY = "convnext-digits", 0.9
 COLLAPSED = 0.5  # of the images, predicted rightly
 
 
-@claim("layernorm", "Networks without BatchNorm collapse too, and they store no statistics to re-estimate", OWN)
+@claim("layernorm", "Networks without BatchNorm collapse too and have no stored statistics to re-estimate", OWN)
 def layernorm(trial: Trial) -> Tested:
     """The shipped LayerNorm network at 90 %: its collapse, and why REFLOW does not apply."""
     data, view = DEFAULTS["data"], DEFAULTS["calibration_view"]
@@ -19,9 +20,9 @@ def layernorm(trial: Trial) -> Tested:
     pruned, dense = (each.accuracy or 0.0 for each in (diagnosis.pruned, diagnosis.dense))
     verdict = collapses(Estimate(pruned, low, high), diagnosis.repaired is not None)
     measured = (
-        f"{MODEL} at {100 * SPARSITY:.0f} %: {100 * pruned:.1f} % right [{100 * low:.1f} to {100 * high:.1f}], dense "
-        f"{100 * dense:.1f} %. {diagnosis.reason or 'REFLOW applies.'} "
-        f"{judged(verdict, f'under {100 * COLLAPSED:.0f} % right, by the interval, and REFLOW does not apply')}"
+        f"{MODEL} at {whole_percent(SPARSITY)}: accuracy {percent(pruned)} [{decimal(100 * low, 1)} to "
+        f"{decimal(100 * high, 1)}], dense {percent(dense)}. {diagnosis.reason or 'REFLOW applies.'} "
+        f"{judged(verdict, f'accuracy below {100 * COLLAPSED:.0f} %, by the interval, and REFLOW does not apply')}"
     )
     return Tested(verdict, measured)
 

@@ -29,9 +29,9 @@ class Fault:
 
 @claim(
     "projection",
-    "A shortcut projection that pruning missed goes unnoticed where one channel is left, which the addition "
-    "broadcasts; after an ordinary cut of 30 % PyTorch raises",
-    "article on pruned models in production, which says so of any cut; the limits are our own",
+    "A shortcut projection missed by pruning goes unnoticed if one channel is left, because the addition "
+    "broadcasts it; after a cut of 30 % PyTorch raises an error",
+    "article on pruned models in production, which claims this for any cut; the limits are our own",
 )
 def projection(trial: Trial) -> Tested:
     """Plant the fault in each layer of the main path: one channel left, and 30 % cut."""
@@ -41,15 +41,16 @@ def projection(trial: Trial) -> Tested:
     groups = [group for group in coupled(network.module, images, classifier, trial.watch) if "shortcut" in group.role]
     single, ordinary = (list(_faults(network.module, groups, images, share)) for share in (1.0, CUT))
     if not single:
-        return Tested(ELSEWHERE, "This network has no shortcut with a convolution that could be missed.")
+        return Tested(ELSEWHERE, "This network has no shortcut convolution that pruning could miss.")
     unnoticed, passed = ([fault for fault in faults if fault.runs] for faults in (single, ordinary))
     running = [*unnoticed, *passed]
     caught = [fault.caught[0] for fault in running if fault.caught]
-    named = f" Comparing widths by name catches {len(caught)} of these {len(running)}" if running else ""
+    named = f" Comparing widths by layer name detects {len(caught)} of these {len(running)}" if running else ""
     measured = (
-        f"Left with one channel, {len(unnoticed)} of {len(single)} layers run without an error; with {100 * CUT:.0f} % "
-        f"cut, {len(passed)} of {len(ordinary)}.{named}{f', such as: {caught[0]}' if caught else ''}"
-        f"{'.' if running else ''} Judged by: some run with one channel left, none after the ordinary cut."
+        f"Left with one channel, {len(unnoticed)} of {len(single)} layers run without an error; with "
+        f"{100 * CUT:.0f} % cut, {len(passed)} of "
+        f"{len(ordinary)}.{named}{f', such as: {caught[0]}' if caught else ''}{'.' if running else ''} Rule: some "
+        "run with one channel left, none after the ordinary cut."
     )
     return Tested(only_by_broadcast(len(unnoticed), len(passed)), measured)
 

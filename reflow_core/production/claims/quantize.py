@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize
-from reflow_core.diagnosis.verdict import percent, points_of
+from reflow_core.numbers import in_points, percent, whole_percent
 from reflow_core.production.claims import OWN, Tested, Trial, claim
 from reflow_core.production.claims.intervals import Estimate, judged, lost, together
 from reflow_core.production.finding import Finding
@@ -18,7 +18,7 @@ TOLERATED = 0.05  # lost by pruning alone
 LEAST, MOST = 0.03, 0.07  # what int8 is said to add
 AT = 0.8  # sparsity
 MARGIN = 0.02  # between orders that are as good
-ADDED = f"{100 * LEAST:.0f} to {100 * MOST:.0f} points added where nobody calibrates anew, by the interval"
+ADDED = f"{100 * LEAST:.0f} to {100 * MOST:.0f} points added without recalibration, by the interval"
 ORDERED = (
     f"no other order better by more than {100 * MARGIN:.0f} points, and one worse by at least {100 * MARGIN:.0f}, by "
     "the intervals"
@@ -33,10 +33,15 @@ def prune_quantize(trial: Trial) -> Tested:
     stale, fresh = (Estimate(*added[f"pruned_{precision}"]) for precision in (UNCALIBRATED, "int8"))
     verdict = adds(stale)
     repaired = loss.get("repaired_int8")
-    also = "" if repaired is None else f"; with REFLOW between, and ranges after it, {points_of(repaired)} are lost"
+    also = (
+        ""
+        if repaired is None
+        else f"; with REFLOW in between and ranges measured after it, the loss is {in_points(repaired)}"
+    )
     measured = (
-        f"At {100 * at:.0f} % pruning alone loses {points_of(loss['pruned_float32'])}; int8 with the activation ranges "
-        f"of the dense network adds {stale}, with ranges measured anew {fresh}{also}. {judged(verdict, ADDED)}"
+        f"At {whole_percent(at)}, pruning alone loses {in_points(loss['pruned_float32'])}; int8 with the dense "
+        f"network's activation ranges adds {stale}, with re-measured ranges {fresh}{also}. "
+        f"{judged(verdict, ADDED)}"
     )
     return Tested(verdict, measured)
 
@@ -71,7 +76,7 @@ def order(trial: Trial) -> Tested:
     gains = {name: lost(answers[recommended], answers[name], truth) for name in others}
     behind = " and ".join(f"{name} by {gain}" for name, gain in gains.items())
     verdict = right_order(list(gains.values()))
-    measured = f"int8 at {100 * AT:.0f} %: {scores}. The first is ahead of {behind}. {judged(verdict, ORDERED)}"
+    measured = f"int8 at {whole_percent(AT)}: {scores}. The first is ahead of {behind}. {judged(verdict, ORDERED)}"
     return Tested(verdict, measured)
 
 

@@ -19,8 +19,8 @@ IMBALANCED = 3.0  # times as many images of the commonest class as of the rarest
 MUCH, LITTLE = 0.45, 0.25  # of the early channels
 OVERALL, EXCESS, FINE = 0.03, 0.05, 0.05
 HIDDEN = (
-    f"at 45 % at most {100 * OVERALL:.0f} points overall and at least {100 * EXCESS:.0f} more on the rarer half, at "
-    f"25 % at most {100 * FINE:.0f} there, by the intervals"
+    f"at 45 %, at most {100 * OVERALL:.0f} points lost overall and at least {100 * EXCESS:.0f} more on the rarer "
+    f"half; at 25 %, at most {100 * FINE:.0f} there, by the intervals"
 )
 
 
@@ -42,10 +42,10 @@ def rare(trial: Trial) -> Tested:
     mild, excess = lost_by(little, little.last, rarer), scarce.minus(common)
     verdict = hidden(whole, excess, mild)
     measured = (
-        f"{much.spec.model}, {counts.max()} to {counts.min()} training images a class, {len(much.labels)} test images, "
-        f"{much.last}: with 45 % cut {whole} are lost overall (classes as frequent as in training), {scarce} on "
-        f"the rarer half of the classes, {common} on the commoner half ({excess} more); with 25 % cut the "
-        f"rarer half loses {mild}. {judged(verdict, HIDDEN)}"
+        f"{much.spec.model}, {counts.max()} to {counts.min()} training images a class, {len(much.labels)} test "
+        f"images, {much.last}: with 45 % cut, the overall loss is {whole} (class frequencies as in training), "
+        f"{scarce} on the rarer half of the classes and {common} on the more common half ({excess} more); with 25 "
+        f"% cut, the rarer half loses {mild}. {judged(verdict, HIDDEN)}"
     )
     return Tested(verdict, measured, {"Rare classes": by_class(much, little, counts)})
 

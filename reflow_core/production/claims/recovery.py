@@ -11,7 +11,7 @@ from reflow_core.production.claims.intervals import MORE_IMAGES, Estimate, judge
 from reflow_core.repairs.fine_tune import PATIENCE, Curve, train_until_flat
 
 RESIDUE = 0.05  # the least that is said to be lost
-RECOVERY = f"at least {100 * RESIDUE:.0f} points still lost, by the interval, once training is flat"
+RECOVERY = f"at least {100 * RESIDUE:.0f} points still lost, by the interval, once the training curve is flat"
 
 
 @claim("early-channels", "50 % of the early channels lose 5 to 10 points that fine-tuning cannot recover")
@@ -27,11 +27,11 @@ def early_channels(trial: Trial) -> Tested:
         images = len(experiment.pruner.calibration.inputs)
     before, left = (lost(dense, each, labels) for each in (pruned.predictions.predicted, tuned))
     verdict = cannot_recover(left, flat(curve))
-    needs = MORE_IMAGES if flat(curve) else " Training had not ended by itself: it takes more epochs to decide."
+    needs = MORE_IMAGES if flat(curve) else " Training had not converged; more epochs are needed to decide."
     measured = (
-        f"{before} are lost by the cut, {left} still after {len(curve.train)} epochs over {images} training images; "
-        f"the loss on those held out went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} and "
-        f"{'is flat' if flat(curve) else 'still falls'}. {judged(verdict, RECOVERY, needs)}"
+        f"The cut loses {before}; {left} remain after {len(curve.train)} epochs over {images} training images; "
+        f"the held-out loss went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} and "
+        f"{'is flat' if flat(curve) else 'is still falling'}. {judged(verdict, RECOVERY, needs)}"
     )
     return Tested(verdict, measured, {"Learning curve": as_table(curve)})
 

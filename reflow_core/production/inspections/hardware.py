@@ -17,6 +17,7 @@ from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.errors import ReflowError
 from reflow_core.machine import fingerprint
+from reflow_core.numbers import times, whole_percent
 from reflow_core.production import onnx_file, service
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import InspectionInfo, inspections
@@ -52,7 +53,7 @@ NOTICED = 1.1  # a ratio under it may be the noise of a busy machine, and is no 
     InspectionInfo(
         "hardware",
         "Hardware",
-        "Dense, zeros, CSR, 2:4, structured and int8 timed on this machine; file sizes.",
+        "Speed of dense, zeros, CSR, 2:4, structured and int8 on this machine, and file sizes.",
         "",
         ignores=("repair", "corruption", "evaluation_tail", "evaluation_split"),
         reads=CALIBRATION,
@@ -77,7 +78,7 @@ def contenders(experiment: Experiment, pruned: nn.Module) -> tuple[dict[str, Cal
     notes = [f"2:4 is not available: {sparse_tensor_cores()}."] if sparse_tensor_cores() else []
     compressed = clone_module(pruned)
     if left := sparsified(compressed):
-        notes.append(f"Dense in the CSR network too: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}.")
+        notes.append(f"Also dense in the CSR network: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}.")
     runs: dict[str, Callable[[Tensor], object]] = {
         "dense": experiment.network.module,
         "zeros": pruned,
@@ -86,7 +87,7 @@ def contenders(experiment: Experiment, pruned: nn.Module) -> tuple[dict[str, Cal
     try:
         runs["structured"] = cut_network(experiment)
     except ReflowError as error:
-        notes.append(f"Structured is left out: {error}")
+        notes.append(f"Structured is not measured: {error}")
     try:
         if len(experiment.images.train) == 0:
             raise no_training_images(experiment.images)
@@ -95,7 +96,7 @@ def contenders(experiment: Experiment, pruned: nn.Module) -> tuple[dict[str, Cal
         for name, content in (("onnxruntime", file), ("int8", small)):
             runs[name] = functools.partial(onnx_file.run, onnx_file.session(content))
     except ReflowError as error:
-        notes.append(f"int8 is left out: {error}")
+        notes.append(f"int8 is not measured: {error}")
     return runs, notes
 
 
@@ -120,11 +121,11 @@ def in_service(
     replaced = [layer.name for layer in experiment.trace.layers if is_product(module.get_submodule(layer.name))]
     images = experiment.evaluation[: max(asked.batches)]
     rows = service.served(able, asked, images, info, replaced, experiment.watch)
-    notes = [f"Requests are drawn, batch and size apart: {asked}."]
+    notes = [f"Requests are drawn at random, batch and image size independently: {asked}."]
     if len(asked.sizes) == 1:
-        notes.append("This network takes images of one size only, so only the batches of requests differ.")
+        notes.append("This network accepts one image size, so requests differ only in their batch size.")
     if unable := [name for name in runs if name not in able]:
-        notes.append(f"Left out of the requests, for they take one size only: {', '.join(unable)}.")
+        notes.append(f"Not in the requests, because they accept one image size: {', '.join(unable)}.")
     beside = {name: BASES.get(name, name) for name in able}
     tables = {
         "Requests": service.summarized(rows, replaced, beside),
@@ -182,7 +183,7 @@ def costliest(experiment: Experiment, images: Tensor) -> tuple[nn.Module, str, T
     network = shallow_clone(experiment.network.module)
     plain = [layer for layer in experiment.trace.layers if is_product(network.get_submodule(layer.name))]
     if not plain:
-        raise ReflowError("No layer of this network is one matrix product, so no kernel can be timed alone.")
+        raise ReflowError("No layer of this network is a single matrix product, so no kernel can be timed alone.")
     best = max(plain, key=lambda layer: layer.multiply_adds)
     read: list[Tensor] = []
     with hooked(network, {best.name: lambda module, arriving: read.append(arriving[0])}), torch.inference_mode():
@@ -250,7 +251,8 @@ def _finding(experiment: Experiment, pruned: nn.Module, timed: Mapping[str, pd.D
         "2:4": semi_structured(experiment),
     }
     counted = (
-        f"Multiply-adds an image (one product and one sum count as one): {total:,} dense, {left:,} of them not by zero."
+        f"Multiply-adds per image (one product and one sum count as one): {total:,} dense, of which {left:,} have "
+        "nonzero weights."
     )
     return Finding(experiment.spec, hardware_answer(facts), tables, facts, (*notes, counted), None, fingerprint())
 
@@ -271,13 +273,13 @@ def hardware_answer(facts: Mapping[str, Any]) -> str:
     zeros, csr = speed["zeros"], speed["CSR"]
     gain = "faster" if faster(zeros) else "no faster"
     others = "".join(
-        f", {name} {speed[name]['1']:.2f} and {speed[name]['64']:.2f} times"
+        f", {name} {times(speed[name]['1'])} and {times(speed[name]['64'])} times"
         for name in ("structured", "int8")
         if name in speed
     )
-    edge = "at no sparsity measured" if at is None else f"from {100 * at:.0f} % sparsity on (batch 8)"
+    edge = "at no sparsity measured" if at is None else f"from {whole_percent(at)} sparsity (batch 8)"
     return (
-        f"End to end zeros make this network {gain}: in dense kernels it runs {zeros['1']:.2f} times as fast on one "
-        f"image and {zeros['64']:.2f} times on 64, as CSR {csr['1']:.2f} and {csr['64']:.2f} times{others}. Its "
-        f"costliest layer alone is as fast in a CSR kernel as in a dense one {edge}."
+        f"End to end, zeros make this network {gain}: with dense kernels it runs {times(zeros['1'])} times as "
+        f"fast on one image and {times(zeros['64'])} times on 64, as CSR {times(csr['1'])} and {times(csr['64'])} "
+        f"times{others}. Its costliest layer alone is as fast in a CSR kernel as in a dense one {edge}."
     )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reflow_core.diagnosis.experiment import Experiment
-from reflow_core.diagnosis.verdict import whole_percent
+from reflow_core.numbers import whole_percent
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import InspectionInfo, inspections
 from reflow_core.signal import similarity
@@ -189,8 +189,9 @@ def _answer(points: Mapping[str, Floats], groups: NDArray[np.int64]) -> str:
     spreads = [f"{whole_percent(_spread(own) / whole)} {name}" for name, own in points.items() if name != "dense"]
     separated = [f"{variant} {whole_percent(similarity.separability(own, groups))}" for variant, own in points.items()]
     return (
-        f"In the plane of the dense network's features the images spread {' and '.join(spreads)} as far as in dense. "
-        f"Nearest-class-mean accuracy in this plane of two dimensions, whatever the scale: {', '.join(separated)}."
+        f"In the plane of the dense network's features, the images spread {' and '.join(spreads)} as far as in "
+        "dense. Nearest-class-mean accuracy in this plane of two dimensions, at any scale: "
+        f"{', '.join(separated)}."
     )
 
 

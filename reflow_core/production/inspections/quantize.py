@@ -18,6 +18,7 @@ from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.result import outcome
 from reflow_core.diagnosis.statistics import paired_difference
 from reflow_core.machine import fingerprint
+from reflow_core.numbers import between, decimal, times, whole_percent
 from reflow_core.production import onnx_file
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import InspectionInfo, inspections
@@ -41,7 +42,7 @@ Files = dict[tuple[str, str], bytes]
     InspectionInfo(
         "quantize",
         "Quantization",
-        "int8 on the CPU (onnxruntime, static QDQ) after pruning and repair, its accuracy, error, speed and size.",
+        "Accuracy, error, speed and size of int8 on the CPU (onnxruntime, static QDQ) after pruning and repair.",
         "arXiv 1712.05877",
         reads=("quantize_order", *CALIBRATION),
         timed=True,
@@ -150,7 +151,7 @@ def _finding(experiment: Experiment, files: Files, reason: str | None) -> Findin
     facts |= {"added": added(predictions, experiment.labels), "images": len(experiment.evaluation)}
     notes = [f"No repair: {reason}"] if reason else []
     if not fast_int8():
-        notes.append("This processor has no VNNI: weights take 7 bits, and int8 may not be faster.")
+        notes.append("This processor has no VNNI: weights use 7 bits, and int8 may not be faster.")
     tables = {"Losses": table, "Latency": timed, "Errors": errors}
     return Finding(experiment.spec, quantize_answer(facts), tables, facts, tuple(notes), None, fingerprint())
 
@@ -190,12 +191,12 @@ def quantize_facts(table: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
 
 def shown(loss: float) -> str:
     """A loss (fraction) in points: 1.2."""
-    return f"{100 * loss + 0.0:.1f}"
+    return decimal(100 * loss, 1)
 
 
 def both_shown(loss: Mapping[str, float]) -> str:
     """The sum of what pruning and int8 lose alone, in points: of what is shown beside it, so that it agrees."""
-    return f"{float(shown(loss['pruned_float32'])) + float(shown(loss['dense_int8'])) + 0.0:.1f}"
+    return decimal(100 * (between(loss["pruned_float32"], 0) + between(loss["dense_int8"], 0)), 1)
 
 
 def quantize_answer(facts: dict[str, Any]) -> str:
@@ -204,8 +205,8 @@ def quantize_answer(facts: dict[str, Any]) -> str:
     repaired = f"; with the repair {loss['repaired_int8']}" if facts["variant"] == "repaired" else ""
     return (
         f"Pruning alone loses {loss['pruned_float32']} points, int8 alone {loss['dense_int8']}, both together "
-        f"{loss[f'pruned_{UNCALIBRATED}']} with the dense network's activation ranges and {loss['pruned_int8']} with "
-        f"ranges measured anew (the sum would be {both_shown(facts['loss'])}){repaired}; int8 takes "
-        f"{100 * facts['size']:.0f} % of the bytes and runs {facts['speed']['1']:.2f} times as fast on one image, "
-        f"{facts['speed']['64']:.2f} times on 64."
+        f"{loss[f'pruned_{UNCALIBRATED}']} with the dense network's activation ranges and {loss['pruned_int8']} "
+        f"with re-measured ranges (the sum would be {both_shown(facts['loss'])}){repaired}; int8 takes "
+        f"{whole_percent(facts['size'])} of the bytes and runs {times(facts['speed']['1'])} times as fast on one "
+        f"image, {times(facts['speed']['64'])} times on 64."
     )

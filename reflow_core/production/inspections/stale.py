@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import significant, whole_percent
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import InspectionInfo, inspections
 from reflow_core.repairs.estimators import arriving, in_order
@@ -28,7 +29,7 @@ from reflow_core.watch import Watch
     InspectionInfo(
         "stale",
         "Stale statistics",
-        "What every BatchNorm layer stored in training beside what reaches it after pruning, channel by channel.",
+        "BatchNorm's stored statistics compared with its input after pruning, channel by channel.",
         "arXiv 2502.15790",
         ignores=("repair",),
     )
@@ -60,9 +61,9 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
     first, end = float(layers.times.iloc[0]), float(layers.times.iloc[-1])
     passed = float((last.out_pruned / last.out_dense.where(last.out_dense > 0)).median())
     answer = (
-        f"The standard deviation that BatchNorm stored is {first:.2g} times the one that arrives in the first layer "
-        f"and {end:.2g} times in the last (median over channels); what leaves the last has {passed:.0%} of the "
-        "standard deviation that leaves it in the dense network."
+        f"BatchNorm's stored standard deviation is {significant(first, 2)} times that of its input in the first "
+        f"layer and {significant(end, 2)} times in the last (median over channels); the output of the last has "
+        f"{whole_percent(passed)} of its standard deviation in the dense network."
     )
     facts = {"first": first, "last": end, "norm": names[-1], "eps": norms[names[-1]][0].eps, "channel": dict(chosen)}
     tables = {"Norms": layers.reset_index(), "Channels": channels.reset_index(drop=True)}

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.result import outcome
-from reflow_core.diagnosis.verdict import percent
 from reflow_core.errors import ReflowError
 from reflow_core.machine import fingerprint
+from reflow_core.numbers import percent, significant, times, whole_percent
 from reflow_core.production import onnx_file
 from reflow_core.production.channels import Cutter, Group, coupled, difference, mismatches, widths
 from reflow_core.production.finding import Finding
@@ -57,7 +57,7 @@ class Check:
     InspectionInfo(
         "structured",
         "Structured",
-        "Cut whole channels out of the network, verify, repair and measure it.",
+        "Remove whole channels from the network, verify, repair and measure it.",
         "arXiv 2301.12900",
         ignores=("pattern", "update", "exclude"),
         timed=True,
@@ -83,7 +83,7 @@ def cut_channels(experiment: Experiment) -> Cut:
     """A clone of the network without the least important channels of each group. Raises ReflowError."""
     if experiment.spec.allocation not in ALLOCATIONS:
         raise ReflowError(
-            f"Channels are cut by allocation {' or '.join(ALLOCATIONS)}, not {experiment.spec.allocation}."
+            f"Channels are removed by allocation {' or '.join(ALLOCATIONS)}, not {experiment.spec.allocation}."
         )
     images = experiment.inputs(slice(0, PROOF))
     network, classifier = experiment.network.module, experiment.trace.classifier
@@ -93,14 +93,14 @@ def cut_channels(experiment: Experiment) -> Cut:
     free = [group for group in groups if not group.held and group.channels > 1]
     if not free:
         raise ReflowError(
-            "No channel of this network can be cut out: " + "; ".join({group.held for group in groups}) + "."
+            "No channel of this network can be removed: " + "; ".join({group.held for group in groups}) + "."
         )
     gone = channels_to_cut(experiment, free)
     cutter = Cutter(clone_module(network), images[:1], classifier)
     try:
         cutter.cut(gone)
     except (RuntimeError, ValueError, IndexError) as error:
-        raise ReflowError(f"The channels could not be cut out ({str(error).splitlines()[0][:200]}).") from error
+        raise ReflowError(f"The channels could not be removed ({str(error).splitlines()[0][:200]}).") from error
     kept = {group.name: group.channels - len(gone.get(group.name, ())) for group in groups}
     return Cut(cutter.network, groups, gone, kept)
 
@@ -150,15 +150,15 @@ def checks(dense: nn.Module, cut: Cut, images: Tensor, classifier: str | None, c
     with torch.inference_mode():
         logits = cut.network(images)
     right = logits.shape == (len(images), classes) and bool(logits.isfinite().all())
-    yield Check("forward", right, f"logits {tuple(logits.shape)}, {'finite' if right else 'not as they should be'}")
+    yield Check("forward", right, f"logits {tuple(logits.shape)}, {'finite' if right else 'wrong shape or not finite'}")
     wrong = list(mismatches(cut.network, dense, cut.groups, cut.kept))
     yield Check("coupled widths", not wrong, "; ".join(wrong) or "every layer has the channels of its group")
     odd = list(_odd_norms(cut.network))
-    yield Check("norm widths", not odd, "; ".join(odd) or "weights and statistics of every norm are equally long")
+    yield Check("norm widths", not odd, "; ".join(odd) or "weights and statistics of every norm have the same length")
     differs = difference(dense, images, classifier, cut.gone)
-    yield Check("same as silent", not differs, differs or "the same logits as with these channels at zero")
+    yield Check("same as zeroed", not differs, differs or "the same logits as with these channels set to zero")
     before, after = (sum(weight.numel() for weight in net.parameters()) for net in (dense, cut.network))
-    yield Check("parameters", after < before, f"{after:,} of {before:,} are left")
+    yield Check("parameters", after < before, f"{after:,} of {before:,} remain")
     yield _trains(cut.network, images)
     yield _exports(cut.network, images)
 
@@ -188,7 +188,7 @@ def _exports(network: nn.Module, images: Tensor) -> Check:
         largest = onnx_file.largest_difference(onnx_file.export(network, images[:1]), network, images)
     except ReflowError as error:
         return Check("ONNX", False, str(error))
-    return Check("ONNX", largest <= 1e-3, f"logits differ by {largest:.1g} of the largest")
+    return Check("ONNX", largest <= 1e-3, f"logits differ by {significant(largest, 1)} of the largest")
 
 
 def _finding(
@@ -223,7 +223,7 @@ def _finding(
     }
     notes = [f"No repair: {reason}"] if reason else []
     if held := facts["held"]:
-        notes.append(f"Left whole, {len(held)} of {len(cut.groups)} groups: {held_reasons(cut.groups)}.")
+        notes.append(f"Not cut: {len(held)} of {len(cut.groups)} groups: {held_reasons(cut.groups)}.")
     passed = [check.passed for check in checked]
     answer = _answer(facts, sum(passed), len(passed))
     return Finding(experiment.spec, answer, tables, facts, tuple(notes), all(passed), fingerprint())
@@ -255,12 +255,13 @@ def _facts(outcomes: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Any]:
 
 def _answer(facts: Mapping[str, Any], passed: int, total: int) -> str:
     scores, last = facts["accuracy"], facts["variant"]
-    repaired = f", {percent(scores['repaired'])} after the repair" if last == "repaired" else ""
+    repaired = f", {percent(scores['repaired'])} after repair" if last == "repaired" else ""
     return (
-        f"Cut to {100 * facts['parameters']:.0f} % of its parameters and {100 * facts['multiply_adds']:.0f} % of its "
-        f"multiply-adds the network reaches {percent(scores['pruned'])}{repaired} (dense {percent(scores['dense'])}) "
-        f"and runs {facts['speed']['1']:.2f} times as fast on one image, {facts['speed']['64']:.2f} times on 64. "
-        f"{'All ' if passed == total else ''}{passed} of {total} checks of the cut itself hold."
+        f"Cut to {whole_percent(facts['parameters'])} of its parameters and "
+        f"{whole_percent(facts['multiply_adds'])} of its multiply-adds, the network reaches "
+        f"{percent(scores['pruned'])}{repaired} (dense {percent(scores['dense'])}) and runs "
+        f"{times(facts['speed']['1'])} times as fast on one image, {times(facts['speed']['64'])} times on 64. "
+        f"{'All ' if passed == total else ''}{passed} of {total} checks of the cut pass."
     )
 
 
@@ -279,7 +280,7 @@ def _group_row(group: Group, kept: int) -> dict[str, Any]:
         "kept": kept,
         "made by": ", ".join(dict.fromkeys(layers["out"])),
         "read by": ", ".join(dict.fromkeys(layers["in"])),
-        "left whole because": group.held,
+        "not cut because": group.held,
     }
 
 

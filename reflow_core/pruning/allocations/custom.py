@@ -8,7 +8,7 @@ from reflow_core.pruning.masks import Masks, Scores, keep_lowest_out, pruned_cou
 
 
 @allocations.register(AllocationInfo(
-    "custom", "By hand", "A sparsity for each layer you name (layer_sparsity); the sparsity for all others.", "",
+    "custom", "By hand", "The sparsity given for each named layer (layer_sparsity), the overall one for others.", "",
     comparison="layer", reads=("layer_sparsity",),
 ))  # fmt: skip
 def custom(scores: Scores, budget: Budget) -> Masks:

@@ -12,7 +12,7 @@ from reflow_core.pruning.masks import Masks, Scores, keep_lowest_out, pruned_cou
 
 
 @allocations.register(AllocationInfo(
-    "erk", "ERK", "Density by fan-in, fan-out and kernel size: thin layers keep more.", "arXiv 1911.11134",
+    "erk", "ERK", "Density by fan-in, fan-out and kernel size: narrow layers keep more.", "arXiv 1911.11134",
     comparison="layer",
 ))  # fmt: skip
 def erk(scores: Scores, budget: Budget) -> Masks:

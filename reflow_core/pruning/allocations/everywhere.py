@@ -7,7 +7,7 @@ from reflow_core.pruning.masks import Masks, Scores, keep_above, pruned_count
 
 
 @allocations.register(
-    AllocationInfo("global", "Global", "One threshold for all layers together.", "Blalock et al., arXiv 2003.03033")
+    AllocationInfo("global", "Global", "One threshold for all layers.", "Blalock et al., arXiv 2003.03033")
 )
 def everywhere(scores: Scores, budget: Budget) -> Masks:
     """Remove the lowest scores of the whole network, wherever they are."""

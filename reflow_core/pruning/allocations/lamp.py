@@ -11,7 +11,7 @@ from reflow_core.pruning.masks import Masks, Scores, Weights
 
 
 @allocations.register(AllocationInfo(
-    "lamp", "LAMP", "Scores relative to what would be left of their layer, then one threshold for all.",
+    "lamp", "LAMP", "Scores relative to the weights that would remain in the layer, then one threshold for all.",
     "Lee et al., arXiv 2010.07611", comparison="layer",
 ))  # fmt: skip
 def lamp(scores: Scores, budget: Budget) -> Masks:

@@ -11,8 +11,8 @@ HARDLY, STEPS = 1e-6, 80  # the share of a layer that is not named; of the bisec
 
 
 @allocations.register(AllocationInfo(
-    "scaled", "By hand, scaled", "The sparsities of the layers you name (layer_sparsity), all times the factor that "
-    "makes them reach the sparsity together; other layers lose weights only where those cannot lose more.", "",
+    "scaled", "By hand, scaled", "The sparsities of the named layers (layer_sparsity), scaled to reach the overall "
+    "sparsity; other layers are pruned only if those reach their maximum.", "",
     comparison="layer", reads=("layer_sparsity",),
 ))  # fmt: skip
 def scaled(scores: Scores, budget: Budget) -> Masks:

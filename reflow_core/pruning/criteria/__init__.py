@@ -40,7 +40,7 @@ class Samples:
     def classes(self) -> Tensor:
         """The classes (N,). Raises ReflowError without labels."""
         if self.labels is None:
-            raise ReflowError("A gradient needs labeled training images, these have no labels; choose magnitude.")
+            raise ReflowError("Gradients need labeled training images, and these have no labels; choose magnitude.")
         return self.labels
 
 

@@ -22,8 +22,8 @@ ROUNDS = 40
     CriterionInfo(
         "cbs",
         "CBS",
-        "Start from magnitude and swap weights as long as the loss of removing all of them together falls. Ours swaps "
-        "lists of pairs within a budget, by an empirical Fisher in blocks whose damping is not tuned.",
+        "Start from magnitude and swap weights while the joint loss of removing them falls. This implementation "
+        "swaps lists of pairs within a budget, using a block-diagonal empirical Fisher with untuned damping.",
         "Yu et al., arXiv 2203.04466",
         needs_data=True,
         per_sparsity=True,

@@ -17,9 +17,9 @@ ITERATIONS = 30
     CriterionInfo(
         "chita",
         "CHITA",
-        "Choose weights and values together: least squares on the gradients under the budget, by hard thresholding. "
-        "Ours is one stage on all gradients; the paper's stages, its search for λ and its minibatches of gradients are "
-        "left out, and the damping is not tuned.",
+        "Choose weights and values jointly: least squares on the gradients under the budget, by hard "
+        "thresholding. This implementation runs one stage on all gradients; the paper's stages, its search for "
+        "λ and its gradient minibatches are left out, and the damping is not tuned.",
         "Benbaki et al., arXiv 2302.14623",
         needs_data=True,
         per_sparsity=True,

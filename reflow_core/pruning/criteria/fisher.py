@@ -13,7 +13,7 @@ from reflow_core.pruning.masks import Weights
     CriterionInfo(
         "fisher",
         "Diagonal Fisher",
-        "Keep the weights whose removal raises the loss most, each by itself, to second order: w² · E[g²].",
+        "Keep the weights whose individual removal raises the loss most, to second order: w² · E[g²].",
         "LeCun et al., Optimal Brain Damage, 1989; Theis et al., arXiv 1801.05787",
         needs_data=True,
     )

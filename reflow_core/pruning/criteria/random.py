@@ -10,7 +10,7 @@ from reflow_core.pruning.criteria import CriterionInfo, Subject, criteria
 
 @criteria.register(
     CriterionInfo(
-        "random", "Random (control)", "Keep weights drawn by lot, from the seed.", "Liu et al., arXiv 2202.02643"
+        "random", "Random (control)", "Keep weights drawn at random from the seed.", "Liu et al., arXiv 2202.02643"
     )
 )
 def random(subject: Subject) -> dict[str, Tensor]:

@@ -20,8 +20,8 @@ SMALL = 2.0**-400  # of the input: far inside the linear range of every activati
     CriterionInfo(
         "synflow",
         "SynFlow",
-        "Keep the weights that carry most of the flow of an all-ones input through |w|; no data, 100 steps. Ours takes "
-        "BatchNorm's scale at its stored variance and every activation as linear about 0: ReLU6 as ReLU, SiLU as x/2.",
+        "Keep the weights that carry most of the flow of an all-ones input through |w|; no data, 100 steps. Ours "
+        "uses BatchNorm's scale at its stored variance and linearizes activations at 0 (SiLU as x/2).",
         "Tanaka et al., arXiv 2006.05467",
         per_sparsity=True,
     )
@@ -53,8 +53,8 @@ def linear(network: nn.Module) -> nn.Module:
     for name, module in clone.named_modules():
         if is_norm(module) and getattr(module, "running_mean", None) is None:
             raise ReflowError(
-                f"synflow needs a fixed scale at every norm; {name} is a {type(module).__name__}, which divides by "
-                "whatever arrives, so no flow is conserved. Choose another criterion."
+                f"synflow needs a fixed scale at every norm; {name} is a {type(module).__name__}, which "
+                "normalizes by its input, so no flow is conserved. Choose another criterion."
             )
         held = dict(module.named_parameters(recurse=False))
         if is_norm(module):
@@ -71,8 +71,8 @@ def refuse_offsets(flowing: nn.Module, example: Tensor) -> None:
         constant = float(logits_of(flowing(torch.zeros_like(example, dtype=torch.float64))).sum())
     if constant != 0:
         raise ReflowError(
-            f"synflow needs activations that are 0 at 0; this network puts out {constant:.3g} for no input, as sigmoid "
-            "or softplus do, so its flow is not the input's. Choose another criterion."
+            f"synflow needs activations that are 0 at 0; this network outputs {constant:.3g} for a zero input, as "
+            "sigmoid or softplus do, so not all flow is the input's. Choose another criterion."
         )
 
 

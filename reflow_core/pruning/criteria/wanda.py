@@ -21,8 +21,8 @@ Hook = Callable[[nn.Module, tuple[Tensor, ...]], None]
     CriterionInfo(
         "wanda",
         "Wanda",
-        "Keep, within each output, the weights with the largest |w| · norm of their input. Whole channels are compared "
-        "within their layer, by the mean over their weights, which the paper does not do.",
+        "Keep, within each output, the weights with the largest |w| · norm of their input. Whole channels are "
+        "compared within their layer by the mean over their weights, which is not in the paper.",
         "Sun et al., arXiv 2306.11695",
         needs_data=True,
         comparison="row",
@@ -38,7 +38,7 @@ def wanda(subject: Subject) -> Weights:
     for name, weight in subject.weights.items():
         module = clone.get_submodule(name)
         if not isinstance(module, nn.Conv2d | nn.Linear):
-            raise ReflowError(f"wanda knows Conv2d and Linear layers; {name} is a {type(module).__name__}.")
+            raise ReflowError(f"wanda supports Conv2d and Linear layers; {name} is a {type(module).__name__}.")
         squares[name] = torch.zeros(read_shape(module, weight))
         module.register_forward_pre_hook(_adding(squares[name]))
     inputs = subject.samples().inputs

@@ -13,8 +13,8 @@ from reflow_core.pruning.masks import Weights
     CriterionInfo(
         "woodfisher",
         "WoodFisher",
-        "Keep the weights whose removal raises the loss most even when the others make up for it: w² / diag(F⁻¹). One "
-        "shot; the damping, 3 % of F's mean diagonal, is not tuned.",
+        "Keep the weights whose removal raises the loss most even after the others compensate: w² / diag(F⁻¹). "
+        "One shot; the damping, 3 % of F's mean diagonal, is not tuned.",
         "Singh and Alistarh, arXiv 2004.14340",
         needs_data=True,
     )

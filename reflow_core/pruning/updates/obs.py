@@ -12,9 +12,9 @@ from reflow_core.pruning.updates import UpdateInfo, updates
     UpdateInfo(
         "obs",
         "OBS update",
-        "Move the weights that are left so that the loss rises least, by the empirical Fisher in blocks: the joint "
-        "optimum for all removed weights. WoodFisher's own code sums the updates for each weight by itself instead. "
-        "The damping, 3 % of the mean diagonal, is not tuned, so a signal may be amplified.",
+        "Move the remaining weights so that the loss rises least, using a block-diagonal empirical Fisher: the "
+        "joint optimum for all removed weights. WoodFisher's own code sums the updates of the single weights "
+        "instead. The damping, 3 % of the mean diagonal, is not tuned, so the signal may be amplified.",
         "Hassibi and Stork, 1992; arXiv 2004.14340; arXiv 2203.04466; arXiv 2302.14623",
         needs_data=True,
     )
