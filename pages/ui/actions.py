@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.ui.contents import FIRST, pages
+from pages.ui.contents import FIRST
 from pages.ui.pins import pin_button
 from pages.ui.session import session
 from pages.ui.share import share_button
@@ -29,4 +29,9 @@ def offer_actions(spec: Spec) -> None:
         pin_button(spec)
         share_button()
         if Path(session().page).stem == FIRST:  # whose scope is all that the demo mode shows
-            st.page_link(pages()[FIRST].path, label="Demo", icon=":material/slideshow:", query_params={"demo": "1"})
+            st.button("Demo", on_click=_enter_demo, icon=":material/slideshow:", type="tertiary")
+
+
+def _enter_demo() -> None:
+    """No link: one to the page that is open loses what it says when the controls put their own values into the link."""
+    st.query_params["demo"] = "1"

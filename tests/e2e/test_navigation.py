@@ -152,7 +152,7 @@ def test_share_shows_the_address_with_what_the_page_asks_for_itself(page: Page, 
 
 def test_demo_mode_is_entered_from_the_head_with_the_view_that_is_seen(page: Page, address: str) -> None:
     open_page(page, f"{address}/?{QUICK}&sparsity=0.7")
-    page.get_by_role("link", name="Demo").click()
+    page.get_by_role("button", name="Demo").click()
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     expect(page.locator(".scope .percent")).to_have_text("70 %")
     expect(page.get_by_test_id("stTopNavSection")).to_have_count(0)
