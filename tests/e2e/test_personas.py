@@ -29,9 +29,13 @@ class Keys:
         tab_to(page, target, 80)
         page.keyboard.press("Enter")
 
-    def choose(self, page: Page, target: Locator) -> None:
-        """The same of one among others, of which Tab reaches each."""
-        self.press(page, target)
+    def choose(self, page: Page, chosen: Locator, target: Locator) -> None:
+        """The one beside the `chosen` one: Tab reaches a group, arrows what is in it."""
+        page.evaluate(AT_REST)
+        tab_to(page, chosen, 80)
+        page.keyboard.press("ArrowRight")
+        expect(target).to_be_focused()
+        page.keyboard.press("Enter")
 
     def go(self, page: Page, menu: str, title: str) -> None:
         """By the menus."""
@@ -65,6 +69,9 @@ class Phone(Keys):
         page.get_by_role("menuitem", name=title, exact=True).click()
         expect(page.get_by_role("heading", level=1)).to_have_text(title)
 
+    def choose(self, page: Page, chosen: Locator, target: Locator) -> None:
+        self.press(page, target)
+
     def write(self, page: Page, target: Locator, text: str) -> None:
         target.fill(text)
 
@@ -92,14 +99,15 @@ def test_an_explorer_moves_the_slider_opens_a_layer_sees_the_stream_and_sweeps(
         tab_to(page, slider, 80)
         page.keyboard.press("ArrowRight")
     page.wait_for_url(re.compile(r"sparsity=0\.(8[1-9]|9)"))
-    person.choose(page, page.get_by_role("radio", name="stream"))
-    expect(page.locator(".scope .stream")).to_be_visible()
+    layers = page.locator(".ratios .layers")
     if isinstance(person, Phone):
-        page.locator(".scope .layers").first.click()
+        layers.click(position={"x": 60, "y": 60})
     else:
-        tab_to(page, page.locator(".scope .layers:visible").first, 80)
+        tab_to(page, layers, 80)
         page.keyboard.press("Home")
     page.wait_for_url(re.compile("layer="))
+    person.choose(page, *(page.get_by_role("radio", name=view) for view in ("panels", "stream")))
+    expect(page.locator(".scope .stream")).to_be_visible()
     person.go(page, "Compare", "Sweep")
     expect(page.locator("[data-testid=stMain] h4").first).to_contain_text("Accuracy at")
 
@@ -120,6 +128,7 @@ def test_a_presenter_shows_the_collapse_then_the_repair_and_leaves(page: Page, a
     person.press(page, page.get_by_role("button", name="Demo"))
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     status, presets = page.locator(".scope .status"), page.locator(".scope .presets button")
+    expect(presets).to_have_count(5)
     for number, words in ((3, "collapsed"), (4, "recovered")):
         if isinstance(person, Phone):
             presets.nth(number - 1).click()
