@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.ui import shell
+from pages.ui.docs import docs_button, documents, title_of
 from reflow_core.images.corruptions import corruptions
 from reflow_core.lab.store import code_hash
 from reflow_core.places import ASSETS
@@ -35,6 +36,10 @@ for name, statement in STATEMENTS.items():
         f"pages/{statement.page}.py", label=statement.title, icon=":material/arrow_forward:", query_params=query
     )
     st.caption(f"“{statement.sentence}”")
+st.header("Documents", anchor=False)
+with st.container(horizontal=True, gap="small"):
+    for document in documents():
+        docs_button(document, title_of(document))
 st.header("Every method and its source", anchor=False)
 st.dataframe(
     pd.DataFrame(

@@ -21,6 +21,7 @@ def shipped(inside: str, beside: str) -> Path:
 
 
 ASSETS = shipped("assets", "assets")
+DOCS = shipped("docs", "docs")
 DASHBOARD = shipped("dashboard/app.py", "app.py")
 
 

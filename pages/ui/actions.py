@@ -7,7 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.ui.contents import FIRST
+from pages.ui.contents import FIRST, pages
+from pages.ui.docs import docs_button
 from pages.ui.pins import pin_button
 from pages.ui.session import session
 from pages.ui.share import share_button
@@ -30,6 +31,7 @@ def offer_actions(spec: Spec) -> None:
         share_button()
         if Path(session().page).stem == FIRST:  # whose scope is all that the demo mode shows
             st.button("Demo", on_click=_enter_demo, icon=":material/slideshow:", type="tertiary")
+        docs_button(pages()[Path(session().page).stem].doc)
 
 
 def _enter_demo() -> None:

@@ -14,7 +14,7 @@ SHOW = "show"  # in the link: the view of the first page
 
 @dataclass(frozen=True)
 class Entry:
-    """A page. `name`: of its file and in its address; `title`: in its menu and above the page.
+    """A page. `name`: of its file and in its address; `title`: in its menu and above the page; `doc`: of docs/, on it.
 
     `shows`: the view of the first page that it leads to, where it is no page of its own; "" where it is one.
     """
@@ -23,6 +23,7 @@ class Entry:
     title: str
     icon: str
     why: str = ""
+    doc: str = "tour"
     shows: str = ""
 
     @property
@@ -55,6 +56,7 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "Lesson",
             ":material/school:",
             "Learn what pruning does to a network: predict each step, then see it measured.",
+            doc="teaching",
         ),
     ),
     "Compare": (
@@ -63,6 +65,7 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "Sweep",
             ":material/show_chart:",
             "One sparsity can mislead: compare methods over the whole range, and see every layer at each sparsity.",
+            doc="cli",
         ),
         Entry(
             "ab",
@@ -75,12 +78,14 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "Selection vs repair",
             ":material/grid_on:",
             "Find out which matters more for accuracy: which weights you keep, or how you repair the network.",
+            doc="results",
         ),
         Entry(
             "calibration",
             "Calibration",
             ":material/tune:",
             "Find out how many calibration images a repair needs, and how to draw and augment them.",
+            doc="metrics",
         ),
     ),
     "Deploy": (
@@ -89,30 +94,35 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "Sensitivity",
             ":material/equalizer:",
             "Layers differ in how much pruning they tolerate: rank them, and turn the ranking into a budget.",
+            doc="metrics",
         ),
         Entry(
             "structured_pruning",
             "Structured pruning",
             ":material/content_cut:",
             "Cutting whole channels makes the network itself smaller: verify the cut, and see what it costs and saves.",
+            doc="metrics",
         ),
         Entry(
             "quantization",
             "Quantization",
             ":material/memory:",
             "Pruning and int8 both cost accuracy: see what they cost together, and in which order to apply them.",
+            doc="results",
         ),
         Entry(
             "hardware",
             "Hardware",
             ":material/speed:",
             "Fewer weights need not mean faster inference: measure speed and size on this machine.",
+            doc="results",
         ),
         Entry(
             "slices_and_gate",
             "Slices and gate",
             ":material/pie_chart:",
             "Overall accuracy can hide a loss on a few classes: check every slice against limits that you set.",
+            doc="metrics",
         ),
     ),
     "Reference": (
@@ -121,6 +131,7 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "Claims tested",
             ":material/fact_check:",
             "Check common claims about pruning in production on your model and this machine.",
+            doc="results",
         ),
         Entry(
             "open_a_report",
@@ -133,6 +144,7 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "Methods and limits",
             ":material/info:",
             "What is measured and how, where each method comes from, and what this tool cannot tell you.",
+            doc="metrics",
         ),
     ),
 }

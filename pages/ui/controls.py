@@ -18,6 +18,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from pages.ui.actions import name_view, offer_actions
 from pages.ui.binding import bound
 from pages.ui.browse import browse_button
+from pages.ui.docs import docs_button
 from pages.ui.lab import lab
 from pages.ui.session import Opened, session
 from pages.ui.text import literal, sentence
@@ -129,6 +130,7 @@ def _network() -> dict[str, object]:
             bind="query-params",
         )
         own_files = _own_files(model)
+        docs_button("your-network", "How to bring your own")
     brought = _brought(model, *own_files)
     if "data" in brought:
         name = str(brought["data"])

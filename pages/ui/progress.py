@@ -11,7 +11,7 @@ from reflow_core.lab.sweep import Sweep
 
 def progress_row(sweep: Sweep[Any], what: str, complete: str, key: str = "sweep-toggle") -> None:
     """One row of fixed height: a bar over `what` while it runs, else that it is paused, or the sentence `complete`."""
-    with st.container(height=64, border=False, horizontal=True, vertical_alignment="center"):
+    with st.container(height=64, border=False, horizontal=True, vertical_alignment="center", key=f"progress-{key}"):
         if sweep.running:
             st.progress(sweep.share, f"{sweep.done} of {sweep.total} {what}")
             st.button("Pause", on_click=sweep.stop, key=key, width=96)

@@ -216,3 +216,14 @@ def test_a_view_takes_the_place_of_another_and_nothing_else_moves(page: Page, ad
         assert places(page) == before
     expect(page.locator(".scope")).to_have_attribute("data-same", "yes")
     assert page.evaluate("window.shifted") == while_opening
+
+
+def test_a_document_opens_over_the_page_and_closes_by_escape(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?{QUICK}")
+    page.locator(".st-key-head").get_by_role("button", name="Docs").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("A tour")
+    expect(dialog.get_by_role("heading").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(page.locator(".scope .badge")).to_have_text("exact")
