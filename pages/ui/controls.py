@@ -15,7 +15,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.ui.actions import name_view, offer_actions
-from pages.ui.binding import bound
+from pages.ui.binding import bound, shown_by
 from pages.ui.browse import browse_button
 from pages.ui.lab import lab
 from pages.ui.session import Opened, session
@@ -151,7 +151,7 @@ def computed_network(listed: str, name: str) -> str:
 
 def models_shown() -> list[str]:
     """The networks to choose from, with one of timm's where the link or the person asked for it."""
-    return models_offered(str(st.session_state.get("model") or st.query_params.get("model", "")))
+    return models_offered(str(shown_by("model") or ""))
 
 
 def made_of(model: str) -> str:
