@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import streamlit as st
@@ -50,3 +51,18 @@ def restore_link() -> None:
         parameters.populate_from_query_string(context.query_string)
         if dict(parameters) != before:  # the browser was told so
             parameters._send_query_param_msg()
+
+
+def put_in_link(values: Mapping[str, object]) -> None:
+    """Before the controls of a page are drawn: have the link say these values, by parameter.
+
+    A control that is drawn for the first time shows a value that is handed to it, but leaves the link as it is.
+    """
+    context = get_script_run_ctx()
+    if context is None or not values:
+        return
+    with context.session_state.query_params() as parameters:
+        for name, value in values.items():
+            parameters.set_with_no_forward_msg(name, str(value))
+        parameters.set_initial_query_params_from_current()
+        parameters._send_query_param_msg()

@@ -15,7 +15,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.ui.actions import name_view, offer_actions
-from pages.ui.binding import bound, shown_by
+from pages.ui.binding import bound, put_in_link, shown_by
 from pages.ui.browse import browse_button
 from pages.ui.lab import lab
 from pages.ui.session import Opened, session
@@ -55,8 +55,9 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     `without`: fields that the page asks for itself; they stand at their defaults. `own`: what the page's own controls
     offer, by their name in the link.
     """
-    st.session_state.update(session().handed_over)
-    session().handed_over = {}
+    handed_over, session().handed_over = session().handed_over, {}
+    st.session_state.update(handed_over)
+    put_in_link({name: value for name, value in handed_over.items() if value != DEFAULTS.get(name, value)})
     messages = st.container()
     if (opened := session().opened) is None:
         opened = session().opened = Opened(link_problems(own or {}))

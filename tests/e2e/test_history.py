@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.access import AT_REST
-from tests.e2e.test_journeys import SLIDER, SMALL, go, open_page, wait_for_query
+from tests.e2e.test_journeys import SLIDER, SMALL, computed, go, open_page, wait_for_query
 
 QUICK = f"{SMALL}&model=vgg-digits"
 PARTS = (".headline", ".percent", ".big", ".note:visible")
@@ -209,3 +209,48 @@ def test_a_key_of_the_demo_mode_is_one_step_and_so_is_leaving_it(page: Page, add
     expect(page.get_by_test_id("stSidebar")).to_be_visible()
     at_rest(page)
     assert length(page) == steps + 2, "one step in place of the one that was taken back"
+
+
+def test_a_click_on_a_cell_is_one_step_and_back_shows_the_cells(page: Page, address: str) -> None:
+    page.goto(f"{address}/sweep?{QUICK}&criteria=magnitude&repairs=reflow&updates=none&measure=CKA")
+    computed(page)
+    steps, sweep = length(page), page.url
+    cells = page.locator('.nsewdrag[data-subplot="xy2"]')
+    box = cells.bounding_box()
+    assert box is not None
+    place: Any = {"x": 0.7 * box["width"], "y": 0.5 * box["height"]}
+    cells.hover(position=place)
+    expect(page.locator(".hoverlayer .hovertext").first).to_be_visible()
+    cells.click(position=place)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    at_rest(page)
+    opened = seen(page)
+    assert length(page) == steps + 1
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sweep")
+    computed(page)
+    assert page.url == sweep
+    expect(page.get_by_role("radio", name="CKA")).to_be_checked()
+    page.go_forward()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    at_rest(page)
+    assert seen(page) == opened
+
+
+def test_a_step_of_the_lesson_and_a_prediction_are_one_step_each(page: Page, address: str) -> None:
+    page.goto(f"{address}/lesson?{QUICK}")
+    expect(page.get_by_role("heading", level=2)).to_contain_text("1. ")
+    page.evaluate(AT_REST)
+    steps, address_of = length(page), [page.url]
+    for label in ("Show what happens", "Next", "Show what happens"):
+        page.get_by_role("button", name=label, exact=True).click()
+        page.wait_for_function("was => location.href !== was", arg=address_of[-1])
+        page.evaluate(AT_REST)
+        address_of.append(page.url)
+    assert length(page) == steps + 3
+    for number, was in zip((2, 1, 1), address_of[-2::-1], strict=True):
+        page.go_back()
+        expect(page.get_by_role("heading", level=2)).to_contain_text(f"{number}. ")
+        page.evaluate(AT_REST)
+        assert page.url == was
+    expect(page.get_by_role("button", name="Show what happens")).to_be_visible()

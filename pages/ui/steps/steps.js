@@ -9,7 +9,8 @@ function install() {
   const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
   let asked = false; // whether a person did something since the last step
   const ask = (event) => { if (event.isTrusted || event.type === ASKED) asked = true; };
-  for (const type of ["click", "keydown", ASKED]) window.addEventListener(type, ask, true);
+  for (const type of ["pointerup", "keydown", ASKED]) window.addEventListener(type, ask, true);
+  window.addEventListener("click", (event) => { if (!event.detail) ask(event); }, true); // which nothing was pressed for
   window.addEventListener("popstate", () => { asked = false; }, true); // what follows belongs to the step that was restored
   const write = (own) => (state, title, url) => {
     const elsewhere = url != null && new URL(url, location.href).href !== location.href;
