@@ -105,7 +105,8 @@ def unknown_in_link(name: str, known: Collection[str]) -> list[str]:
 @contextmanager
 def _folded(label: str, fields: Collection[str]) -> Iterator[None]:
     """What of a group is seldom wanted; `fields`: those that it holds."""
-    with st.expander(f"{label} :blue-badge[changed]" if set(fields) & set(st.query_params) else label):
+    changed = set(fields) & set(st.query_params)
+    with st.expander(f"{label} :blue-badge[changed]" if changed else label, key=f"fold-{min(fields)}"):
         yield
 
 

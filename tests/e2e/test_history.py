@@ -81,6 +81,7 @@ CHANGES: dict[str, Callable[[Page], None]] = {
     "the repair": chosen("Repair", "statcorr"),
     "the calibration images": typed("Calibration images", "48"),
     "a folded control": folded,
+    "another in that fold, which stays open": chosen("Kept dense", "first"),
     "the view": viewed("stream"),
     "the image": lambda page: page.get_by_role("button", name="Image 3").click(),
     "a control below": viewed("cosine"),
@@ -254,3 +255,24 @@ def test_a_step_of_the_lesson_and_a_prediction_are_one_step_each(page: Page, add
         page.evaluate(AT_REST)
         assert page.url == was
     expect(page.get_by_role("button", name="Show what happens")).to_be_visible()
+
+
+def test_changes_made_while_the_result_is_computed_are_one_step_each(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?{QUICK}&allocation=uniform")
+    at_rest(page)
+    steps = length(page)
+    page.locator(SLIDER).press("ArrowLeft")
+    wait_for_query(page, sparsity="0.79")
+    first = page.url
+    typed("Calibration images", "48")(page)
+    wait_for_query(page, calibration_images="48")
+    viewed("stream")(page)
+    wait_for_query(page, show="stream", calibration_images="48", sparsity="0.79")
+    at_rest(page)
+    assert length(page) == steps + 3
+    page.go_back()
+    page.go_back()
+    at_rest(page)
+    assert page.url == first
+    expect(page.locator(".scope .percent")).to_have_text("79 %")
+    expect(page.get_by_role("radio", name="panels")).to_be_checked()
