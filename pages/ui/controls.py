@@ -16,7 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.ui.actions import name_view, offer_actions
-from pages.ui.binding import bound
+from pages.ui.binding import bound, put_in_link, shown_by
 from pages.ui.browse import browse_button
 from pages.ui.docs import docs_button
 from pages.ui.lab import lab
@@ -56,8 +56,9 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     `without`: fields that the page asks for itself; they stand at their defaults. `own`: what the page's own controls
     offer, by their name in the link.
     """
-    st.session_state.update(session().handed_over)
-    session().handed_over = {}
+    handed_over, session().handed_over = session().handed_over, {}
+    st.session_state.update(handed_over)
+    put_in_link({name: value for name, value in handed_over.items() if value != DEFAULTS.get(name, value)})
     messages = st.container()
     if (opened := session().opened) is None:
         opened = session().opened = Opened(link_problems(own or {}))
@@ -105,7 +106,8 @@ def unknown_in_link(name: str, known: Collection[str]) -> list[str]:
 @contextmanager
 def _folded(label: str, fields: Collection[str]) -> Iterator[None]:
     """What of a group is seldom wanted; `fields`: those that it holds."""
-    with st.expander(f"{label} :blue-badge[changed]" if set(fields) & set(st.query_params) else label):
+    changed = set(fields) & set(st.query_params)
+    with st.expander(f"{label} :blue-badge[changed]" if changed else label, key=f"fold-{min(fields)}"):
         yield
 
 
@@ -153,7 +155,7 @@ def computed_network(listed: str, name: str) -> str:
 
 def models_shown() -> list[str]:
     """The networks to choose from, with one of timm's where the link or the person asked for it."""
-    return models_offered(str(st.session_state.get("model") or st.query_params.get("model", "")))
+    return models_offered(str(shown_by("model") or ""))
 
 
 def made_of(model: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.ui import steps
 from pages.ui.contents import Entry
 from pages.ui.session import session
 
@@ -18,3 +19,4 @@ def draw(entry: Entry) -> None:
         if entry.why:
             st.markdown(entry.why)
         session().line = st.container(key="line", horizontal=True, vertical_alignment="center", gap="small")
+        steps.draw()  # unseen, and where there is no gap between two elements it takes no room

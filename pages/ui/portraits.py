@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import streamlit as st
-
+from pages.ui.binding import shown_by
 from pages.ui.lab import lab, unchanged
 from pages.ui.scope import VIEWS, View
 from pages.ui.stage import errors_shown
@@ -43,7 +42,7 @@ class Portraits:
     @property
     def image(self) -> int:
         """The number of the image chosen, from 1; of the control, else of the link."""
-        asked = str(st.session_state.get("image", st.query_params.get("image", "1")))
+        asked = str(shown_by("image") or "1")
         return min(max(int(asked), 1), self.pictured) if WHOLE.fullmatch(asked) else 1
 
     def view(self, names: Sequence[str] = VIEWS[1:], presets: Sequence[dict[str, Any]] = (), preset: int = 0) -> View:

@@ -11,7 +11,8 @@ import streamlit as st
 from streamlit.navigation.page import Page
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages.ui import header, skeleton
+from pages.ui import header, skeleton, steps
+from pages.ui.binding import restore_link, shown_by
 from pages.ui.contents import FIRST, OLD_PAGES, Entry, menus, pages, views
 from pages.ui.session import Shown, session
 from pages.ui.share import show_link
@@ -24,13 +25,14 @@ OLD_PARAMETERS = {"quantise_order": "quantize_order", "arm": "variant"}  # in th
 
 def enter() -> None:
     """Run by app.py: page settings and navigation over every file in pages/, then the chosen page."""
+    restore_link()
     page = _navigation()
     st.set_page_config(page_title=f"{page.title} · Reflow Lab", page_icon=ASSETS / "icon.svg", layout="wide")
     st.logo(ASSETS / ("logo-dark.svg" if st.context.theme.type == "dark" else "logo.svg"), size="large")
     session().entered, session().link = True, None  # a page that only leads to another has no place for its address
     for old in OLD_PARAMETERS.keys() & set(st.query_params):
         st.query_params[OLD_PARAMETERS[old]] = st.query_params.pop(old)
-    hidden = st.session_state.get("hide", st.query_params.get("hide") == "true")
+    hidden = shown_by("hide") in (True, "true")
     width = "demo" if in_demo() else "wide"
     st.html(style("still", "readable", "head", width, *(["hidden"] if hidden else [])))
     _menus_of_a_phone()
@@ -79,7 +81,9 @@ def frame(file: str) -> None:
     if not session().entered:
         _navigation()
         _go_to(Path(file).stem)
-    if not in_demo():
+    if in_demo():
+        steps.draw()
+    else:
         header.draw(pages()[Path(file).stem])
     if (statement := STATEMENTS.get(st.query_params.get("paper", ""))) is not None:
         st.info(f"The article says: “{statement.sentence}” ({SOURCE}). Below, what is measured on your network.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.binding import shown_by
 from pages.ui.browse import browsing
 from pages.ui.controls import unknown_in_link
 from pages.ui.lab import lab
@@ -135,8 +136,8 @@ def chosen_layer(diagnosis: Diagnosis) -> str | None:
     if "layer" not in st.session_state:
         for problem in unknown_in_link("layer", ["auto", *names]):
             st.warning(sentence(problem), icon=":material/link_off:")
-    wanted = st.session_state.get("layer", st.query_params.get("layer"))
-    return wanted if wanted in names else verdict(diagnosis).layer
+    wanted = shown_by("layer")
+    return str(wanted) if wanted in names else verdict(diagnosis).layer
 
 
 def gather(sweep: Sweep[Any], also: Sweep[Any] | None) -> None:

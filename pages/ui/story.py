@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
+from pages.ui.binding import shown_by
 from pages.ui.contents import FIRST, pages
 from pages.ui.controls import models_shown
 from pages.ui.lab import lab
@@ -29,7 +30,7 @@ PAGES = ("sensitivity", "slices_and_gate", "quantization", "hardware", "claims_t
 
 def current() -> int:
     """The step of the control, else of the link, from 1."""
-    asked = str(st.session_state.get("step") or st.query_params.get("step", "1"))
+    asked = str(shown_by("step") or "1")
     return int(asked) if asked in NUMBERS else 1
 
 
@@ -46,7 +47,7 @@ def set_controls(number: int) -> None:
 
 
 def _model() -> str:
-    asked = str(st.session_state.get("model") or st.query_params.get("model") or DEFAULTS["model"])
+    asked = str(shown_by("model") or DEFAULTS["model"])
     return asked if asked in models_shown() else str(DEFAULTS["model"])  # the controls say what was wrong
 
 

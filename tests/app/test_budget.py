@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
 from reflow_core.spec import DEFAULTS
-from tests.app.test_pages import open_app
+from tests.app.test_pages import open_app, scopes
 
 BY_HAND = {"allocation": "custom", "sparsity": "0.0", "layer_sparsity": "layer3.2.conv2:0.9"}
 
 
 def scope_of(app: AppTest) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(app.get("bidi_component")[0].proto.json)
-    return data
+    return scopes(app)[0]
 
 
 def test_the_slider_stands_at_the_sparsity_that_is_reached() -> None:

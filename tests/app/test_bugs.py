@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import streamlit as st
 
 from reflow_core.networks.zoo import classes_of_imagenet, synsets
-from tests.app.test_pages import exact, open_app
+from tests.app.test_pages import exact, open_app, scopes
 from tests.app.test_strangers import opened
 
 THOUSAND = """
@@ -52,12 +51,12 @@ def test_a_network_without_a_repair_shows_two_variants_and_speaks_of_no_reflow()
     assert not app.exception and not app.error
     assert not any("After REFLOW" in caption.value for caption in app.caption)
     assert [each.value for each in app.subheader].count("Sample predictions: dense, pruned") == 1
-    data = json.loads(app.get("bidi_component")[0].proto.json)
+    data = scopes(app)[0]
     assert data["repaired"] is False and "repaired" not in data["exact"]["histogram"]
 
 
 def test_the_demo_of_such_a_network_has_no_key_for_a_repair() -> None:
-    data = json.loads(open_app(model="convnext-digits", demo="1").get("bidi_component")[0].proto.json)
+    data = scopes(open_app(model="convnext-digits", demo="1"))[0]
     assert [preset["name"] for preset in data["presets"]] == ["Little pruned", "More pruned", "Most pruned"]
 
 

@@ -19,7 +19,7 @@ from reflow_core.networks.catalog import CIFAR10_CLASSES, catalog, find
 from reflow_core.networks.vision import torchvision
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import SETS, download, missing
-from tests.app.test_pages import open_app
+from tests.app.test_pages import open_app, scopes
 
 MODEL = "resnet20-cifar10"
 IMAGES_A_BATCH = 40
@@ -103,7 +103,7 @@ def test_the_page_downloads_on_a_click_and_shows_the_model(mirror: None) -> None
     assert not app.exception and any("is not on this machine yet" in title.value for title in app.subheader)
     next(button for button in app.button if button.label == "Download now").click().run()
     assert not app.exception and not app.error
-    assert not missing(MODEL) and app.get("bidi_component"), "the scope is drawn"
+    assert not missing(MODEL) and scopes(app), "the scope is drawn"
 
 
 def test_the_page_says_what_to_do_without_a_network(mirror: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from pages.ui.lab import lab
+from pages.ui.scope import NAME
 from reflow_core.lab.request import Request
 from reflow_core.networks.catalog import find
 from reflow_core.networks.checkpoint import weights_folder
@@ -24,9 +26,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = {"evaluation_images": "64", "calibration_images": "64"}
 
 
+def scopes(app: AppTest) -> list[dict[str, Any]]:
+    """All that each scope on the page was sent; there is one, or none."""
+    components = [each.proto for each in app.get("bidi_component")]
+    return [json.loads(proto.json) for proto in components if proto.component_name == NAME]
+
+
 def exact(app: AppTest) -> dict[str, object]:
-    """What the scope was sent."""
-    found: dict[str, object] = json.loads(app.get("bidi_component")[0].proto.json)["exact"]
+    """The exact result that the scope was sent."""
+    found: dict[str, object] = scopes(app)[0]["exact"]
     return found
 
 
@@ -67,7 +75,7 @@ def test_the_number_box_is_the_sliders_twin() -> None:
     app = open_app()
     app.number_input(key="sparsity").set_value(0.95).run()
     assert not app.exception
-    assert any("95 %" in str(chart.proto) for chart in app.get("bidi_component"))
+    assert exact(app)["sparsity"] == 0.95 and "95" in str(exact(app)["headline"])
 
 
 def test_no_repair_hides_the_calibration_controls() -> None:

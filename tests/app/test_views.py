@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.app.test_pages import open_app
+from tests.app.test_pages import open_app, scopes
 
 TABLES = {"panels": "answers-data", "stream": "stream-data", "features": "features-data"}
 ALIKE = ("value", "exact", "layers", "layer", "points", "file")  # whatever the view
@@ -16,8 +15,7 @@ ALIKE = ("value", "exact", "layers", "layer", "points", "file")  # whatever the 
 
 def drawn(app: AppTest) -> dict[str, Any]:
     """All that the scope was sent."""
-    sent: dict[str, Any] = json.loads(app.get("bidi_component")[0].proto.json)
-    return sent
+    return scopes(app)[0]
 
 
 def expanders(app: AppTest) -> set[str]:

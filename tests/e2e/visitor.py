@@ -169,7 +169,7 @@ class Visitor:
             self.texts.append(content.text)
         elif kind in ("number_input", "file_uploader", "selectbox", "text_input", "button"):
             self.widgets[content.label] = content.id
-        elif kind == "bidi_component":
+        elif kind == "bidi_component" and content.component_name == "reflow_scope":
             self.scope = json.loads(content.json)
 
     async def _poll(self, wanted: Any) -> None:

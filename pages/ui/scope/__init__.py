@@ -19,7 +19,7 @@ from reflow_core.repairs import repairs
 from reflow_core.spec import Spec
 
 HERE = Path(__file__).parent
-KEY = "scope"
+KEY, NAME = "scope", "reflow_scope"
 VIEWS = ("panels", "stream", "features")  # what may stand below the cards
 SCRIPTS = ("save.js", "scope.js", "signal.js")
 
@@ -45,7 +45,7 @@ PLAIN = View()
 def _component() -> Callable[..., Any]:
     html, css = ((HERE / f"scope.{kind}").read_text() for kind in ("html", "css"))
     js = "\n".join([*((HERE / name).read_text() for name in SCRIPTS), "export default mount(Signal);"])
-    return st.components.v2.component("reflow_scope", html=html, css=css, js=js)
+    return st.components.v2.component(NAME, html=html, css=css, js=js)
 
 
 def scope(
@@ -99,9 +99,9 @@ def scope(
 
 def _adopt(name: str, also: Mapping[str, object] = MappingProxyType({})) -> None:
     """A value of the scope becomes the value of the control of that name; `also`: those that go with it."""
-    value = getattr(st.session_state[KEY], name)
-    if value is not None:
-        st.session_state.update({name: value, **also})
+    change = getattr(st.session_state[KEY], name)
+    if isinstance(change, Mapping) and change.get("value") is not None:
+        st.session_state.update({name: change["value"], **also})
 
 
 def _recall(presets: Sequence[Mapping[str, Any]], also: Mapping[str, object]) -> None:

@@ -55,6 +55,8 @@ class Scope {
     root.querySelectorAll("figure").forEach((figure) => this.offer(figure));
     this.keys = (event) => this.key(event);
     document.addEventListener("keydown", this.keys);
+    this.back = () => this.restore();
+    window.addEventListener("popstate", this.back);
     this.watcher = new ResizeObserver(() => { this.widths = new WeakMap(); if (this.data) this.draw(); });
     this.written = new WeakMap(); // to write the same markup again costs as much as to write another
     this.widths = new WeakMap(); // asking for a width between two writes makes the browser lay the page out each time
@@ -88,17 +90,23 @@ class Scope {
   // A panel's picture as [markup, width, height].
   picture(figure) { return copied(figure.querySelector("svg")); }
 
-  close() { this.watcher.disconnect(); document.removeEventListener("keydown", this.keys); }
+  close() { this.watcher.disconnect(); document.removeEventListener("keydown", this.keys); window.removeEventListener("popstate", this.back); }
 
   update(data, send, fire) {
     this.data = data;
-    this.send = send;
+    this.send = (name, value) => {
+      window.dispatchEvent(new Event("reflow:asked")); // a step of the browser's history (steps.js)
+      send(name, { value, at: Date.now() }); // the same value may be asked for again, after another was shown
+    };
     this.fire = fire;
     this.points = [...data.points, ...(data.exact ? [data.exact] : [])].sort((a, b) => a.sparsity - b.sparsity);
     this.curved = null;
     if (this.sent != null && same(this.sent, data.value)) this.sent = null;
     if (!this.dragging && this.sent == null) this.slider.value = Math.round(100 * data.value);
-    this.preset = data.demo ? this.preset ?? data.preset : 0;
+    if (this.sent == null) {
+      if (data.preset !== this.told) this.preset = data.preset;
+      this.told = data.preset;
+    }
     this.root.dataset.views = data.views.join(" ");
     this.root.classList.toggle("demo", data.demo);
     this.root.classList.toggle("fixed", data.fixed);
@@ -131,6 +139,14 @@ class Scope {
   release() {
     this.dragging = false;
     if (!same(this.value, this.data.value)) { this.sent = this.value; this.send("sparsity", this.value); }
+    this.draw();
+  }
+
+  // Back and Forward take back what was asked for; what the address says comes from the server.
+  restore() {
+    this.sent = null;
+    if (!this.data) return;
+    this.slider.value = Math.round(100 * this.data.value);
     this.draw();
   }
 
