@@ -48,7 +48,7 @@ def whole_percent(share: float | None) -> str:
 
 def sparsity_of(share: float) -> str:
     """A sparsity that somebody set, with all its digits: 80 %, 97.5 %."""
-    return f"{100 * share:.4g}{SPACE}%"
+    return f"{100 * share:.4g} %"
 
 
 def in_points(loss: float) -> str:

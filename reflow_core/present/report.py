@@ -65,11 +65,11 @@ def of_diagnosis(diagnosis: Diagnosis, content: str) -> Report:
     charts = {
         "Accuracy": accuracies({"": diagnosis}),
         "Layer-wise variance ratio": ratios({"": diagnosis}, judged.layer),
-        "The collapse plot": answered({"": diagnosis}),
-        "What each layer still knows": knowledge(diagnosis, judged.layer),
+        "Predictions by class": answered({"": diagnosis}),
+        "Layer similarity to dense": knowledge(diagnosis, judged.layer),
     }
     if weak_layer is not None:
-        charts["One layer, channel by channel"] = channels(diagnosis, weak_layer)
+        charts["Channels of one layer"] = channels(diagnosis, weak_layer)
     return Report(
         title=f"{judged.status.capitalize()}: {diagnosis.spec.model} at {whole_percent(diagnosis.sparsity)} sparsity",
         answer=judged.headline,

@@ -607,8 +607,8 @@ MORE: dict[str, Attack] = {
         DAMAGED, altered(lambda plain, _: plain["layers"][0].update(variants=[]))
     ),
     "report: ten million rows of nothing": reports(f"{DAMAGED}|{TOO_MUCH}", lambda: hostile.many_rows(10_000_000)),
-    "report: 32 MB of nonsense": reports("'mine.html' is no report", lambda: hostile.text_of(32 * MB)),
-    "report: 33 MB": reports("larger than a report", lambda: hostile.text_of(33 * MB)),
+    "report: 32 MB of nonsense": reports("'mine.html' is not a report", lambda: hostile.text_of(32 * MB)),
+    "report: 33 MB": reports("larger than any report", lambda: hostile.text_of(33 * MB)),
     "report: not base64": reports(
         DAMAGED, lambda: b'<script type="application/x-reflow-lab" id="result">AAAA=A</script>'
     ),

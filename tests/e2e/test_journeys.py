@@ -231,7 +231,7 @@ def test_calibration_says_how_many_images_are_enough(
 ) -> None:
     page.goto(f"{address}/calibration?model=vgg-digits&evaluation_images=64&repeats=1&compare=class+skew")
     computed(page)
-    expect(page.get_by_text("Images that come within a point of the best")).to_be_visible()
+    expect(page.get_by_text("Images needed to come within one point of the best")).to_be_visible()
     for_everybody(page)
 
 

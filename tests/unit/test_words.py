@@ -260,7 +260,7 @@ def test_a_time_that_nobody_measured_is_not_drawn(small: dict[str, Diagnosis]) -
     facts = {"parameters": 0.5, "speed": {"64": 2.0}, "zeros_speed": {"64": 0.8}, "accuracy": {"pruned": 0.9}}
     cut = Finding(small["collapsed"].spec, "", {}, facts | {"variant": "pruned"})
     drawn = traded(loose, [cut])
-    assert drawn.table.time.tolist() == [1.25, 0.5] and "as timed beside the cuts" in drawn.message
+    assert drawn.table.time.tolist() == [1.25, 0.5] and "timed together with the cuts" in drawn.message
 
 
 def test_without_enough_images_no_class_is_the_worst(library: Library) -> None:
