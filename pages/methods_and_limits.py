@@ -25,8 +25,8 @@ METHODS: Iterable[Registry[Any, Any]] = (criteria, updates, allocations, repairs
 
 shell.frame(__file__)
 st.markdown((ASSETS / "about.md").read_text())
-st.header("The article, on your network", anchor=False)
-st.caption("Each opens the page that measures it, with the network that you chose.")
+st.header("The article's claims, on your network", anchor=False)
+st.caption("Each link opens the page that measures the claim, with the network you chose.")
 model = st.session_state.get("model", DEFAULTS["model"])
 own = {} if model == DEFAULTS["model"] else {"model": str(model)}
 for name, statement in STATEMENTS.items():
@@ -35,7 +35,7 @@ for name, statement in STATEMENTS.items():
         f"pages/{statement.page}.py", label=statement.title, icon=":material/arrow_forward:", query_params=query
     )
     st.caption(f"“{statement.sentence}”")
-st.header("Every method and its source", anchor=False)
+st.header("All methods and their sources", anchor=False)
 st.dataframe(
     pd.DataFrame(
         [

@@ -18,7 +18,9 @@ shown = portraits(diagnosis)
 layer = stage(diagnosis, shown.view(), shown.around)
 left, right = st.columns([1, 3], vertical_alignment="bottom")
 with left:
-    st.number_input("Image", 1, shown.pictured, help="Whose feature maps are shown.", key="image", bind=bound("image"))
+    st.number_input(
+        "Image", 1, shown.pictured, help="The image whose feature maps are shown.", key="image", bind=bound("image")
+    )
 with right:
     choose_layer(diagnosis, layer)
 table("Show data: map of features", shown.here.tables["Map of features"], "features-data")

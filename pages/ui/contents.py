@@ -44,7 +44,7 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "lesson",
             "Lesson",
             ":material/school:",
-            "Learn what pruning does to a network: predict each step, then see it measured.",
+            "Learn what pruning does to a network: predict each step, then see the measurement.",
         ),
     ),
     "Compare": (
@@ -58,7 +58,7 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "ab",
             "A/B",
             ":material/compare:",
-            "Pin a view, change anything, and see what the change does and whether it is more than chance.",
+            "Pin a view, change anything, and see what the change does and whether it is significant.",
         ),
         Entry(
             "selection_vs_repair",
@@ -78,7 +78,7 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "sensitivity",
             "Sensitivity",
             ":material/equalizer:",
-            "Layers differ in how much pruning they tolerate: rank them, and turn the ranking into a budget.",
+            "Layers tolerate different amounts of pruning: rank them, and turn the ranking into a budget.",
         ),
         Entry(
             "structured_pruning",

@@ -267,7 +267,7 @@ def _spread() -> dict[str, object]:
     text = st.text_input(
         ABOUT["layer_sparsity"].label,
         placeholder="conv1:0.3,linear:0.5",
-        help=f"{ABOUT['layer_sparsity'].help} The table under “What each layer still knows” names them.",
+        help=f"{ABOUT['layer_sparsity'].help} The table under “Layer similarity to dense” names them.",
         key="layer_sparsity",
         bind="query-params",
     )

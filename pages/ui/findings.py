@@ -50,7 +50,7 @@ def _offer_again(request: Request) -> None:
     if st.button("Time it again", icon=":material/timer:"):
         _take_again(request)
     if request not in session().retaken:
-        st.caption("They are taken again by themselves once the machine is quiet, while this page is open.")
+        st.caption("They are repeated automatically once the machine is idle, while this page is open.")
         st.fragment(_when_quiet, run_every=QUIET_POLL_S)(request)
 
 

@@ -80,7 +80,7 @@ def frame(file: str) -> None:
     if not in_demo():
         header.draw(pages()[Path(file).stem])
     if (statement := STATEMENTS.get(st.query_params.get("paper", ""))) is not None:
-        st.info(f"The article says: “{statement.sentence}” ({SOURCE}). Below, what is measured on your network.")
+        st.info(f"The article says: “{statement.sentence}” ({SOURCE}). Below: the measurement on your network.")
 
 
 def _navigation() -> Page:

@@ -57,7 +57,7 @@ def test_the_collapse_plot_names_ten_of_a_thousand_classes(page: Page, server: s
     columns = [shares[start : start + len(names)] for start in range(0, len(shares), len(names))]
     assert len(columns) == 3 and max(column[-1] for column in columns) == 0, "all that is predicted is named"
     assert all(abs(sum(column) - 100) < 1.2 for column in columns)
-    expect(page.locator(".answers .note")).to_contain_text("The images' own: 6.0 effective classes.")
+    expect(page.locator(".answers .note")).to_contain_text("The images themselves: 6.0 effective classes.")
     box = plot.bounding_box()
     assert box is not None
     inside = plot.evaluate("""(svg) => [...svg.querySelectorAll("rect, text")].every(

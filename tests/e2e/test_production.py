@@ -50,7 +50,7 @@ def test_sensitivity_becomes_a_budget_that_opens_on_the_overview(
     picture(page)
     expect(page.get_by_text("Sparsity to reach")).to_be_visible(timeout=120_000)
     expect(
-        page.get_by_role("button", name=re.compile("Measure the whole profile: 121 diagnoses, about"))
+        page.get_by_role("button", name=re.compile("Measure the full profile: 121 diagnoses, about"))
     ).to_be_visible()
     found = taken(page)
     assert str(found["answer"]).startswith("When a single layer")
@@ -81,7 +81,7 @@ def test_slices_judge_the_release_and_read_ones_own_columns(
     opened(page, address, "slices_and_gate", f"{SMALL}&sparsity=0.9&slice_drop=1&repair=none")
     expect(page.locator(ANSWER).first).to_contain_text("Failed")
     picture(page)
-    page.get_by_text("Limits of a release").click()
+    page.get_by_text("Release limits").click()
     limits = page.get_by_role("textbox", name="Own limits")
     limits.fill("class/99:0.5")
     limits.press("Enter")

@@ -208,7 +208,7 @@ def test_the_report_opens_offline_draws_saves_pictures_and_opens_again_where_no_
     assert page.locator(".card .big").all_inner_texts() == cards
     expect(page.locator(".st-key-line")).to_contain_text("resnet20-digits · 85 % · Magnitude, global · REFLOW")
     for_everybody(page)
-    page.get_by_role("button", name="Set the controls to this spec").click()
+    page.get_by_role("button", name="Set the controls to this report").click()
     wait_for_query(page, sparsity="0.85")
     expect(page.locator(".scope .badge")).to_have_text("exact")
 
