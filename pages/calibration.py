@@ -7,6 +7,7 @@ import streamlit as st
 from pages.ui import shell, take_away
 from pages.ui.binding import bound
 from pages.ui.controls import controls
+from pages.ui.findings import answer_place
 from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import errors_shown, require_local
@@ -37,6 +38,7 @@ require_local(base)
 if not repairs[base.repair].info.needs_data:
     st.info(f"Repair {base.repair!r} uses no calibration images; choose one that does, for example reflow.")
     st.stop()
+answer = answer_place().empty()
 left, right = st.columns([3, 1])
 with left:
     varied = st.segmented_control(
@@ -80,16 +82,17 @@ specs = [
 distinct = list(dict.fromkeys(specs))
 
 
-def draw(study: Sweep[Point]) -> None:
+def draw(study: Sweep[Point]) -> str | None:
     """Accuracy against the number of images, and where more of them stop helping."""
     rows = outcomes(study.points.values())
     repaired = rows[rows.repair == base.repair]
     if repaired.empty:
-        return  # the repair does not apply; `follow` says why below
+        return None  # the repair does not apply; `follow` says why below
     drawn = saturating(repaired, field)
-    chart(drawn, "saturating", "Accuracy vs. calibration images", heading=False)
+    chart(drawn, "saturating", "Accuracy vs. calibration images", heading=False, captioned=False)
     table("Show data: calibration", repaired, "calibration-data")
     take_away.of_study("calibration", base, {"Python": comparing(distinct)})
+    return drawn.message
 
 
-follow(distinct, draw)
+follow(distinct, draw, answer=answer)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import demo, panels, shell, take_away
+from pages.ui.contents import SHOW
 from pages.ui.controls import controls
-from pages.ui.stage import diagnosed, errors_shown, stage
+from pages.ui.scope import VIEWS
+from pages.ui.stage import diagnosed, errors_shown
 from pages.ui.study import follow
 from pages.ui.text import literal, sentence
+from pages.ui.views import staged
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.verdict import THRESHOLDS
 from reflow_core.lab.sweep import Sweep
@@ -23,12 +26,12 @@ def _spread(study: Sweep[Point]) -> None:
 
 
 shell.frame(__file__)
-spec = controls()
+spec = controls(own={SHOW: VIEWS})
 if shell.in_demo():
     demo.show(spec)
     st.stop()
 diagnosis = diagnosed(spec)
-layer = stage(diagnosis)
+layer = staged(diagnosis)
 panels.repair_caption(diagnosis)
 if st.toggle(
     f"Repeat over {DRAWS} seeds",

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import show_inspection, take_away
+from pages.ui.findings import answer_place, show_inspection, take_away
 from pages.ui.lab import lab, unchanged
 from pages.ui.panels import chart, table
 from pages.ui.stage import require_local
@@ -26,6 +26,7 @@ from reflow_core.spec import ABOUT, QUANTIZE_ORDERS
 shell.frame(__file__)
 base = controls(own={"quantize_order": QUANTIZE_ORDERS})
 require_local(base)
+answer = answer_place()
 about = ABOUT["quantize_order"]
 order = st.segmented_control(
     about.label,
@@ -37,7 +38,7 @@ order = st.segmented_control(
     bind="query-params",
 )
 spec = base.replace(quantize_order=order)
-finding = show_inspection("quantize", spec)
+finding = show_inspection("quantize", spec, answer)
 chart(pictures.losses(finding), "losses", "Loss by step", heading=False)
 chart(pictures.errors(finding.tables["Errors"]), "sqnr", "Quantization error by layer")
 chart(latency(finding.tables["Latency"]), "int8-speed", "Speed")

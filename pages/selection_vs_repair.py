@@ -7,10 +7,10 @@ import streamlit as st
 
 from pages.ui import shell, take_away
 from pages.ui.controls import controls
+from pages.ui.findings import answer_place
 from pages.ui.panels import chart, table
 from pages.ui.stage import require_local
 from pages.ui.study import OFFERED, choose_configurations, follow
-from pages.ui.text import literal, sentence
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import configurations, outcomes, selection, split
 from reflow_core.lab.sweep import Sweep
@@ -24,15 +24,16 @@ REPAIRS = ["none", "reflow", "statcorr", "least-squares"]
 shell.frame(__file__)
 base = controls(without=("criterion", "update", "repair"), own=OFFERED)
 require_local(base)
+answer = answer_place().empty()
 chosen = configurations(base, *choose_configurations(CRITERIA, ["none"], REPAIRS))
 
 
-def draw(study: Sweep[Point]) -> None:
+def draw(study: Sweep[Point]) -> str:
     """The matrix and its split; then why: ratio beside accuracy, overlap of the masks, price."""
     rows = outcomes(study.points.values())
     listed = rows[rows.repair.isin([spec.repair for spec in chosen])]
     chart(matrix(listed), "matrix", "Accuracy by selection and repair", heading=False)
-    _show_shares(listed)
+    answered = _show_shares(listed)
     left, right = st.columns(2, gap="medium")
     with left:
         chart(signal(rows), "signal", "Variance ratio by selection")
@@ -42,14 +43,15 @@ def draw(study: Sweep[Point]) -> None:
     chart(kept, "overlap", "Mask overlap between selections")
     table("Show data: configurations", rows, "matrix-data")
     take_away.of_study("selection-vs-repair", base, {"Python": comparing(chosen)})
+    return answered
 
 
-def _show_shares(rows: pd.DataFrame) -> None:
+def _show_shares(rows: pd.DataFrame) -> str:
+    """The split in three numbers; returns it in words."""
     try:
         shares = split(rows.pivot(index="selection", columns="repair", values="accuracy"))
     except ValueError as problem:
-        st.caption(f"No variance split yet: {sentence(problem)}.")
-        return
+        return f"No variance split yet: {problem}."
     for place, (name, share) in zip(
         st.columns(3),
         (("Selection", shares.selection), ("Repair", shares.repair), ("Interaction", shares.interaction)),
@@ -58,7 +60,7 @@ def _show_shares(rows: pd.DataFrame) -> None:
         place.metric(
             name, f"{whole_percent(share)}", help="Share of the total sum of squares over the configurations above."
         )
-    st.caption(literal(split_message(shares)))
+    return split_message(shares)
 
 
-follow(chosen, draw)
+follow(chosen, draw, answer=answer)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import show_answer, take_away
+from pages.ui.findings import answer_place, show_answer, take_away
 from pages.ui.lab import lab
 from pages.ui.panels import chart
 from pages.ui.session import session
@@ -21,6 +21,7 @@ from reflow_core.numbers import in_points, percent, sparsity_of
 from reflow_core.present.figures import sensitivity as pictures
 from reflow_core.present.snippets import ranking
 from reflow_core.production import sensitivity
+from reflow_core.production.finding import Finding
 from reflow_core.pruning.patterns import CHANNEL, UNSTRUCTURED
 from reflow_core.spec import Spec
 
@@ -47,6 +48,7 @@ def offer_refinement(specs: Sequence[Spec]) -> None:
 shell.frame(__file__)
 base = controls(without=OWN, own={"prune": tuple(PRUNED), "variant": VARIANTS})
 require_local(base)
+answer = answer_place().empty()
 left, middle, right = st.columns([3, 3, 2])
 with left:
     what = st.segmented_control(
@@ -87,20 +89,20 @@ with right:
     )
 
 
-def draw(study: Sweep[Point]) -> None:
-    """The answer, layer × sparsity, and depth."""
+def draw(study: Sweep[Point]) -> Finding:
+    """The answer, which stands above, layer × sparsity, and depth."""
     rows = sensitivity.profile(study.by_spec, layers)
     finding = sensitivity.finding(measured_base, rows, None if share == AUTO else float(share))
     at = float(finding.facts.get("share", sensitivity.COARSE[0] if share == AUTO else share))
-    show_answer(finding)
     shown = variant if rows.loss_repaired.notna().any() else "pruned"
     chart(pictures.heatmap(rows, shown), "sensitivity-heat", "Loss by layer and sparsity", heading=False)
     chart(pictures.depths(rows, at), "sensitivity-depth", "Early vs. late layers")
     take_away(finding, "sensitivity", {"curve": True, "share": at}, ranking(measured_base, at))
+    return finding
 
 
 first = lab().sweep([Request(spec) for spec in coarse], point)
-profiled = follow(specs, draw, "profile", most=LONG_S)
+profiled = follow(specs, draw, "profile", most=LONG_S, answer=answer)
 if not refined and profiled.share == 1:
     with errors_shown():
         offer_refinement(whole)

@@ -9,7 +9,7 @@ import streamlit as st
 from pages.ui import shell
 from pages.ui.binding import bound
 from pages.ui.controls import controls
-from pages.ui.findings import show_answer, take_away
+from pages.ui.findings import answer_place, show_answer, take_away
 from pages.ui.lab import lab
 from pages.ui.panels import chart, table
 from pages.ui.stage import diagnosed, errors_shown
@@ -27,6 +27,7 @@ from reflow_core.production.columns import MOST_BYTES, strange_columns
 shell.frame(__file__)
 spec = controls()
 diagnosis = diagnosed(spec)
+answer = answer_place()
 with st.expander("Release limits and your own columns", icon=":material/rule:"):
     left, middle, right = st.columns(3)
     drop = left.number_input(
@@ -79,7 +80,8 @@ with errors_shown():
     except ReflowError as error:  # in what the person typed: the page stays, and says what it judges by instead
         wrong.error(f"{sentence(error)} Your limits are ignored.", icon=":material/error:")
         finding = slices.finding(diagnosis, also, limits)
-show_answer(finding)
+with answer:
+    show_answer(finding)
 parts = finding.tables["Slices"]
 kinds = [by for by in dict.fromkeys(parts.by) if by != "all"]
 by = st.segmented_control(

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.ui import shell
 from pages.ui.controls import controls
-from pages.ui.findings import show_checks, show_inspection, take_away
+from pages.ui.findings import answer_place, show_checks, show_inspection, take_away
 from pages.ui.lab import lab, unchanged
 from pages.ui.panels import chart, table
 from pages.ui.stage import require_local
@@ -27,6 +27,7 @@ SPREADS = ("global", "uniform")
 shell.frame(__file__)
 base = controls(without=OWN, own={"spread": SPREADS})
 require_local(base)
+answer = answer_place()
 left, right = st.columns([3, 2])
 with left:
     percent = st.slider(
@@ -53,7 +54,7 @@ with right:
     )
 spec = normalize(base, allocation=spread, sparsity=percent / 100)
 
-finding = show_inspection("structured", spec)
+finding = show_inspection("structured", spec, answer)
 show_checks(finding.tables["Checks"])
 chart(pictures.widths(finding.tables["Widths"]), "widths", "What is left", heading=False)
 st.subheader("Coupled channels", anchor=False)

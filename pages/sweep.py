@@ -6,11 +6,11 @@ import streamlit as st
 
 from pages.ui import shell, take_away
 from pages.ui.controls import controls
+from pages.ui.findings import answer_place
 from pages.ui.panels import camera, table
 from pages.ui.session import session
 from pages.ui.stage import require_local
 from pages.ui.study import CONFIGURATION, OFFERED, choose_configurations, follow, open_on_overview
-from pages.ui.text import literal
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import GRID, configurations, outcomes, selection
 from reflow_core.lab.sweep import Sweep, coarse_first
@@ -24,12 +24,13 @@ MEASURES = ("variance ratio", "CKA")
 shell.frame(__file__)
 base = controls(without=CONFIGURATION, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
 require_local(base)
+answer = answer_place().empty()
 listed = choose_configurations(["magnitude", "snip"], ["none"], ["none", "reflow"])
 chosen = configurations(base, *listed)
 specs = [spec.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for spec in chosen]
 
 
-def draw(study: Sweep[Point]) -> None:
+def draw(study: Sweep[Point]) -> str:
     """Curves above, layers below; a click on a cell opens it on the Overview."""
     names = {f"{selection(spec.to_dict())} → {spec.repair}": spec for spec in chosen}
     left, middle, right = st.columns([3, 4, 2])
@@ -78,12 +79,13 @@ def draw(study: Sweep[Point]) -> None:
     picked = [mark["customdata"] for mark in event["selection"]["points"] if mark.get("customdata")]
     if picked:
         open_on_overview(spec.replace(sparsity=picked[0][0]), picked[0][1])
-    st.caption(f"{literal(drawn.message)} Bands: 95 % Wilson intervals. Click a cell to open it on the Overview.")
+    st.caption("Bands: 95 % Wilson intervals. Click a cell to open it on the Overview.")
     table("Show data: configurations", drawn.table, "sweep-data")
     several = {name: ",".join(values) for name, values in zip(OFFERED, listed, strict=True)}
     several |= {"sparsities": ",".join(f"{at:g}" for at in GRID), "out": "sweep.csv"}
     code = {"Command line": command("sweep", base, several, ""), "Python": comparing(specs)}
     take_away.of_study("sweep", base, code)
+    return drawn.message
 
 
-follow(specs, draw)
+follow(specs, draw, answer=answer)

@@ -14,8 +14,6 @@ from pages.ui.share import share_button
 from pages.ui.text import literal
 from reflow_core.spec import Spec
 
-PRESENTED = (FIRST, "signal")  # pages with the scope, which is all that the demo mode shows
-
 
 def name_view(words: Iterable[str]) -> None:
     """Name what is seen."""
@@ -30,5 +28,5 @@ def offer_actions(spec: Spec) -> None:
     with line:
         pin_button(spec)
         share_button()
-        if Path(session().page).stem in PRESENTED:
+        if Path(session().page).stem == FIRST:  # whose scope is all that the demo mode shows
             st.page_link(pages()[FIRST].path, label="Demo", icon=":material/slideshow:", query_params={"demo": "1"})

@@ -9,21 +9,31 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent
 FIRST = "overview"  # what opens without a page in the address
+SHOW = "show"  # in the link: the view of the first page
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A page. `name`: of its file and in its address; `title`: in its menu and above the page."""
+    """A page. `name`: of its file and in its address; `title`: in its menu and above the page.
+
+    `shows`: the view of the first page that it leads to, where it is no page of its own; "" where it is one.
+    """
 
     name: str
     title: str
     icon: str
-    why: str
+    why: str = ""
+    shows: str = ""
 
     @property
     def path(self) -> str:
         """Its file as Streamlit asks for it."""
-        return f"pages/{self.name}.py"
+        return f"pages/{FIRST if self.shows else self.name}.py"
+
+    @property
+    def asks(self) -> dict[str, str]:
+        """What its link says besides its address."""
+        return {SHOW: self.shows} if self.shows else {}
 
 
 CONTENTS: dict[str, tuple[Entry, ...]] = {
@@ -38,7 +48,7 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "signal",
             "Signal",
             ":material/water:",
-            "Accuracy tells you that a network fails; its feature maps, layer by layer, show how.",
+            shows="stream",
         ),
         Entry(
             "lesson",
@@ -150,8 +160,13 @@ def menus() -> dict[str, tuple[Entry, ...]]:
 
 
 def pages() -> dict[str, Entry]:
-    """Every page by its name."""
-    return {entry.name: entry for entries in menus().values() for entry in entries}
+    """Every page by its name, without the entries that lead to a view of the first."""
+    return {entry.name: entry for entries in menus().values() for entry in entries if not entry.shows}
+
+
+def views() -> dict[str, Entry]:
+    """The entries that lead to a view of the first page, by their name."""
+    return {entry.name: entry for entries in menus().values() for entry in entries if entry.shows}
 
 
 @functools.cache

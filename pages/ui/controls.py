@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.ui.actions import name_view, offer_actions
@@ -24,7 +25,6 @@ from pages.ui.uploader import uploader
 from reflow_core.diagnosis.fields import offered
 from reflow_core.diagnosis.links import admitted, data_offered, models_offered, views_offered
 from reflow_core.errors import ReflowError, shortened, unknown
-from reflow_core.images.corruptions import corruptions
 from reflow_core.machine import describe
 from reflow_core.networks.catalog import facts, find
 from reflow_core.networks.checkpoint import SUFFIXES as CHECKPOINTS
@@ -239,7 +239,7 @@ def _pruning(without: Collection[str]) -> dict[str, object]:
     fixed = chosen.get("pattern", UNSTRUCTURED) != UNSTRUCTURED
     if "sparsity" not in without:
         with amount:
-            sparsity = _fraction("sparsity", 0.01, disabled=fixed)
+            sparsity = _sparsity(disabled=fixed)
         chosen |= {} if fixed else {"sparsity": sparsity}
     if chosen:
         heading.subheader("Prune", anchor=False)
@@ -302,7 +302,7 @@ def _calibration(reads: Collection[str]) -> dict[str, object]:
             chosen["statistics"] = _choice("statistics", offered("statistics"))
         if "calibration_batch" in reads and chosen["statistics"] != "population":
             chosen["calibration_batch"] = _count("calibration_batch")
-        chosen["calibration_skew"] = _fraction("calibration_skew", 0.1)
+        chosen["calibration_skew"] = round(_number("calibration_skew", 0.1, shown_as="%g"), 6)
     return chosen
 
 
@@ -312,7 +312,7 @@ def _evaluation(without: Collection[str]) -> dict[str, object]:
     shifts = not {"corruption", "evaluation_tail"} <= set(without)
     with _folded("Shift, seed, device" if shifts else "Seed, device", {*(SHIFT if shifts else ()), "seed"}):
         if shifts:  # what the images have become since the data were gathered
-            chosen["corruption"] = _choice("corruption", offered("corruption"), _listed(corruptions))
+            chosen["corruption"] = _choice("corruption", offered("corruption"))
             chosen["evaluation_tail"] = _number("evaluation_tail")
             chosen["evaluation_split"] = _choice("evaluation_split", offered("evaluation_split"))
         chosen["seed"] = _count("seed")
@@ -336,23 +336,68 @@ def _device() -> None:
 
 
 def _registered(name: str, registry: Registry[Any, Any]) -> str:
-    return _choice(name, registry.names(), _listed(registry))
+    """A method by its title. The link holds its name, in a control that nobody sees: bound, one holds what it shows."""
+    with _unseen(name):
+        chosen = _choice(name, registry.names())
+    shown = _beside(name, chosen)
+    info = registry[chosen].info
+    st.selectbox(
+        ABOUT[name].label,
+        registry.names(),
+        format_func=lambda listed: str(registry[listed].info.title),
+        help=f"{ABOUT[name].help}  \n**{info.title}**: {info.summary}",
+        key=shown,
+        on_change=_follow,
+        args=(name, shown),
+    )
+    return chosen
 
 
-def _listed(registry: Registry[Any, Any]) -> str:
-    """Every method of a registry with what it does and where it is from."""
-    return "  \n".join(f"**{info.title}**: {info.summary} {info.paper}" for info in registry)
+def _unseen(name: str) -> DeltaGenerator:
+    """Where the control stands that holds the link's value of a field, while another shows it in a person's words."""
+    return st.container(key=f"bound-{name}")
 
 
-def _choice(name: str, choices: Sequence[str], more: str = "") -> str:
-    """A field of the spec to be chosen; `more`: what follows its help."""
+def _beside(name: str, value: object) -> str:
+    """The key of the control that shows a field; it follows the value that the link or the page set."""
+    shown = f"{name}-shown"
+    if st.session_state.get(shown) != value:
+        st.session_state[shown] = value
+    return shown
+
+
+def _follow(name: str, shown: str) -> None:
+    """What a person chose becomes the field's value, and the link's."""
+    st.session_state[name] = st.session_state[shown]
+
+
+def _choice(name: str, choices: Sequence[str]) -> str:
+    """A field of the spec to be chosen."""
     about, at = ABOUT[name], list(choices).index(str(DEFAULTS[name]))
-    text = "  \n".join(filter(None, [about.help, more]))
-    return st.selectbox(about.label, choices, index=at, help=text, key=name, bind="query-params")
+    return st.selectbox(about.label, choices, index=at, help=about.help, key=name, bind="query-params")
 
 
-def _fraction(name: str, step: float, disabled: bool = False) -> float:
-    return round(_number(name, step, disabled, "%g"), 6)
+def _sparsity(disabled: bool) -> float:
+    """In percent; the link holds the fraction."""
+    with _unseen("sparsity"):
+        sparsity = round(_number("sparsity", 0.01, disabled, "%g"), 6)
+    about, shown = ABOUT["sparsity"], _beside("sparsity", round(100 * sparsity, 4))
+    st.number_input(
+        f"{about.label} (%)",
+        0.0,
+        100 * float(about.high or 1),
+        step=1.0,
+        format="%g",
+        help=about.help,
+        disabled=disabled,
+        key=shown,
+        on_change=_follow_percent,
+    )
+    return sparsity
+
+
+def _follow_percent() -> None:
+    st.session_state["sparsity"] = round(st.session_state["sparsity-shown"] / 100, 6)
 
 
 def _number(name: str, step: float | None = None, disabled: bool = False, shown_as: str | None = None) -> float:

@@ -17,7 +17,7 @@ def show(spec: Spec) -> None:
     asked = st.query_params.get("preset", "")
     number = int(asked) if asked in {str(place + 1) for place in range(len(presets))} else 0
     shown = portraits(diagnosis)
-    stage(diagnosis, shown.view(presets, number), shown.around)
+    stage(diagnosis, shown.view(presets=presets, preset=number), shown.around)
     st.caption(f"Keys 1 to {len(presets)}: presets. Arrow keys: sparsity. Esc: back to the full page.")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import take_away as take
 from pages.ui.browse import browsing
@@ -31,17 +33,23 @@ MARKS = {
 }
 
 
-def show_inspection(name: str, spec: Spec) -> Finding:
-    """An inspection's finding, its answer on the page; stops the page with a sentence where there is none."""
+def answer_place() -> DeltaGenerator:
+    """Where a page's answer stands: above the page's own controls, on which it depends."""
+    return st.container(key="answer")
+
+
+def show_inspection(name: str, spec: Spec, place: DeltaGenerator | None = None) -> Finding:
+    """An inspection's finding, its answer in `place`; stops the page with a sentence where there is none."""
     request = Request(spec, inspection=name)
     again, session().retake = session().retake == request, None
     with errors_shown():
         confirm_cost([spec])
         finding = lab().inspect(name, spec, again)
     session().named = finding.spec
-    show_answer(finding)
-    if disturbed(finding):
-        _offer_again(request)
+    with place or nullcontext():
+        show_answer(finding)
+        if disturbed(finding):
+            _offer_again(request)
     return finding
 
 

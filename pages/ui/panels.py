@@ -28,16 +28,21 @@ from reflow_core.repairs import repairs
 
 STRIP = 14
 SHOW = "Show data: "  # before a table's name
+TOOLS = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d")  # a drag zooms, too
 PICTURES = ("png", "svg")
 
 
-def chart(drawn: Chart, key: str, title: str, heading: bool = True) -> None:
-    """A figure with its message in words, under its title where `heading`; a report titles it in any case."""
+def chart(drawn: Chart, key: str, title: str, heading: bool = True, captioned: bool = True) -> None:
+    """A figure with its message in words, under its title where `heading`; a report titles it in any case.
+
+    `captioned`: whether the message stands below it, where it is not the page's answer.
+    """
     if heading:
         st.subheader(literal(title), anchor=False)
     session().shown.charts[title] = drawn
     st.plotly_chart(drawn.figure, key=key, alt=drawn.message, config=camera(key))
-    st.caption(literal(drawn.message))
+    if captioned:
+        st.caption(literal(drawn.message))
 
 
 def called(what: str) -> str:
@@ -50,6 +55,7 @@ def camera(name: str) -> dict[str, object]:
     """Plotly's own settings: what the camera above a figure saves."""
     return {
         "displaylogo": False,
+        "modeBarButtonsToRemove": list(TOOLS),
         "toImageButtonOptions": {"format": session().picture, "filename": called(name), "scale": 2},
     }
 

@@ -1,4 +1,4 @@
-"""The signal view: portraits of the network at many sparsities, for the scope to draw while the slider moves."""
+"""The signal, drawn: portraits of the network at many sparsities, for the scope to draw while the slider moves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from pages.ui.lab import lab, unchanged
-from pages.ui.scope import View
+from pages.ui.scope import VIEWS, View
 from pages.ui.stage import errors_shown
 from reflow_core.diagnosis.calibration import evaluation
 from reflow_core.diagnosis.fields import sparsity_fixed
@@ -46,8 +46,8 @@ class Portraits:
         asked = str(st.session_state.get("image", st.query_params.get("image", "1")))
         return min(max(int(asked), 1), self.pictured) if WHOLE.fullmatch(asked) else 1
 
-    def view(self, presets: Sequence[dict[str, Any]] = (), preset: int = 0) -> View:
-        """All that the scope draws."""
+    def view(self, names: Sequence[str] = VIEWS[1:], presets: Sequence[dict[str, Any]] = (), preset: int = 0) -> View:
+        """All that the scope draws for these views."""
         done = self.around.points.values() if self.around else ()
         portraits = {finding.spec.sparsity: finding for finding in done} | {self.at: self.here}
         facts = self.here.facts
@@ -61,7 +61,7 @@ class Portraits:
             "image": self.image,
             "reach": REACH,
         }
-        return View("Signal", more, presets=presets, preset=preset)
+        return View(names, more, presets=presets, preset=preset)
 
 
 def portraits(diagnosis: Diagnosis) -> Portraits:

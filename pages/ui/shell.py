@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import streamlit as st
 from streamlit.navigation.page import Page
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.ui import header, skeleton
-from pages.ui.contents import FIRST, OLD_PAGES, Entry, menus, pages
+from pages.ui.contents import FIRST, OLD_PAGES, Entry, menus, pages, views
 from pages.ui.session import Shown, session
 from pages.ui.share import show_link
 from pages.ui.styles import style
@@ -25,8 +26,8 @@ def enter() -> None:
     """Run by app.py: page settings and navigation over every file in pages/, then the chosen page."""
     page = _navigation()
     st.set_page_config(page_title=f"{page.title} · Reflow Lab", page_icon=ASSETS / "icon.svg", layout="wide")
-    st.logo(ASSETS / "logo.svg", size="large")
-    session().entered = True
+    st.logo(ASSETS / ("logo-dark.svg" if st.context.theme.type == "dark" else "logo.svg"), size="large")
+    session().entered, session().link = True, None  # a page that only leads to another has no place for its address
     for old in OLD_PARAMETERS.keys() & set(st.query_params):
         st.query_params[OLD_PARAMETERS[old]] = st.query_params.pop(old)
     hidden = st.session_state.get("hide", st.query_params.get("hide") == "true")
@@ -51,9 +52,10 @@ def _menus_of_a_phone() -> None:
         key="menus", horizontal=True, height=1, border=False, gap=None
     ):  # unseen until the style is there
         for menu, entries in menus().items():
-            paths = {entry.title: entry.path for entry in entries}
-            if picked := st.menu_button(menu, list(paths), type="tertiary", key=f"menu-{menu}"):
-                st.switch_page(paths[picked], query_params={})  # the controls bring what is theirs
+            by_title = {entry.title: entry for entry in entries}
+            if picked := st.menu_button(menu, list(by_title), type="tertiary", key=f"menu-{menu}"):
+                entry = by_title[picked]
+                st.switch_page(entry.path, query_params=entry.asks)  # the controls bring what is theirs
 
 
 def _settle_values() -> None:
@@ -96,6 +98,8 @@ def _navigation() -> Page:
 
 
 def _page(entry: Entry) -> Page:
+    if entry.shows:
+        return st.Page(_view(entry), title=entry.title, icon=entry.icon, url_path=entry.name)
     first = entry.name == FIRST
     return st.Page(entry.path, title=entry.title, icon=entry.icon, url_path="" if first else entry.name, default=first)
 
@@ -104,7 +108,7 @@ def _strange_address() -> str:
     """What the address names where no page has that name, else "". The browser says it once; the visit keeps it."""
     context = get_script_run_ctx()
     asked = (context.pages_manager.intended_page_name or "") if context is not None else ""
-    if asked and asked not in {*pages(), *OLD_PAGES}:
+    if asked and asked not in {*pages(), *views(), *OLD_PAGES}:
         session().strange = asked
     return session().strange
 
@@ -114,18 +118,26 @@ def _no_such_page() -> None:
     from pages.ui.text import literal  # heavy, and needed nowhere else in the frame
 
     asked = session().strange
-    near = difflib.get_close_matches(asked.lower(), [*pages(), *OLD_PAGES], n=1)
+    entries = pages() | views()
+    near = difflib.get_close_matches(asked.lower(), [*entries, *OLD_PAGES], n=1)
     st.title("Page not found", anchor=False)
     st.markdown(f"There is no page “{literal(asked[:60])}”. The menus above list every page.")
     for name in dict.fromkeys([*(OLD_PAGES.get(name, name) for name in near), FIRST]):
-        st.page_link(pages()[name].path, label=f"Go to {pages()[name].title}", icon=pages()[name].icon)
+        entry = entries[name]
+        st.page_link(entry.path, label=f"Go to {entry.title}", icon=entry.icon, query_params=entry.asks)
 
 
-def _go_to(name: str) -> None:
-    """Leave for a page with all that the link says."""
-    st.switch_page(pages()[name].path, query_params={key: st.query_params.get_all(key) for key in st.query_params})
+def _go_to(name: str, asks: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Leave for a page with all that the link says. `asks`: what the new link says besides."""
+    kept = {key: st.query_params.get_all(key) for key in st.query_params}
+    st.switch_page(pages()[name].path, query_params=kept | dict(asks))
 
 
 def _moved_to(name: str) -> Callable[[], None]:
     """What stands at a page's old address."""
     return lambda: _go_to(name)
+
+
+def _view(entry: Entry) -> Callable[[], None]:
+    """What stands at the address of a view of the first page."""
+    return lambda: _go_to(FIRST, entry.asks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -25,10 +27,10 @@ def result_shown() -> None:
 
 
 def outline(slot: DeltaGenerator) -> DeltaGenerator:
-    """Where progress is shown: `slot`, or a place above the outline of a page on which nothing stands yet."""
+    """Where progress is shown: above the page, or above the outline of one on which nothing stands yet."""
     if session().drawn == session().page:
-        return slot
+        return slot.container(key=f"computing-{secrets.token_hex(4)}").empty()  # unlike any other of this run
     with slot.container():
-        place = st.empty()
+        place = st.container(height=56, border=False).empty()
         st.html(style("outline") + OUTLINE)
     return place

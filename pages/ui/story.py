@@ -77,7 +77,9 @@ def lesson(number: int, spec: Spec) -> None:
 def _progress(number: int) -> None:
     row = st.container(horizontal=True, vertical_alignment="center")
     row.button("Back", on_click=_go, args=(number - 1,), disabled=number == 1, key="back")
-    row.segmented_control(
+    kind: Literal["primary", "secondary"] = "primary" if GUESS in st.query_params else "secondary"  # first predict
+    row.button("Next", on_click=_go, args=(number + 1,), disabled=number == len(STEPS), key="next", type=kind)
+    row.segmented_control(  # last, for it grows when the browser has loaded it
         "Step",
         NUMBERS,
         default="1",
@@ -87,9 +89,6 @@ def _progress(number: int) -> None:
         on_change=_forget,
         label_visibility="collapsed",
     )
-    kind: Literal["primary", "secondary"] = "primary" if GUESS in st.query_params else "secondary"  # first predict
-    if number < len(STEPS):
-        row.button("Next", on_click=_go, args=(number + 1,), key="next", type=kind)
     st.progress(number / len(STEPS), f"Step {number} of {len(STEPS)}")
 
 

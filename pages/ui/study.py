@@ -6,17 +6,20 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui.browse import browsing
 from pages.ui.contents import FIRST, pages
 from pages.ui.controls import set_controls
+from pages.ui.findings import show_answer
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.stage import confirm_cost, errors_shown
-from pages.ui.text import sentence
+from pages.ui.text import literal, sentence
 from reflow_core.diagnosis.point import Point, point
 from reflow_core.lab.request import Request
 from reflow_core.lab.sweep import Sweep
+from reflow_core.production.finding import Finding
 from reflow_core.pruning.criteria import criteria
 from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
@@ -29,7 +32,7 @@ SEVERAL: dict[str, Registry[Any, Any]] = {"criteria": criteria, "updates": updat
 OFFERED = {name: registry.names() for name, registry in SEVERAL.items()}
 POLL_S = 2.0
 LONG_STUDY_S = 600.0  # a study that the person has to agree to; a shorter one is drawn as it comes and can be paused
-Draw = Callable[[Sweep[Point]], None]
+Draw = Callable[[Sweep[Point]], str | Finding | None]
 T = TypeVar("T")
 
 
@@ -71,25 +74,31 @@ def follow(
     key: str = "sweep",
     also: Sweep[Any] | None = None,
     most: float = LONG_STUDY_S,
+    answer: DeltaGenerator | None = None,
 ) -> Sweep[Point]:
     """Compute the specs in the background and draw what there is, again and again until all is there.
 
     `key`: one a study on the page. `also`: another sweep that `draw` reads and waits for. `most`: seconds up to which
-    nobody is asked.
+    nobody is asked. `answer`: where what `draw` returns stands as the page's answer.
     """
     with errors_shown():
         confirm_cost(specs, most)
     study = lab().sweep([Request(spec) for spec in specs], point)
-    watch(study, "diagnoses", draw, key, also)
+    watch(study, "diagnoses", draw, key, also, answer)
     return study
 
 
 def watch(
-    study: Sweep[T], what: str, draw: Callable[[Sweep[T]], None], key: str, also: Sweep[Any] | None = None
+    study: Sweep[T],
+    what: str,
+    draw: Callable[[Sweep[T]], str | Finding | None],
+    key: str,
+    also: Sweep[Any] | None = None,
+    answer: DeltaGenerator | None = None,
 ) -> None:
     """Progress and figures of a sweep over `what`, drawn anew while it runs."""
     polling = _running(study, also)
-    st.fragment(_view, run_every=POLL_S if polling else None)(study, what, draw, key, also, polling)
+    st.fragment(_view, run_every=POLL_S if polling else None)(study, what, draw, key, also, answer, polling)
 
 
 def _running(*sweeps: Sweep[Any] | None) -> bool:
@@ -103,9 +112,10 @@ def _running(*sweeps: Sweep[Any] | None) -> bool:
 def _view(
     study: Sweep[T],
     what: str,
-    draw: Callable[[Sweep[T]], None],
+    draw: Callable[[Sweep[T]], str | Finding | None],
     key: str,
     also: Sweep[Any] | None,
+    answer: DeltaGenerator | None,
     polling: bool,
 ) -> None:
     if polling != _running(study, also) and not browsing():
@@ -113,12 +123,22 @@ def _view(
     study.look()
     complete = f"All {study.total} {what} are computed and stored; this view opens instantly next time."
     progress_row(study, what, complete, f"{key}-toggle")
-    if study.points:
-        draw(study)
-    else:
+    said = draw(study) if study.points else None
+    if answer is not None:
+        _say(said, answer)
+    if not study.points:
         st.caption("The first results are being computed." if study.running else "Nothing could be measured.")
     for problem, count in _problem_counts(study).items():
         st.warning(f"{count} of {study.total} not measured: {sentence(problem)}", icon=":material/info:")
+
+
+def _say(said: str | Finding | None, answer: DeltaGenerator) -> None:
+    """Written in each run, even if nothing is known yet: else Streamlit keeps no place for it."""
+    if isinstance(said, Finding):
+        with answer.container():
+            show_answer(said)
+    else:
+        answer.markdown(f"#### {literal(said)}" if said else "")
 
 
 def _problem_counts(study: Sweep[Any]) -> dict[str, int]:

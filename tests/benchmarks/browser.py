@@ -142,7 +142,7 @@ def _scrub(page: Page) -> Row:
 def _signal(chromium: Browser, ours: str) -> Row:
     """Pictures of the stream and the features a second while the slider is dragged through a whole sweep."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(f"{ours}/signal?evaluation_images=32&calibration_images=16")
+    page.goto(f"{ours}/?show=stream&evaluation_images=32&calibration_images=16")
     page.get_by_text("All 100 sparsities are computed").wait_for(timeout=240_000)
     page.wait_for_selector(".scope[data-portraits='20']")
     slider, scope = page.locator(".scope input[type=range]"), page.locator(".scope")

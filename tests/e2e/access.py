@@ -19,6 +19,12 @@ AT_REST = """() => new Promise((done) => {  // what waits for new values is dimm
   };
   look();
 })"""
+SHIFTS = """window.shifted = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((each) => {
+  // Streamlit's own first frames: the column grows from narrow to wide, and aside when the sidebar appears.
+  const boot = each.sources.some((source) => source.previousRect.x !== source.currentRect.x);
+  window.shifted += boot || each.hadRecentInput ? 0 : each.value;
+})).observe({ type: "layout-shift", buffered: true });"""
 DIMMED = """() => {  // from here on, remember whether anything was
   window.dimming?.disconnect();
   window.dimmed = false;

@@ -23,7 +23,7 @@ SHOTS = (
     ("collapse-dark", "/", "dark", 1280, 1080),
     ("sweep", "/sweep", "light", 1280, 1080),
     ("selection", "/selection_vs_repair", "light", 1280, 1080),
-    ("signal", "/signal?sparsity=0.9", "light", 1280, 1320),
+    ("signal", "/?show=stream&sparsity=0.9", "light", 1280, 1320),
     ("compare", "/ab?a=repair%3Dreflow&sparsity=0.9&repair=least-squares", "light", 1280, 1080),
     ("story", "/lesson?step=4&guess=30", "light", 1280, 1180),
     ("demo", "/?demo=1&preset=4", "dark", 1280, 1150),
@@ -51,9 +51,9 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
         page.wait_for_selector("[data-testid=stMain] h4", timeout=60_000)
     else:
         expect(page.get_by_text(done).first).to_be_attached(timeout=400_000)
-    if path.startswith(("/?", "/lesson", "/signal")) or path == "/":
+    if path.startswith(("/?", "/lesson")) or path == "/":
         page.wait_for_selector(".scope .card")
-    if not any(word in path for word in ("lesson", "demo", "signal")):
+    if not any(word in path for word in ("lesson", "demo")):
         page.wait_for_selector(".js-plotly-plot .xtick text")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")

@@ -312,7 +312,7 @@ LINKS: dict[str, Attack] = {
     "link: numbers without end": link(
         "is out of range; choose", plain=False, evaluation_images="9" * 400, seed="9" * 400, sparsity="1e999"
     ),
-    "link: image=²": link("image='²' is no number", "signal", False, image="²"),
+    "link: image=²": link("image='²' is no number", plain=False, show="stream", image="²"),
 }
 
 
@@ -730,7 +730,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         visitor, _ = asyncio.run_coroutine_threadsafe(Visitor.opened(address, SMALL), loop).result(PATIENCE_S)
         until(lambda: bool(visitor.scope) and visitor.runs > 0)
         stage = Stage(address, folder, loop, Other(visitor), visitor.scope["exact"]["score"])
-        for page in ("open_a_report", "slices_and_gate", "ab", "signal"):  # what they import is no attacker's doing
+        for page in ("open_a_report", "slices_and_gate", "ab"):  # what they import is no attacker's doing
             stage.run(opened_once(address, page))
         stage.calm += [stage.run(stage.other.ask()) for _ in range(CALM)]
         yield stage

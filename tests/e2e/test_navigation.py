@@ -7,8 +7,8 @@ from urllib.parse import urlparse
 import pytest
 from playwright.sync_api import Page, expect
 
-from pages.ui.contents import CONTENTS, FIRST, OLD_PAGES, Entry, pages
-from tests.e2e.access import AT_REST, problems
+from pages.ui.contents import CONTENTS, FIRST, OLD_PAGES, Entry, pages, views
+from tests.e2e.access import AT_REST, SHIFTS, problems
 from tests.e2e.test_access import tab_to
 from tests.e2e.test_journeys import SMALL, go, open_page, query, wait_for_query
 
@@ -17,7 +17,14 @@ QUICK = f"{SMALL}&model=vgg-digits"
 
 
 def stands(page: Page, entry: Entry, address: str) -> None:
-    """The page's name above it, in its tab and in its address; why it matters below its name."""
+    """The page's name above it, in its tab and in its address; why it matters below its name.
+
+    An entry that is a view of the first page stands there, in that view.
+    """
+    if entry.shows:
+        expect(page.get_by_role("radio", name=entry.shows)).to_be_checked()
+        wait_for_query(page, **entry.asks)
+        entry = pages()[FIRST]
     expect(page.get_by_role("heading", level=1)).to_have_text(entry.title)
     expect(page.locator(".st-key-head")).to_contain_text(entry.why)
     expect(page).to_have_title(f"{entry.title} · Reflow Lab")
@@ -78,7 +85,7 @@ def test_a_link_keeps_its_values_from_page_to_page(page: Page, address: str) -> 
     values = {"model": "vgg-digits", "sparsity": "0.9", "criterion": "snip", "seed": "3", "evaluation_images": "64"}
     open_page(page, f"{address}/?calibration_images=32&layer=4.1&" + "&".join(f"{k}={v}" for k, v in values.items()))
     go(page, "Explore", "Signal")
-    wait_for_query(page, **values, layer="4.1")
+    wait_for_query(page, **values, layer="4.1", show="stream")
     expect(page.locator(".scope .percent")).to_have_text("90 %")
     go(page, "Compare", "Sweep")
     wait_for_query(page, model="vgg-digits", seed="3")
@@ -89,10 +96,10 @@ def test_a_link_keeps_its_values_from_page_to_page(page: Page, address: str) -> 
     expect(page.locator(".scope .percent")).to_have_text("90 %")
 
 
-@pytest.mark.parametrize("old", OLD_PAGES)
+@pytest.mark.parametrize("old", [*OLD_PAGES, *views()])
 def test_an_old_address_leads_to_the_page_with_all_that_it_says(page: Page, address: str, old: str) -> None:
     page.goto(f"{address}/{old}?{QUICK}")
-    stands(page, pages()[OLD_PAGES[old]], address)
+    stands(page, (pages() | views())[OLD_PAGES.get(old, old)], address)
     assert query(page)["model"] == "vgg-digits"
     expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -156,28 +163,56 @@ def test_the_first_controls_are_seen_without_scrolling(page: Page, address: str)
     open_page(page, f"{address}/?{QUICK}")
     for role, name in (
         ("combobox", "Model"),
-        ("spinbutton", "Sparsity (fraction)"),
+        ("spinbutton", "Sparsity (%)"),
         ("combobox", "Criterion"),
         ("combobox", "Repair"),
     ):
         expect(page.get_by_role(role, name=name)).to_be_in_viewport(ratio=1)  # type: ignore[arg-type]
 
 
-SHIFTS = """window.shifted = 0;
-new PerformanceObserver((list) => list.getEntries().forEach((each) => {
-  // Streamlit's own first frames: the column grows from narrow to wide, and aside when the sidebar appears.
-  const boot = each.sources.some((source) => source.previousRect.x !== source.currentRect.x);
-  window.shifted += boot || each.hadRecentInput ? 0 : each.value;
-})).observe({ type: "layout-shift", buffered: true });"""
+def test_controls_speak_in_words_and_percent_while_the_link_holds_names_and_fractions(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?{QUICK}&criterion=woodfisher&sparsity=0.855")
+    sparsity = page.get_by_role("spinbutton", name="Sparsity (%)")
+    expect(sparsity).to_have_value("85.5")
+    choice = page.get_by_role("combobox", name="Criterion")
+    expect(choice).to_have_value("WoodFisher")
+    choice.click()
+    page.get_by_role("option", name="SNIP", exact=True).click()
+    wait_for_query(page, criterion="snip", sparsity="0.855")
+    sparsity.fill("80")
+    sparsity.press("Enter")
+    page.wait_for_function("!location.search.includes('sparsity')")
+    expect(page.locator(".st-key-line")).to_contain_text("vgg-digits · 80 % · SNIP, global · REFLOW")
+    expect(page.locator(".scope .percent")).to_have_text("80 %")
+    page.locator(".scope input[type=range]").press("ArrowRight")
+    expect(sparsity).to_have_value("81")
+    page.get_by_role("button", name="Reset all").click()
+    expect(choice).to_have_value("Magnitude")
+    expect(page.get_by_role("combobox", name="Repair")).to_have_value("REFLOW")
+    expect(sparsity).to_have_value("80")
 
 
-@pytest.mark.parametrize("name", ["", "sweep", "open_a_report", "methods_and_limits"])
-def test_nothing_jumps_while_a_page_opens(page: Page, address: str, name: str) -> None:
-    """Cumulative layout shift; under 0.1 counts as good (web.dev/cls)."""
-    page.add_init_script(SHIFTS)
-    page.goto(f"{address}/{name}?{QUICK}")
-    expect(page.get_by_role("heading", level=1)).to_have_text(pages()[name or FIRST].title)
-    if name == "":
-        expect(page.locator(".scope .badge")).to_have_text("exact")
+def places(page: Page) -> list[object]:
+    """Where the slider, the views and what stands below them are."""
+    return [
+        page.locator(each).bounding_box() for each in (".scope input[type=range]", ".scope .views", ".st-key-seeds")
+    ]
+
+
+def test_a_view_takes_the_place_of_another_and_nothing_else_moves(page: Page, address: str) -> None:
+    """Slider, cards and what stands below: all stay where they are, and the slider is the same element all the time."""
+    open_page(page, f"{address}/?{QUICK}")
     page.evaluate(AT_REST)
-    assert page.evaluate("window.shifted") <= 0.1
+    before = places(page)
+    page.locator(".scope").evaluate("scope => { scope.dataset.same = 'yes'; }")
+    page.add_script_tag(content=SHIFTS)
+    page.evaluate(AT_REST)
+    while_opening = page.evaluate("window.shifted")
+    for view in ("stream", "features", "panels"):
+        page.get_by_role("radio", name=view).click()
+        expect(page.locator(".scope")).to_have_attribute("data-views", view)
+        expect(page.locator(f".scope .{view}")).to_be_visible()
+        page.evaluate(AT_REST)
+        assert places(page) == before
+    expect(page.locator(".scope")).to_have_attribute("data-same", "yes")
+    assert page.evaluate("window.shifted") == while_opening

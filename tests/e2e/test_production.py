@@ -59,6 +59,7 @@ def test_sensitivity_becomes_a_budget_that_opens_on_the_overview(
     page.get_by_role("button", name="Open on the Overview").click()
     expect(page.locator(".scope .badge")).to_have_text("exact")
     assert "/sensitivity" not in page.url
+    page.get_by_text(re.compile("Allocation, update, pattern, kept dense.*changed")).click()
     expect(page.get_by_role("textbox", name="Sparsity by layer")).to_have_value(re.compile(r"\d:0\.\d+"))
     headline, kept = page.locator(".scope .headline").inner_text().replace("\u00a0", " "), query(page)
     assert headline.startswith("90 % of the weights removed") and float(kept["sparsity"]) == pytest.approx(

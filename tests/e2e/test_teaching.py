@@ -124,6 +124,7 @@ def test_the_signal_follows_the_slider_and_the_image_without_the_server_and_its_
 ) -> None:
     open_page(page, f"{address}/signal?{TINY}")
     whole_sweep(page)
+    wait_for_query(page, show="stream")
     expect(page.locator(".scope")).to_have_attribute("data-portraits", "20")
     slider, scope = page.locator(SLIDER), page.locator(".scope")
     slider.scroll_into_view_if_needed()
@@ -135,7 +136,7 @@ def test_the_signal_follows_the_slider_and_the_image_without_the_server_and_its_
     for step in range(30):
         page.mouse.move(box["x"] + (0.3 + 0.02 * step) * box["width"], y)
         seen.add(scope.get_attribute("data-shown"))
-        told.add(page.locator(".features .note").inner_text())
+        told.add(page.locator(".stream .note").inner_text())
     assert len(seen) >= 28 and len(told) >= 10, "the picture did not follow the drag"
     assert "sparsity" not in query(page)
     page.mouse.up()
@@ -146,13 +147,16 @@ def test_the_signal_follows_the_slider_and_the_image_without_the_server_and_its_
     page.locator(".stream .layers").focus()
     page.keyboard.press("Home")
     wait_for_query(page, layer="bn1")
-    panels_are_saved(page, {"stream": ("image", 30), "features": ("path", 30)})
+    panels_are_saved(page, {"stream": ("image", 30)})
+    page.get_by_role("radio", name="features").click()
+    wait_for_query(page, show="features")
+    panels_are_saved(page, {"features": ("path", 30)})
     for_everybody(page)
 
 
 def test_reduced_motion_is_respected(page: Page, address: str) -> None:
     """Without motion one frame shows what otherwise takes many."""
-    open_page(page, f"{address}/signal?{TINY}&sparsity=0.3")
+    open_page(page, f"{address}/?{TINY}&show=stream&sparsity=0.3")
     whole_sweep(page)
     scope, painted = page.locator(".scope"), {}
     for motion, percent in (("reduce", 90), ("no-preference", 30)):
@@ -246,8 +250,8 @@ def test_a_view_is_pinned_compared_swapped_and_shared(
     page.get_by_role("button", name="Pin", exact=True).click()
     go(page, "Compare", "A/B")
     expect(page.get_by_text("A and B are the same view")).to_be_visible()
-    sparsity = page.get_by_role("spinbutton", name="Sparsity (fraction)")
-    sparsity.fill("0.5")
+    sparsity = page.get_by_role("spinbutton", name="Sparsity (%)")
+    sparsity.fill("50")
     sparsity.press("Enter")
     expect(page.get_by_role("heading", name=re.compile(r"^B is .* points better than A"))).to_be_visible()
     expect(page.get_by_role("heading", name=re.compile("sparsity 0.8 → 0.5"))).to_be_visible()

@@ -20,21 +20,18 @@ from reflow_core.spec import Spec
 
 HERE = Path(__file__).parent
 KEY = "scope"
-# What each view shows below the cards, and the class in the scripts that draws it.
-VIEWS = {
-    "Scope": ("panels.html", ["save.js", "scope.js"]),
-    "Signal": ("signal.html", ["save.js", "scope.js", "signal.js"]),
-}
+VIEWS = ("panels", "stream", "features")  # what may stand below the cards
+SCRIPTS = ("save.js", "scope.js", "signal.js")
 
 
 @dataclass(frozen=True)
 class View:
-    """How a diagnosis is drawn. `name`: one of VIEWS. `more`: what that view draws besides. `still`: the slider rests.
+    """How a diagnosis is drawn. `names`: some of VIEWS. `more`: what these draw besides. `still`: the slider rests.
 
     `presets`: of the demo mode, none elsewhere; `preset`: the number of the one chosen, 0 for none.
     """
 
-    name: str = "Scope"
+    names: Sequence[str] = VIEWS[:1]
     more: Mapping[str, Any] = field(default_factory=dict)
     still: bool = False
     presets: Sequence[Mapping[str, Any]] = ()
@@ -45,11 +42,10 @@ PLAIN = View()
 
 
 @st.cache_resource
-def _component(view: str) -> Callable[..., Any]:
-    panels, scripts = VIEWS[view]
-    html = (HERE / "scope.html").read_text().replace("<!--panels-->", (HERE / panels).read_text())
-    js = "\n".join([*((HERE / name).read_text() for name in scripts), f"export default mount({view});"])
-    return st.components.v2.component(f"reflow_{view.lower()}", html=html, css=(HERE / "scope.css").read_text(), js=js)
+def _component() -> Callable[..., Any]:
+    html, css = ((HERE / f"scope.{kind}").read_text() for kind in ("html", "css"))
+    js = "\n".join([*((HERE / name).read_text() for name in SCRIPTS), "export default mount(Signal);"])
+    return st.components.v2.component("reflow_scope", html=html, css=css, js=js)
 
 
 def scope(
@@ -67,10 +63,11 @@ def scope(
     fixed, spec = sparsity_fixed(diagnosis.spec), diagnosis.spec
     value = spec.sparsity if is_total(spec) else round(diagnosis.sparsity, 4)
     scaled = {} if moved is None else {name: getattr(moved, name) for name in BUDGET[1:]}
-    _component(view.name)(
+    _component()(
         key=KEY,
         data={
             "value": value,
+            "views": list(view.names),
             "fixed": fixed or view.still,
             "exact": pack(diagnosis) | {"sparsity": value},
             "points": list(points),

@@ -4,6 +4,7 @@ const VARIANTS = ["dense", "pruned", "repaired"];
 const COLOR = { dense: "var(--dense)", pruned: "var(--pruned)", repaired: "var(--repaired)" };
 const DASH = { dense: "2 3", pruned: "6 4", repaired: "none" };
 const LOW = 1e-4, HIGH = 3; // fixed range of the variance ratio
+const PLOT = 320; // pixels of a panel's height
 const THUMB = 11; // half the slider's thumb, so that curve and slider share one axis
 
 const views = new WeakMap();
@@ -50,7 +51,7 @@ class Scope {
     this.frames = 0; // how many times the panels were drawn, for the frame-rate test
     this.slider.oninput = () => { this.dragging = true; this.preset = 0; this.draw(); };
     this.slider.onchange = () => this.release();
-    this.listen(this.find(".layers"));
+    root.querySelectorAll(".layers").forEach((plot) => this.listen(plot));
     root.querySelectorAll("figure").forEach((figure) => this.offer(figure));
     this.keys = (event) => this.key(event);
     document.addEventListener("keydown", this.keys);
@@ -60,7 +61,7 @@ class Scope {
     this.watcher.observe(root);
   }
 
-  // Layers are chosen by click or arrow keys on the panel that shows them in order.
+  // Layers are chosen by click or arrow keys on the panels that show them in order.
   listen(plot) {
     plot.onclick = (event) => this.choose(this.layerAt(event, plot));
     plot.onmousemove = (event) => this.hover(this.layerAt(event, plot));
@@ -98,11 +99,12 @@ class Scope {
     if (this.sent != null && same(this.sent, data.value)) this.sent = null;
     if (!this.dragging && this.sent == null) this.slider.value = Math.round(100 * data.value);
     this.preset = data.demo ? this.preset ?? data.preset : 0;
+    this.root.dataset.views = data.views.join(" ");
     this.root.classList.toggle("demo", data.demo);
     this.root.classList.toggle("fixed", data.fixed);
     this.slider.disabled = data.fixed;
     this.slider.setAttribute("aria-label", "Sparsity in percent");
-    this.find(".layers").setAttribute("aria-valuemax", data.layers.length);
+    this.root.querySelectorAll(".layers").forEach((plot) => plot.setAttribute("aria-valuemax", data.layers.length));
     this.presetButtons();
     this.draw();
   }
@@ -156,7 +158,10 @@ class Scope {
     this.panels(point);
   }
 
+  shows(...views) { return views.some((view) => this.data.views.includes(view)); }
+
   panels(point) {
+    if (!this.shows("panels")) return;
     this.ratios(point);
     this.predictions(point);
   }
@@ -179,7 +184,7 @@ class Scope {
   }
 
   curve() {
-    const box = this.find(".curve"), width = this.widthOf(box, 600), height = 84;
+    const box = this.find(".curve"), width = this.widthOf(this.slider, 600), height = 84; // a report shows no curve
     const x = (s) => THUMB + (s / 0.99) * (width - 2 * THUMB), y = (v) => 6 + (1 - v) * (height - 12);
     const here = x(this.value), mark = box.querySelector(".here");
     const drawn = `${width} ${this.covered}`;
@@ -213,7 +218,7 @@ class Scope {
   }
 
   ratios(point) {
-    const box = this.find(".ratios .plot"), width = this.widthOf(box, 500), height = 250, left = 40, bottom = 26, top = 8;
+    const box = this.find(".ratios .plot"), width = this.widthOf(box, 500), height = PLOT, left = 40, bottom = 26, top = 8;
     const count = this.data.layers.length, low = Math.log10(LOW), span = Math.log10(HIGH) - low;
     const x = (i) => left + ((i + 0.5) / Math.max(count, 1)) * (width - left - 4);
     const y = (v) => top + (1 - (Math.log10(Math.min(HIGH, Math.max(LOW, v))) - low) / span) * (height - top - bottom);
@@ -245,7 +250,7 @@ class Scope {
 
   // The share of the predictions that each class gets: a bar a class where there are few, else a row a class.
   predictions(point) {
-    const box = this.find(".answers .plot"), width = this.widthOf(box, 500), height = 250;
+    const box = this.find(".answers .plot"), width = this.widthOf(box, 500), height = PLOT;
     const variants = VARIANTS.filter((variant) => point.histogram[variant] && !(variant === "repaired" && this.covered));
     this.write(box, `<svg height="${height}" viewBox="0 0 ${width} ${height}">${point.rest ? this.rows(point, variants, width) : this.columns(point, variants, width, height)}</svg>`);
     const words = variants.map((variant) => `${this.titleOf(variant)}: ${decimal(point.effective[variant], 1)} effective classes, ${decimal(point.entropy[variant], 2)} bits, ${point.never[variant]} never predicted`);
@@ -277,7 +282,7 @@ class Scope {
 
   // The same classes in the same rows for every variant; each bar has its number, for most are short.
   rows(point, variants, width) {
-    const names = Math.min(150, 0.32 * width), top = 20, step = 20.5, gap = 8, room = 46, total = this.data.n, last = point.bars.length - 1;
+    const names = Math.min(150, 0.32 * width), top = 20, step = (PLOT - top - 4) / point.bars.length, gap = 8, room = 46, total = this.data.n, last = point.bars.length - 1;
     const wide = (width - names - 2 * gap) / 3, letters = Math.floor(names / 6.4);
     const cut = (name) => (name.length > letters ? `${name.slice(0, letters - 1)}…` : name);
     const labels = point.bars.map((name, k) => `<text x="${names - 6}" y="${top + (k + 0.68) * step}" text-anchor="end"><title>${clean(name)}</title>${clean(cut(name))}</text>`);
@@ -293,7 +298,8 @@ class Scope {
   }
 
   layerAt(event, plot) {
-    const box = plot.getBoundingClientRect(), share = (event.clientX - box.left - 40) / (box.width - 44);
+    const [left, right] = plot.matches(".plot") ? [40, 4] : [0, 0]; // where there is an axis
+    const box = plot.getBoundingClientRect(), share = (event.clientX - box.left - left) / (box.width - left - right);
     const index = Math.floor(share * this.data.layers.length);
     return index >= 0 && index < this.data.layers.length ? index : null;
   }

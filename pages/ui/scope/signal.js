@@ -1,5 +1,5 @@
 // The signal, drawn: the layers as a stream that narrows and darkens as the variance falls, with real feature maps in
-// it, and the penultimate features as points. What is shown eases towards what is computed, frame by frame.
+// it, and the penultimate features as points. The panels of the scope stay what they are. What is shown eases towards what is computed, frame by frame.
 const EASE = 0.25; // share of the way that is left, covered in one frame
 const NEAR = 0.004; // a distance under which a value has arrived
 const ROW = 112, TOP = 18, LANE = 84; // pixels of a variant's row in the stream, of its first line, of the widest stream
@@ -34,13 +34,14 @@ class Signal extends Scope {
   close() { super.close(); cancelAnimationFrame(this.frame); }
 
   update(data, send, fire) {
-    this.portraits = (data.portraits ?? []).map((portrait) => ({ ...portrait, maps: Object.fromEntries(Object.entries(portrait.maps).map(([variant, text]) => [variant, bytes(text)])) }));
+    data = { portraits: [], groups: [], looks: [], images: [], labels: [], ...data }; // which only these views need
+    this.portraits = data.portraits.map((portrait) => ({ ...portrait, maps: Object.fromEntries(Object.entries(portrait.maps).map(([variant, text]) => [variant, bytes(text)])) }));
     this.members = new Map([...new Set(data.groups)].map((group) => [group, [...data.groups.keys()].filter((k) => data.groups[k] === group)]));
     this.root.dataset.portraits = this.portraits.length;
     super.update(data, send, fire);
     const buttons = data.images.map((source, k) => `<button type="button" data-image="${k + 1}" aria-pressed="${k + 1 === data.image}" aria-label="Image ${k + 1}, class ${clean(data.labels[k])}"><img alt="" src="data:image/png;base64,${source}"></button>`).join("");
     this.write(this.find(".choice"), buttons);
-    const named = data.classes.length > LEGEND ? [] : data.classes.map((name, k) => `<li><span style="color:${data.looks[k][0]}">${GLYPHS[data.looks[k][1]]}</span> ${clean(name)}</li>`);
+    const named = data.classes.length > LEGEND || !data.looks.length ? [] : data.classes.map((name, k) => `<li><span style="color:${data.looks[k][0]}">${GLYPHS[data.looks[k][1]]}</span> ${clean(name)}</li>`);
     this.write(this.find(".legend"), named.join(""));
   }
 
@@ -52,13 +53,24 @@ class Signal extends Scope {
   }
 
   panels(point) {
+    super.panels(point);
+    if (!this.shows("stream", "features")) return;
     const portrait = this.portrait();
     for (const variant of this.variants)
       this.data.layers.forEach((_, k) => this.aim(`${variant}${k}`, [variant === "dense" ? 1 : point.ratio[variant]?.[k] ?? 0]));
+    if (portrait) this.forget((variant) => !(variant in portrait.points));
     for (const variant of Object.keys(portrait?.points ?? {})) this.aim(`points ${variant}`, portrait.points[variant].flat());
     for (const variant of Object.keys(portrait?.maps ?? {})) this.aim(`maps ${variant}`, portrait.maps[variant]);
     this.words(point, portrait);
     this.frame ||= requestAnimationFrame(() => this.paint()); // once a frame, however often the slider reports
+  }
+
+  // A variant that is there no more, as without a repair, is drawn no more.
+  forget(gone) {
+    for (const name of this.goal.keys()) {
+      const [, variant] = name.split(" ");
+      if (variant && gone(variant)) { this.goal.delete(name); this.now.delete(name); }
+    }
   }
 
   aim(name, values) {
@@ -83,14 +95,15 @@ class Signal extends Scope {
 
   paint() {
     const left = this.ease();
-    this.stream();
-    this.features();
+    if (this.shows("stream")) this.stream();
+    if (this.shows("features")) this.features();
     this.painted += 1;
     this.root.dataset.painted = this.painted; // for the frame-rate test
     this.frame = left ? requestAnimationFrame(() => this.paint()) : 0;
   }
 
   picture(figure) {
+    if (!figure.querySelector("canvas")) return super.picture(figure);
     const paper = (this.paper = new Paper());
     this[figure.className]();
     this.paper = null;
@@ -218,23 +231,18 @@ class Signal extends Scope {
     const sentences = portrait ? `${this.covered ? "Before the repair." : portrait.answer} At ${Math.round(100 * portrait.sparsity)} % sparsity.` : "Computing …";
     this.find(".features canvas").setAttribute("aria-label", sentences);
     this.find(".features .note").textContent = sentences;
-    const measured = point.ratio.pruned.filter((v) => v != null), box = this.find(".layers");
+    const measured = point.ratio.pruned.filter((v) => v != null), box = this.find(".stream .layers");
     box.setAttribute("aria-valuenow", this.data.layers.indexOf(this.data.layer) + 1);
     box.setAttribute("aria-valuetext", `${this.data.layer}; pruned ratio from ${this.ratio(measured[0])} in the first layer to ${this.ratio(measured.at(-1))} in the last`);
     this.hover(this.hovered ?? null);
   }
 
   hover(index) {
-    this.hovered = index;
+    super.hover(index);
     const [point] = this.point();
     if (!point) return;
     const shown = index ?? this.data.layers.indexOf(this.data.layer), name = this.data.layers[shown], portrait = this.portrait();
     const maps = portrait ? `Feature maps: the dense network's strongest channel, at ${Math.round(100 * portrait.sparsity)} % sparsity; gray is its mean, black and white are 3 standard deviations of dense away.` : "Computing feature maps …";
     this.find(".stream .note").textContent = name === undefined ? maps : `${name} (${shown + 1} of ${this.data.layers.length}): ${this.ratiosOf(point, shown)} of dense's variance. ${maps}`;
-  }
-
-  layerAt(event, plot) {
-    const box = plot.getBoundingClientRect(), index = Math.floor(((event.clientX - box.left) / box.width) * this.data.layers.length);
-    return index >= 0 && index < this.data.layers.length ? index : null;
   }
 }

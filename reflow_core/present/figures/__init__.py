@@ -19,6 +19,7 @@ LINK = re.compile(r"<(?=\s*/?\s*a\b)", re.IGNORECASE)
 NAMING = ("x", "y", "text", "hovertext")  # of a trace: where names may stand
 HEIGHT = 320
 RATIO_RANGE = (1e-4, 10.0)
+CLEAR = "rgba(213, 94, 0, 0)"  # nothing: whatever the page's color is
 MARGIN = {"l": 60, "r": 8, "t": 34, "b": 46}  # room for an axis title at the left and below, a legend above
 LEGEND_ABOVE = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}
 NAMES_DOWNWARD = {"type": "category", "autorange": "reversed", "automargin": True}  # an axis of names, the first on top

@@ -42,6 +42,7 @@ def accuracies(views: Views) -> Chart:
                 mode="markers+text",
                 text=[percent(row.accuracy)],
                 textposition="middle right",
+                cliponaxis=False,
                 marker=mark,
                 hovertemplate=f"{row.variant}: %{{y:.1f}} %, n = {row.n}<extra></extra>",
                 row=1,
@@ -49,6 +50,7 @@ def accuracies(views: Views) -> Chart:
             )
     figure.update_yaxes(range=[-3, 105], row=1, col=1, title_text=f"{measured(views)} (%)")
     figure.update_xaxes(range=[-0.5, len(VARIANTS) - 0.3])
+    figure.update_layout(margin_r=32)  # for the last number
     scores = "; ".join(f"{name + ': ' if name else ''}{_scores(diagnosis)}" for name, diagnosis in views.items())
     return Chart(figure, f"{measured(views).capitalize()}: {scores}.", rows)
 
@@ -93,7 +95,7 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
     figure.add_hline(1, line={"width": 1, "color": "#888"})
     figure.update_yaxes(type="log", range=[np.log10(low), np.log10(high) + 0.05], dtick=1, exponentformat="power")
     figure.update_yaxes(title_text="Σ Var / Σ Var of dense", row=1, col=1)
-    figure.update_xaxes(title_text="layer, first to last (▼: off scale)")
+    figure.update_xaxes(title_text="layer (▼: off scale)")
     table = pd.DataFrame(rows, columns=["view", "variant", "layer", "ratio"])
     return Chart(figure, _ratio_message(table), table)
 

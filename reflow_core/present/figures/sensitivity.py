@@ -10,9 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reflow_core.numbers import in_points, percent, sparsity_of
-from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARKERS, NAMES_DOWNWARD, Chart
+from reflow_core.present.figures import CLEAR, COLORS, LEGEND_ABOVE, MARKERS, NAMES_DOWNWARD, Chart
 
-LOSSES = [[0, "#F2F2F2"], [0.5, "#D55E00"], [1, "#5A2700"]]
+LOSSES = [[0, CLEAR], [1, "#D55E00"]]
 SHOWN = 0.5  # the loss (fraction) from which on a cell has the darkest color
 ROW = 19  # pixels per layer
 LOSS_OF = {"pruned": "loss_pruned", "repaired": "loss_repaired"}

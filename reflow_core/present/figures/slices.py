@@ -15,7 +15,7 @@ from reflow_core.present.figures import COLORS, DASHES, LEGEND_ABOVE, MARKERS, N
 
 MOST_ROWS = 30
 MOST_CLASSES = 25
-INK = [[0, "#F2F2F2"], [1, "#0072B2"]]
+INK = [[0, "rgba(0, 114, 178, 0)"], [1, "#0072B2"]]
 
 
 def beside(table: pd.DataFrame, by: str, answer: str) -> Chart:

@@ -123,8 +123,8 @@ def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
             )
     figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%")
     figure.update_yaxes(title_text="accuracy after repair", col=1)
-    figure.update_xaxes(title_text="weights left, of dense", range=[-0.02, 1.05], col=1)
-    figure.update_xaxes(title_text="time on 64 images, of dense", rangemode="tozero", col=2)
+    figure.update_xaxes(title_text="weights left", range=[-0.02, 1.05], col=1)
+    figure.update_xaxes(title_text="time, batch 64", rangemode="tozero", col=2)
     legend = LEGEND_ABOVE
     figure.update_layout(height=380, legend=legend, margin=MARGIN, uirevision="keep")
     return Chart(figure, _traded_message(table), table)

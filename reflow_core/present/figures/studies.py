@@ -15,7 +15,7 @@ from reflow_core.diagnosis.result import jaccard
 from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of
 from reflow_core.lab.study import Split, saturation
 from reflow_core.numbers import decimal, percent, whole_percent
-from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, RATIO_RANGE, Chart
+from reflow_core.present.figures import CLEAR, COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, RATIO_RANGE, Chart
 from reflow_core.pruning.criteria import criteria
 
 REPAIR_COLORS = {
@@ -29,9 +29,9 @@ REPAIR_COLORS = {
 }
 INKS = (COLORS["repaired"], COLORS["pruned"], "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagram", "hourglass")
-FALLING = [[0, "#5A2700"], [0.4, "#D55E00"], [0.8, "#F2F2F2"], [1, "#0072B2"]]  # log ratio −4 … 0 … 1
-RISING = [[0, "#5A2700"], [0.5, "#D55E00"], [1, "#F2F2F2"]]
-SHARES = [[0, "#F2F2F2"], [1, "#0072B2"]]
+FALLING = [[0, "#D55E00"], [0.8, CLEAR], [0.8, "rgba(0, 114, 178, 0)"], [1, "#0072B2"]]  # log ratio −4 … 0 … 1
+RISING = [[0, "#D55E00"], [1, CLEAR]]
+SHARES = [[0, "#BBD3E3"], [1, "#0072B2"]]
 PERCENT = ".0%"
 
 

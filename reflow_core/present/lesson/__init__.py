@@ -112,9 +112,9 @@ class Step:
 
     `opening` is read before the prediction and gives nothing away; `reveal` is read after it. `others`: further specs
     to diagnose, by name. `inspection`: the one to run on the spec, if any. `exercise` and `answer` are for paper,
-    `notes` for the teacher. `view`: how the network is shown, "Scope" or "Signal" (see the pages). `table`: the table
-    of the inspection that is shown below the text, `columns`: what is shown of it, each by its heading. `late`: whether
-    the inspection runs only after the prediction, because it takes a while.
+    `notes` for the teacher. `view`: how the network is shown, "Scope" (panels) or "Signal" (stream and features).
+    `table`: the table of the inspection that is shown below the text, `columns`: what of it, each by its heading.
+    `late`: whether the inspection runs only after the prediction, because it takes a while.
     """
 
     title: str
