@@ -126,13 +126,13 @@ CONTENTS: dict[str, tuple[Entry, ...]] = {
             "open_a_report",
             "Open a report",
             ":material/file_open:",
-            "Look at a saved result again: nothing is recomputed, and the network need not be on this machine.",
+            "View a saved result: nothing is recomputed, and the network is not needed.",
         ),
         Entry(
             "methods_and_limits",
             "Methods and limits",
             ":material/info:",
-            "What is measured and how, where each method comes from, and what this tool cannot tell you.",
+            "How each number is measured, where each method comes from, and what this tool cannot tell you.",
         ),
     ),
 }

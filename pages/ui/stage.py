@@ -107,7 +107,7 @@ def cost_sentence(plan: Preflight, diagnoses: int, cost: int) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """Seconds in the unit that one would say."""
+    """A time that something will take, in whole seconds or minutes."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 

@@ -20,6 +20,7 @@ from pages.ui.text import literal, sentence
 from reflow_core.diagnosis import result
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import size
 from reflow_core.present import report
 from reflow_core.present.crumbs import crumbs
 from reflow_core.present.file_name import file_name
@@ -171,8 +172,7 @@ def _network(box: DeltaGenerator, spec: Spec) -> None:
             box.error(sentence(error), icon=":material/error:")
     made = session().network_file
     if made is not None and (made.spec, made.kind) == (spec, kind):
-        name, size = file_name(spec, f"network{FORMATS[kind][0]}"), len(made.content)
-        shown = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+        name, shown = file_name(spec, f"network{FORMATS[kind][0]}"), size(len(made.content))
         row.download_button(f"Save {literal(name)} ({shown})", made.content, name, on_click="ignore", type="primary")
 
 

@@ -312,7 +312,7 @@ LINKS: dict[str, Attack] = {
     "link: numbers without end": link(
         "is out of range; choose", plain=False, evaluation_images="9" * 400, seed="9" * 400, sparsity="1e999"
     ),
-    "link: image=²": link("image='²' is no number", plain=False, show="stream", image="²"),
+    "link: image=²": link("image='²' is not a number", plain=False, show="stream", image="²"),
 }
 
 
