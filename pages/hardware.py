@@ -23,8 +23,8 @@ with left:
     chart(pictures.speeds(finding.tables["End to end"], finding.answer), "speeds", "End to end")
 with right:
     chart(pictures.crossing(finding.tables["Kernel"]), "crossing", "A single kernel")
-chart(pictures.in_service(finding), "requests", "In service")
-chart(pictures.bytes_of(finding.tables["Size"]), "bytes", "In a file")
+chart(pictures.in_service(finding), "requests", "Request latency")
+chart(pictures.bytes_of(finding.tables["Size"]), "bytes", "File size")
 st.subheader("2:4 on sparse tensor cores", anchor=False)
 table = finding.tables["2:4"]
 st.caption(f"{int(table.eligible.sum())} of {len(table)} layers could run as 2:4 here.")

@@ -38,7 +38,7 @@ def draw(study: Sweep[Point]) -> str:
     with left:
         chart(signal(rows), "signal", "Variance ratio by selection")
     with right:
-        chart(price(listed), "price", "What it costs")
+        chart(price(listed), "price", "Cost by configuration")
     kept = overlap({selection(spec.to_dict()): point for spec, point in study.by_spec.items()})
     chart(kept, "overlap", "Mask overlap between selections")
     table("Show data: configurations", rows, "matrix-data")

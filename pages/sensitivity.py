@@ -106,7 +106,7 @@ profiled = follow(specs, draw, "profile", most=LONG_S, answer=answer)
 if not refined and profiled.share == 1:
     with errors_shown():
         offer_refinement(whole)
-st.subheader("A budget", anchor=False)
+st.subheader("Pruning budget", anchor=False)
 source = profiled if profiled.share == 1 else first
 if source.share < 1:
     st.caption("After a first look at every layer, a budget shows how much to prune each layer.")

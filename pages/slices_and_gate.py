@@ -56,7 +56,7 @@ with st.expander("Release limits and your own columns", icon=":material/rule:"):
         bind=bound("least"),
     )  # fmt: skip
     floors = st.text_input(
-        "Own limits",
+        "Limits of single slices",
         placeholder="class/8:0.95, rarity/between:0.9",
         help="Minimum accuracy of single slices, as BY/SLICE:FRACTION separated by commas.",
         key="floors",

@@ -56,7 +56,7 @@ spec = normalize(base, allocation=spread, sparsity=percent / 100)
 
 finding = show_inspection("structured", spec, answer)
 show_checks(finding.tables["Checks"])
-chart(pictures.widths(finding.tables["Widths"]), "widths", "What is left", heading=False)
+chart(pictures.widths(finding.tables["Widths"]), "widths", "Remaining channels", heading=False)
 st.subheader("Coupled channels", anchor=False)
 st.caption("A channel can only be removed from all layers of its group together.")
 show_table(finding.tables["Groups"], height=240)

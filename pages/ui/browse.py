@@ -14,8 +14,8 @@ from reflow_core.networks.catalog import facts, find, known
 from reflow_core.sources.library import missing, size_of
 
 COLUMNS: dict[str, Any] = {
-    "parameters": st.column_config.NumberColumn("Parameters (M)", format="%.2f"),
-    "cost": st.column_config.NumberColumn("Multiply-adds (G)", format="%.3f", help="An image."),
+    "parameters": st.column_config.NumberColumn("Parameters (M)", format="%.3f"),
+    "cost": st.column_config.NumberColumn("Multiply-adds (G)", format="%.3f", help="Per image."),
     "layers": st.column_config.NumberColumn("Layers", help="Convolution and linear layers, which can be pruned."),
     "norms": "Norms",
     "reflow": st.column_config.CheckboxColumn(
@@ -66,7 +66,7 @@ def _list() -> None:
             placeholder="timm:resnet50.a1_in1k, or timm:hf_hub:OWNER/NAME",
             help="Needs the package timm on the server (pip install timm).",
         )
-        if st.form_submit_button("Take it") and asked:
+        if st.form_submit_button("Use this network") and asked:
             try:
                 take(find(asked.strip()).name)
             except ReflowError as error:

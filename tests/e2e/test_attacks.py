@@ -422,8 +422,8 @@ async def a_sweep_paused_by_another(address: Running, _: Path) -> None:
     query = f"evaluation_images=32&calibration_images=16&seed={next(SEEDS)}"
     async with visit(address, query) as one, visit(address, query) as two:
         for each in (one, two):
-            await each.until(lambda: "Go on" in each.widgets, PATIENCE_S)  # noqa: B023
-            await each.press("Go on")
+            await each.until(lambda: "Resume" in each.widgets, PATIENCE_S)  # noqa: B023
+            await each.press("Resume")
         await two.until(lambda: done(two) > 0, PATIENCE_S)
         await one.press("Pause")
         await one.until(lambda: any("Paused at" in text for text in one.texts[-9:]), PATIENCE_S)

@@ -34,7 +34,7 @@ def go(page: Page, menu: str, title: str) -> None:
 
 def whole_sweep(page: Page) -> None:
     """Ask for the sweep around the view, and wait for it."""
-    begin, complete = page.get_by_role("button", name="Go on"), page.get_by_text("All 100 sparsities are computed")
+    begin, complete = page.get_by_role("button", name="Resume"), page.get_by_text("All 100 sparsities are computed")
     expect(begin.or_(complete)).to_be_visible()
     if begin.count():
         begin.click()

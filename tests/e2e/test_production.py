@@ -83,7 +83,7 @@ def test_slices_judge_the_release_and_read_ones_own_columns(
     expect(page.locator(ANSWER).first).to_contain_text("Failed")
     picture(page)
     page.get_by_text("Release limits").click()
-    limits = page.get_by_role("textbox", name="Own limits")
+    limits = page.get_by_role("textbox", name="Limits of single slices")
     limits.fill("class/99:0.5")
     limits.press("Enter")
     expect(page.get_by_test_id("stAlert")).to_contain_text("There is no slice 'class/99'")

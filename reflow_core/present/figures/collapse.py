@@ -85,7 +85,7 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
                 mode="lines+markers",
                 line={"color": COLORS[variant], "dash": DASHES[variant]},
                 marker={"symbol": np.where(outside, "triangle-down", MARKERS[variant]), "size": 7},
-                hovertemplate="%{customdata[0]}: %{customdata[1]:.3g}<extra>" + variant + "</extra>",
+                hovertemplate="%{customdata[0]}: %{customdata[1]:.3r}<extra>" + variant + "</extra>",
                 row=1,
                 col=place,
             )

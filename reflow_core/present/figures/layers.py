@@ -93,7 +93,7 @@ def channels(diagnosis: Diagnosis, layer: Layer) -> Chart:
                     "size": 8,
                     "symbol": np.where(outside, "triangle-down", MARKERS[variant]),
                 },
-                "hovertemplate": "channel %{customdata[0]}: %{customdata[1]:.3g}<extra>" + variant + "</extra>",
+                "hovertemplate": "channel %{customdata[0]}: %{customdata[1]:.3r}<extra>" + variant + "</extra>",
             }
         )
     x_axis = {"title": "channels, strongest in dense first (▼: off scale)"}

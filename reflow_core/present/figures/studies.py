@@ -162,7 +162,7 @@ def _cells(cells: Sequence[Point], names: Sequence[str], variant: str, measure: 
         "z": shade,
         "customdata": values,
         "showscale": False,
-        "hovertemplate": "%{y}: " + measure + " %{customdata:.3g}<extra></extra>",
+        "hovertemplate": "%{y}: " + measure + " %{customdata:.3r}<extra></extra>",
         **scale,
         **common,
     }
@@ -258,7 +258,7 @@ def signal(table: pd.DataFrame) -> Chart:
     bare = table[(table.repair == "none") & table.last_ratio.notna()]
     low, high = RATIO_RANGE
     x_axis = {"title": "variance ratio of the last layer (log)", "type": "log", "range": [-4, 1], "dtick": 1}
-    figure = _dots([_dot(bare, bare.last_ratio.clip(low, high), "none", "ratio %{x:.3g}")], x_axis)
+    figure = _dots([_dot(bare, bare.last_ratio.clip(low, high), "none", "ratio %{x:.3r}")], x_axis)
     ratios = ", ".join(
         f"{row.selection} {ratio_of(row.last_ratio)} ({percent(row.accuracy)})"
         for row in bare.sort_values("last_ratio", ascending=False).itertuples()
@@ -275,7 +275,7 @@ def price(table: pd.DataFrame) -> Chart:
     """What a configuration costs: seconds to select and to repair, timed once on this machine, with its accuracy."""
     priced = table.assign(seconds=table.seconds.clip(lower=1e-3))
     traces = [
-        _dot(rows, rows.seconds, str(repair), "%{x:.2g} s", labeled=False)
+        _dot(rows, rows.seconds, str(repair), "%{x:.2r} s", labeled=False)
         for repair, rows in priced.groupby("repair", sort=False)
     ]
     x_axis = {"title": "seconds to select and repair (log)", "type": "log"}
