@@ -10,15 +10,16 @@ from pages.ui.findings import show_answer
 from pages.ui.panels import chart, tables
 from pages.ui.pins import pin, pinned, unpin
 from pages.ui.stage import diagnosed
+from pages.ui.tables import show_table
 from pages.ui.text import sentence
 from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.present.snippets import comparing
-from reflow_core.production.comparison import compared
+from reflow_core.production.comparison import compared, written
 from reflow_core.spec import Spec
 
 EMPTY = (
-    "Nothing is pinned yet. **Pin** the view that you see now, here or on any page, as A. Then change anything in the "
-    "sidebar (sparsity, criterion, repair, network): what you see then is B, and the two are shown side by side."
+    "Nothing is pinned yet. **Pin** the current view, here or on any page, as A. Then change anything in the "
+    "sidebar (sparsity, criterion, repair, network): the new view is B, and both are shown side by side."
 )
 
 
@@ -35,7 +36,7 @@ for problem in problems:
     st.warning(sentence(problem), icon=":material/link_off:")
 if a_spec is None:
     st.info(EMPTY, icon=":material/compare:")
-    st.button("Pin the present view as A", type="primary", on_click=pin, args=(b_spec,), icon=":material/push_pin:")
+    st.button("Pin the current view as A", type="primary", on_click=pin, args=(b_spec,), icon=":material/push_pin:")
     st.stop()
 a, b = diagnosed(a_spec), diagnosed(b_spec)
 finding = compared(a, b)
@@ -47,13 +48,13 @@ row.button("Unpin", on_click=unpin, icon=":material/close:")
 left, right = st.columns([2, 3])
 with left:
     st.subheader("What differs", anchor=False)
-    st.dataframe(finding.tables["What differs"], hide_index=True)
+    show_table(finding.tables["What differs"])
 with right:
     st.subheader("Numbers", anchor=False)
-    st.dataframe(finding.tables["Numbers"].round(3), hide_index=True)
+    show_table(written(finding.tables["Numbers"]))
 views = {"A": a, "B": b}
 chart(accuracies(views), "compare-accuracy", "Accuracy")
 chart(ratios(views), "compare-ratios", "Layer-wise variance ratio")
-chart(answered(views), "compare-answers", "The collapse plot")
+chart(answered(views), "compare-answers", "Predictions by class")
 tables(finding.tables, "compare")
 take_away.of_finding(finding, "compare", {"Python": comparing([a_spec, b_spec])})

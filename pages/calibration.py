@@ -36,7 +36,7 @@ shell.frame(__file__)
 base = controls(without=(*CALIBRATION, "calibration_batch", "statistics"), own={"compare": tuple(VARIED)})
 require_local(base)
 if not repairs[base.repair].info.needs_data:
-    st.info(f"Repair {base.repair!r} reads no calibration images; choose one that does, for example reflow.")
+    st.info(f"Repair {base.repair!r} uses no calibration images; choose one that does, for example reflow.")
     st.stop()
 answer = answer_place().empty()
 left, right = st.columns([3, 1])
@@ -46,18 +46,24 @@ with left:
         list(VARIED),
         default="view",
         required=True,
-        help="view: augmented as in training, or clean. statistics: how REFLOW estimates moments. batch size: for "
-        "pooled statistics. class skew: share of the images taken from one class.",
+        help="Compare calibration views, statistics, batch sizes (for pooled statistics), or class skew (the share of "
+        "images from one class).",
         key="compare",
         bind="query-params",
     )
 with right:
     repeats = st.number_input(
-        "Repeats", 1, 20, 3, help="Seeds, each with its own images.", key="repeats", bind=bound("repeats")
+        "Repeats",
+        1,
+        20,
+        3,
+        help="Number of seeds, each with its own calibration images.",
+        key="repeats",
+        bind=bound("repeats"),
     )
 field, settings = VARIED[varied]
 if (reason := unused_fields(base.replace(**settings[0])).get(field)) is not None:
-    st.info(f"Comparing by {varied} shows one line only: {sentence(reason)}.")
+    st.info(f"Comparing by {varied} shows only one line: {sentence(reason)}.")
 with errors_shown():
     most = len(lab().context(base).library.images(base).train)
 
@@ -83,7 +89,7 @@ def draw(study: Sweep[Point]) -> str | None:
     if repaired.empty:
         return None  # the repair does not apply; `follow` says why below
     drawn = saturating(repaired, field)
-    chart(drawn, "saturating", "Accuracy against calibration images", heading=False, captioned=False)
+    chart(drawn, "saturating", "Accuracy vs. calibration images", heading=False, captioned=False)
     table("Show data: calibration", repaired, "calibration-data")
     take_away.of_study("calibration", base, {"Python": comparing(distinct)})
     return drawn.message

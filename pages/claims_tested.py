@@ -46,7 +46,7 @@ def draw(sweep: Sweep[Finding]) -> None:
             st.markdown(literal(row.measured))
             st.caption(f"Source: {row.source}.")
     if "Learning curve" in finding.tables:
-        chart(learning(finding), "learning", "Fine-tuning after the cut of early channels")
+        chart(learning(finding), "learning", "Fine-tuning after cutting early channels")
     take_away(finding, "claims", python=claiming(spec, claims.names()))
 
 

@@ -9,6 +9,7 @@ from pages.ui.controls import controls
 from pages.ui.findings import show_inspection, take_away
 from pages.ui.panels import chart
 from pages.ui.stage import require_local
+from pages.ui.tables import show_table
 from reflow_core.present.figures import hardware as pictures
 from reflow_core.present.snippets import inspecting
 from reflow_core.spec import CALIBRATION
@@ -21,11 +22,11 @@ left, right = st.columns(2, gap="medium")
 with left:
     chart(pictures.speeds(finding.tables["End to end"], finding.answer), "speeds", "End to end")
 with right:
-    chart(pictures.crossing(finding.tables["Kernel"]), "crossing", "One kernel alone")
-chart(pictures.in_service(finding), "requests", "In service")
-chart(pictures.bytes_of(finding.tables["Size"]), "bytes", "In a file")
+    chart(pictures.crossing(finding.tables["Kernel"]), "crossing", "A single kernel")
+chart(pictures.in_service(finding), "requests", "Request latency")
+chart(pictures.bytes_of(finding.tables["Size"]), "bytes", "File size")
 st.subheader("2:4 on sparse tensor cores", anchor=False)
 table = finding.tables["2:4"]
 st.caption(f"{int(table.eligible.sum())} of {len(table)} layers could run as 2:4 here.")
-st.dataframe(table, hide_index=True, height=240)
+show_table(table, height=240)
 take_away(finding, "hardware", python=inspecting("hardware", spec))

@@ -26,8 +26,8 @@ METHODS: Iterable[Registry[Any, Any]] = (criteria, updates, allocations, repairs
 
 shell.frame(__file__)
 st.markdown((ASSETS / "about.md").read_text())
-st.header("The article, on your network", anchor=False)
-st.caption("Each opens the page that measures it, with the network that you chose.")
+st.header("The article's claims, on your network", anchor=False)
+st.caption("Each link opens the page that measures the claim, with the network you chose.")
 model = st.session_state.get("model", DEFAULTS["model"])
 own = {} if model == DEFAULTS["model"] else {"model": str(model)}
 for name, statement in STATEMENTS.items():
@@ -40,7 +40,7 @@ st.header("Documents", anchor=False)
 with st.container(horizontal=True, gap="small"):
     for document in documents():
         docs_button(document, title_of(document))
-st.header("Every method and its source", anchor=False)
+st.header("All methods and their sources", anchor=False)
 st.dataframe(
     pd.DataFrame(
         [

@@ -24,9 +24,9 @@ from reflow_core.production.finding import Finding
 from reflow_core.spec import DEFAULTS
 
 EMPTY = (
-    "Every page ends with **Export and share**, which offers a **Report**: an HTML file with the verdict, figures, "
-    "tables and the result itself. Choose such a file, and it becomes a view again: nothing is computed, and the "
-    "network need not be on this machine."
+    "Every page ends with **Export and share**, which creates a **Report**: an HTML file with the verdict, "
+    "figures, tables and the result itself. Choose such a file to view it again: nothing is recomputed, and the "
+    "network is not needed."
 )
 
 
@@ -51,7 +51,11 @@ shell.frame(__file__)
 for problem in link_problems({}):
     st.warning(sentence(problem), icon=":material/link_off:")
 file = uploader(
-    "Report (HTML)", ["html"], help="Only its numbers are read.", key="reopen", max_upload_size=LARGEST >> 20
+    "Report (HTML)",
+    ["html"],
+    help="Only the numbers in the file are read.",
+    key="reopen",
+    max_upload_size=LARGEST >> 20,
 )
 if file is None:
     name_view(["No report is open."])
@@ -65,7 +69,7 @@ if isinstance(result, Diagnosis):
     show_diagnosis(result)
 else:
     show_finding(result)
-if st.button("Set the controls to this spec", icon=":material/open_in_new:"):
+if st.button("Set the controls to this report", icon=":material/open_in_new:"):
     spec, problems = admitted(result.spec.to_dict(), lab().public.library.access.code)
     session().opened = Opened(problems)  # said where the controls are
     open_on_overview(spec, own=DEFAULTS)

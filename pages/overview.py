@@ -35,7 +35,10 @@ layer = staged(diagnosis)
 panels.repair_caption(diagnosis)
 if st.toggle(
     f"Repeat over {DRAWS} seeds",
-    help="An interval over images says nothing of the draw of the calibration images. This draws others.",
+    help=(
+        "The interval over test images does not include the choice of calibration images; this repeats it with other "
+        "draws."
+    ),
     key="seeds",
     bind="query-params",
 ):
@@ -44,6 +47,6 @@ panels.layers(diagnosis, layer)
 with errors_shown():
     panels.strip(diagnosis)
 take_away.of_diagnosis(diagnosis)
-st.caption(f"**How the verdict is made.** {THRESHOLDS}")
+st.caption(f"**How the verdict is defined.** {THRESHOLDS}")
 for name, reason in diagnosis.unmeasured:
     st.caption(f"Not measured: {literal(name)}, {sentence(reason)}.")

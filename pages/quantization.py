@@ -16,6 +16,7 @@ from reflow_core.diagnosis.point import Point
 from reflow_core.lab.request import Request
 from reflow_core.lab.study import LIMITS, largest
 from reflow_core.lab.sweep import Sweep
+from reflow_core.numbers import whole_percent
 from reflow_core.present.figures import quantization as pictures
 from reflow_core.present.figures.structured import latency
 from reflow_core.present.snippets import inspecting
@@ -38,20 +39,20 @@ order = st.segmented_control(
 )
 spec = base.replace(quantize_order=order)
 finding = show_inspection("quantize", spec, answer)
-chart(pictures.losses(finding), "losses", "What each step costs", heading=False)
-chart(pictures.errors(finding.tables["Errors"]), "sqnr", "Where the error is")
-chart(latency(finding.tables["Latency"]), "int8-speed", "How fast it is")
+chart(pictures.losses(finding), "losses", "Loss by step", heading=False)
+chart(pictures.errors(finding.tables["Errors"]), "sqnr", "Quantization error by layer")
+chart(latency(finding.tables["Latency"]), "int8-speed", "Speed")
 take_away(finding, "quantize", python=inspecting("quantize", spec))
-st.subheader("The largest sparsity that costs at most 5 points, and beyond", anchor=False)
+st.subheader("Sparsity limits: pruning with int8", anchor=False)
 if "sparsity" in unused_fields(base):
-    st.caption(f"The pattern {base.pattern} has only one sparsity.")
+    st.caption(f"The pattern {base.pattern} has a single sparsity.")
     st.stop()
 
 
 def draw_edge(study: Sweep[Point]) -> None:
     """The largest sparsity at which pruning alone loses at most 5 points, as far as it is known."""
     limit = largest(study.points.values())
-    largest_so_far = "none yet" if limit is None else f"{100 * limit:.0f} %"
+    largest_so_far = "none yet" if limit is None else f"{whole_percent(limit)}"
     st.caption(f"The largest sparsity at which pruning alone loses at most 5 points: {largest_so_far}.")
 
 
@@ -64,7 +65,7 @@ if edge.running or limit is None:
 def draw(sweep: Sweep[Finding]) -> None:
     """The losses of int8 at that sparsity and above."""
     drawn = pictures.along(list(sweep.points.values()), limit or 0)
-    chart(drawn, "along", "From that sparsity on", heading=False)
+    chart(drawn, "along", "Loss above that sparsity", heading=False)
     table("Show data: sparsities", drawn.table, "along-data")
 
 

@@ -14,6 +14,7 @@ from pages.ui.study import OFFERED, choose_configurations, follow
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import configurations, outcomes, selection, split
 from reflow_core.lab.sweep import Sweep
+from reflow_core.numbers import whole_percent
 from reflow_core.present.figures.studies import matrix, overlap, price, signal, split_message
 from reflow_core.present.snippets import comparing
 
@@ -35,11 +36,11 @@ def draw(study: Sweep[Point]) -> str:
     answered = _show_shares(listed)
     left, right = st.columns(2, gap="medium")
     with left:
-        chart(signal(rows), "signal", "What is left of the signal")
+        chart(signal(rows), "signal", "Variance ratio by selection")
     with right:
-        chart(price(listed), "price", "What it costs")
+        chart(price(listed), "price", "Cost by configuration")
     kept = overlap({selection(spec.to_dict()): point for spec, point in study.by_spec.items()})
-    chart(kept, "overlap", "Do they keep the same weights?")
+    chart(kept, "overlap", "Mask overlap between selections")
     table("Show data: configurations", rows, "matrix-data")
     take_away.of_study("selection-vs-repair", base, {"Python": comparing(chosen)})
     return answered
@@ -50,14 +51,14 @@ def _show_shares(rows: pd.DataFrame) -> str:
     try:
         shares = split(rows.pivot(index="selection", columns="repair", values="accuracy"))
     except ValueError as problem:
-        return f"No split yet: {problem}."
+        return f"No variance split yet: {problem}."
     for place, (name, share) in zip(
         st.columns(3),
         (("Selection", shares.selection), ("Repair", shares.repair), ("Interaction", shares.interaction)),
         strict=True,
     ):
         place.metric(
-            name, f"{100 * share:.0f} %", help="Share of the sum of squares over the configurations listed above."
+            name, f"{whole_percent(share)}", help="Share of the total sum of squares over the configurations above."
         )
     return split_message(shares)
 

@@ -17,6 +17,7 @@ from pages.ui.study import follow, open_on_overview
 from reflow_core.diagnosis.point import Point, point
 from reflow_core.lab.request import Request
 from reflow_core.lab.sweep import Sweep, coarse_first
+from reflow_core.numbers import in_points, percent, sparsity_of
 from reflow_core.present.figures import sensitivity as pictures
 from reflow_core.present.snippets import ranking
 from reflow_core.production import sensitivity
@@ -38,7 +39,7 @@ def agreed(specs: Sequence[Spec]) -> bool:
 def offer_refinement(specs: Sequence[Spec]) -> None:
     """The whole profile, with its price."""
     seconds = len(specs) * lab().preflight(specs[0]).seconds
-    label = f"Measure the whole profile: {len(specs)} diagnoses, about {minutes(seconds)}"
+    label = f"Measure the full profile: {len(specs)} diagnoses, about {minutes(seconds)}"
     if st.button(label, icon=":material/tune:", type="primary"):
         session().agreed.add(frozenset(specs))
         st.rerun()
@@ -55,9 +56,7 @@ with left:
         list(PRUNED),
         default="weights",
         required=True,
-        help="Single weights, or whole output channels: all weights that make one channel. Such a channel puts out "
-        "0 here, for its bias and the scale and shift of the norm behind it go too; Structured pruning really cuts it "
-        "out.",
+        help="Prune single weights, or whole output channels with their bias and the scale and shift of their norm.",
         key="prune",
         bind="query-params",
     )
@@ -67,7 +66,7 @@ with middle:
         VARIANTS,
         default="pruned",
         required=True,
-        help="Before or after the repair.",
+        help="Show the loss before or after the repair.",
         key="variant",
         bind="query-params",
     )
@@ -83,9 +82,9 @@ with right:
     share = st.selectbox(
         "Rank at",
         [AUTO, *(sensitivity.CURVE if refined else sensitivity.COARSE)],
-        format_func=lambda value: "automatic" if value == AUTO else f"{100 * value:g} %",
-        help="The share of each layer at which layers are ranked. Automatic: the smallest at which a quarter of "
-        f"the layers lose more than {100 * sensitivity.NOTICED:g} points.",
+        format_func=lambda value: "automatic" if value == AUTO else f"{sparsity_of(value)}",
+        help="Sparsity at which layers are ranked; automatic is the lowest at which a quarter of the layers lose more "
+        f"than {100 * sensitivity.NOTICED:g} points.",
         key="share",
     )
 
@@ -96,8 +95,8 @@ def draw(study: Sweep[Point]) -> Finding:
     finding = sensitivity.finding(measured_base, rows, None if share == AUTO else float(share))
     at = float(finding.facts.get("share", sensitivity.COARSE[0] if share == AUTO else share))
     shown = variant if rows.loss_repaired.notna().any() else "pruned"
-    chart(pictures.heatmap(rows, shown), "sensitivity-heat", "Layer by layer", heading=False)
-    chart(pictures.depths(rows, at), "sensitivity-depth", "Early layers against late ones")
+    chart(pictures.heatmap(rows, shown), "sensitivity-heat", "Loss by layer and sparsity", heading=False)
+    chart(pictures.depths(rows, at), "sensitivity-depth", "Early vs. late layers")
     take_away(finding, "sensitivity", {"curve": True, "share": at}, ranking(measured_base, at))
     return finding
 
@@ -107,16 +106,16 @@ profiled = follow(specs, draw, "profile", most=LONG_S, answer=answer)
 if not refined and profiled.share == 1:
     with errors_shown():
         offer_refinement(whole)
-st.subheader("A budget", anchor=False)
+st.subheader("Pruning budget", anchor=False)
 source = profiled if profiled.share == 1 else first
 if source.share < 1:
-    st.caption("Once a first look at every layer is taken, it becomes a budget: how much each layer should lose.")
+    st.caption("After a first look at every layer, a budget shows how much to prune each layer.")
     st.stop()
 profile = sensitivity.profile(source.by_spec, layers)
 if source is not profiled or not refined:
     st.caption(
-        f"From a first look: {len(sensitivity.COARSE)} sparsities of each layer, {coarse_base.evaluation_images} "
-        "images. It gets finer with the whole profile."
+        f"From a first look: {len(sensitivity.COARSE)} sparsities per layer, {coarse_base.evaluation_images} "
+        "images. The full profile refines it."
     )
 target = st.slider(
     "Sparsity to reach (%)",
@@ -124,8 +123,8 @@ target = st.slider(
     95,
     90,
     5,
-    help="Of all weights together. The budget takes from each layer where it costs least; the expected loss is the sum "
-    "of what each layer lost alone.",
+    help="Sparsity over all weights; the budget prunes where it costs least, and the expected loss is the sum of the "
+    "single-layer losses.",
     key="target",
     bind="query-params",
 )
@@ -145,8 +144,8 @@ edited = st.data_editor(
 chosen = {str(row.layer): round(float(row.sparsity) / 100, 4) for row in edited.itertuples()}
 reached = sensitivity.reached(profile, chosen)
 st.caption(
-    f"You can edit the last column. As it stands it removes {100 * reached:.1f} % of the weights, at an expected loss "
-    f"of {100 * sensitivity.expected_loss(profile, chosen):.1f} points of fidelity."
+    f"You can edit the last column. It now removes {percent(reached)} of the weights, at an expected loss of "
+    f"{in_points(sensitivity.expected_loss(profile, chosen))} of fidelity."
 )
 rivals = sensitivity.rivals(base, round(reached, 4), chosen)
 if st.button("Open on the Overview", icon=":material/open_in_new:"):
@@ -168,10 +167,10 @@ def draw_rivals(study: Sweep[Point]) -> None:
 
 
 follow(list(dict.fromkeys(rivals.values())), draw_rivals, "rivals")
-st.subheader("What fine-tuning brings back", anchor=False)
+st.subheader("Fine-tuning after cutting channels", anchor=False)
 st.caption(
-    "Half of the channels are cut in the first third of the convolutions and, for comparison, in the last third; the "
-    "repair is then none, REFLOW, or training on the calibration images until held-out ones no longer gain."
+    "Half of the channels are cut in the first third of the convolutions and, for comparison, in the last third. "
+    "The repair is none, REFLOW, or training on the calibration images until the held-out loss is flat."
 )
 cuts = sensitivity.cuts(base, layers)
 

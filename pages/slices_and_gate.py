@@ -28,37 +28,45 @@ shell.frame(__file__)
 spec = controls()
 diagnosis = diagnosed(spec)
 answer = answer_place()
-with st.expander("Limits of a release, and columns of your own", icon=":material/rule:"):
+with st.expander("Release limits and your own columns", icon=":material/rule:"):
     left, middle, right = st.columns(3)
     drop = left.number_input(
-        "Lost overall, at most (points)", 0.0, 100.0, 1.0, 0.5, help="Against dense.", key="drop", bind="query-params"
+        "Maximum overall loss (points)",
+        0.0,
+        100.0,
+        1.0,
+        0.5,
+        help="Loss of accuracy compared with dense.",
+        key="drop",
+        bind="query-params",
     )
     slice_drop = middle.number_input(
-        "Lost by any slice, at most (points)",
+        "Maximum loss in any slice (points)",
         0.0,
         100.0,
         5.0,
         0.5,
-        help="Against dense on the same images. Set it before you look.",
+        help="Compared with dense on the same images; set it before you look at the result.",
         key="slice_drop",
         bind="query-params",
     )
     least = right.number_input(
-        "Smallest slice judged (images)", 1, 10_000, gate.LEAST, help="Smaller slices are only shown.", key="least",
+        "Minimum slice size (images)", 1, 10_000, gate.LEAST, help=("Smaller slices are "
+            "shown but not tested."), key="least",
         bind=bound("least"),
     )  # fmt: skip
     floors = st.text_input(
-        "Own limits",
+        "Limits of single slices",
         placeholder="class/8:0.95, rarity/between:0.9",
-        help="BY/SLICE:ACCURACY, with commas between: what single slices must reach, as fractions.",
+        help="Minimum accuracy of single slices, as BY/SLICE:FRACTION separated by commas.",
         key="floors",
         bind="query-params",
     )
     file = uploader(
         "Columns (CSV)",
         ["csv"],
-        help="One row a test image in their order, or numbered from 0 in a column 'image'. Each column becomes slices: "
-        "numbers by quartile, words as they are. It is read in your session only.",
+        help="One row per test image, in order or numbered from 0 in a column 'image'; numeric columns are sliced by "
+        "quartile. Only your session reads it.",
         key="columns",
         max_upload_size=MOST_BYTES >> 20,
     )
@@ -82,8 +90,8 @@ by = st.segmented_control(
     format_func=literal,
     default="class",
     required=True,
-    help="rarity: thirds of the classes by their number of images (see Long tail in the sidebar). confidence: of the "
-    "dense network. brightness, contrast: of the pixels.",
+    help="rarity: thirds of the classes by number of images (see Long tail in the sidebar). confidence: the dense "
+    "network's. brightness, contrast: of the image.",
     key="by",
 )
 chart(pictures.beside(parts, by, finding.answer), "slices", f"By {by}", heading=False)

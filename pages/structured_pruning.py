@@ -11,6 +11,7 @@ from pages.ui.lab import lab, unchanged
 from pages.ui.panels import chart, table
 from pages.ui.stage import require_local
 from pages.ui.study import follow
+from pages.ui.tables import show_table
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.request import Request
@@ -35,8 +36,8 @@ with left:
         90,
         50,
         5,
-        help="Of every group of coupled channels that can be cut. Parameters fall faster, because weights lose inputs "
-        "and outputs.",
+        help="Share of every group of coupled channels; parameters fall faster, because weights lose inputs and "
+        "outputs.",
         key="channels",
         bind="query-params",
     )
@@ -46,8 +47,8 @@ with right:
         SPREADS,
         default="global",
         required=True,
-        help="global: channels of all groups compete, each beside the mean of its group. uniform: the same share "
-        "of each group.",
+        help="global compares channels across groups, relative to their group's mean; uniform cuts the same share of "
+        "each group.",
         key="spread",
         bind="query-params",
     )
@@ -55,13 +56,13 @@ spec = normalize(base, allocation=spread, sparsity=percent / 100)
 
 finding = show_inspection("structured", spec, answer)
 show_checks(finding.tables["Checks"])
-chart(pictures.widths(finding.tables["Widths"]), "widths", "What is left", heading=False)
+chart(pictures.widths(finding.tables["Widths"]), "widths", "Remaining channels", heading=False)
 st.subheader("Coupled channels", anchor=False)
-st.caption("A channel can only be removed from all layers of its group at once.")
-st.dataframe(finding.tables["Groups"], hide_index=True, height=240)
-chart(pictures.latency(finding.tables["Latency"]), "latency", "How fast it is")
+st.caption("A channel can only be removed from all layers of its group together.")
+show_table(finding.tables["Groups"], height=240)
+chart(pictures.latency(finding.tables["Latency"]), "latency", "Speed")
 take_away(finding, "structured", python=inspecting("structured", spec))
-st.subheader("At equal size, at equal time", anchor=False)
+st.subheader("Accuracy vs. size and time", anchor=False)
 requests = [Request(normalize(spec, sparsity=fraction), inspection="structured") for fraction in FRACTIONS]
 cuts = lab().sweep(requests, unchanged)
 loose = [normalize(base, pattern=UNSTRUCTURED, sparsity=round(1 - (1 - fraction) ** 2, 3)) for fraction in FRACTIONS]
@@ -72,7 +73,7 @@ def draw_trade(study: Sweep[Point]) -> None:
     cuts.look()
     st.caption(f"{cuts.done} of {cuts.total} cut networks are measured.")
     drawn = pictures.traded(list(study.points.values()), list(cuts.points.values()))
-    chart(drawn, "traded", "At equal size, at equal time", heading=False)
+    chart(drawn, "traded", "Accuracy vs. size and time", heading=False)
     table("Show data: trade", drawn.table, "traded-data")
 
 

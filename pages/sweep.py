@@ -40,21 +40,23 @@ def draw(study: Sweep[Point]) -> str:
             VIEWS,
             default="accuracy",
             required=True,
-            help="Gain: points above magnitude pruning without update, under the same repair or without any. Dashed: "
-            "weights updated.",
+            help="Plot accuracy, or the gain in points over magnitude pruning with the same repair or without repair; "
+            "dashed lines update the weights.",
             key="view",
             bind="query-params",
         )
     with middle:
-        name = st.selectbox("Layers of", list(names), key="cells", help="Whose layers the lower plot shows.")
+        name = st.selectbox(
+            "Layers of", list(names), key="cells", help="The configuration whose layers the lower plot shows."
+        )
     with right:
         measure = st.segmented_control(
             "Layers show",
             MEASURES,
             default="variance ratio",
             required=True,
-            help="Variance ratio: orange where the signal has shrunk, white at 1, blue where it is amplified. CKA: "
-            "white where all is as in dense.",
+            help="Variance ratio: orange where the signal is reduced, white at 1, blue where it is amplified. CKA: "
+            "white where the layer is as in dense.",
             key="measure",
             bind="query-params",
         )
@@ -65,7 +67,7 @@ def draw(study: Sweep[Point]) -> str:
     wanted = rows[rows.repair.isin([configuration.repair for configuration in chosen])]
     base_rows = None if view == VIEWS[0] else magnitude(rows, unrepaired=view == GAIN_UNREPAIRED)
     drawn = curves(wanted, cells, variant, measure, base_rows)
-    session().shown.charts["Accuracy against sparsity"] = drawn
+    session().shown.charts["Accuracy vs. sparsity, by method"] = drawn
     event = st.plotly_chart(
         drawn.figure,
         key="sweep-chart",

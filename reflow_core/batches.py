@@ -50,5 +50,5 @@ def pair(batch: Any) -> tuple[Tensor, Tensor | None]:
         images, labels = batch[0], batch[1] if len(batch) > 1 else None
     if not isinstance(images, Tensor) or images.ndim < 2:
         shape = f"a tensor {tuple(images.shape)}" if isinstance(images, Tensor) else f"a {type(images).__name__}"
-        raise ReflowError(f"A batch holds {shape} for its images; batches are {FORMS}.")
+        raise ReflowError(f"A batch contains {shape} as images; batches must be {FORMS}.")
     return images, labels if isinstance(labels, Tensor) else None

@@ -48,7 +48,7 @@ def whole_percent(share: float | None) -> str:
 
 def sparsity_of(share: float) -> str:
     """A sparsity that somebody set, with all its digits: 80 %, 97.5 %."""
-    return f"{100 * share:.4g}{SPACE}%"
+    return f"{100 * share:.4g} %"
 
 
 def in_points(loss: float) -> str:
@@ -146,25 +146,31 @@ def size(number: float) -> str:
 
 
 def column(values: Iterable[Any]) -> Callable[[Any], str]:
-    """How to write the values of one column of a table, all of them with the same number of decimals.
+    """How to write the values of one column of a table: words as they are, numbers with the same `decimals`."""
+    places = decimals(values)
+    return lambda value: _cell(value, places)
 
-    So many that the middle value has three significant digits and the smallest one, at most 6. Words stay as they are.
-    """
+
+def decimals(values: Iterable[Any]) -> int:
+    """So many that the middle value has three significant digits and the smallest one, 0 to 6."""
     numbers = sorted(abs(float(each)) for each in values if _is_number(each) and each)
     if all(each == int(each) for each in numbers):
-        places = 0
-    else:
-        middle, least = numbers[len(numbers) // 2], numbers[0]
-        wanted = (SPARE_DIGITS - 1 - math.floor(math.log10(middle)), -math.floor(math.log10(least)))
-        places = min(MOST_DECIMALS, max(0, *wanted))
-    return lambda value: _cell(value, places)
+        return 0
+    middle, least = numbers[len(numbers) // 2], numbers[0]
+    wanted = (SPARE_DIGITS - 1 - math.floor(math.log10(middle)), -math.floor(math.log10(least)))
+    return min(MOST_DECIMALS, max(0, *wanted))
 
 
 def _cell(value: Any, places: int) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return MISSING
-    return decimal(value, places) if _is_number(value) else str(value)
+    if not _is_number(value):
+        return str(value)
+    text, least = decimal(float(value), places), 10.0**-places
+    return text if text.strip("0.") or value <= 0 else f"< {least:.{places}f}"
 
 
 def _is_number(value: Any) -> bool:
-    return not isinstance(value, (bool, str)) and hasattr(value, "__float__") and math.isfinite(float(value))
+    """Whether it is a finite number, of Python's or numpy's."""
+    kind = type(value).__name__
+    return kind.startswith(("int", "float", "uint")) and math.isfinite(value)

@@ -14,12 +14,14 @@ from reflow_core.networks.catalog import facts, find, known
 from reflow_core.sources.library import missing, size_of
 
 COLUMNS: dict[str, Any] = {
-    "parameters": st.column_config.NumberColumn("Parameters (M)", format="%.2f"),
-    "cost": st.column_config.NumberColumn("Multiply-adds (G)", format="%.3f", help="An image."),
-    "layers": st.column_config.NumberColumn("Layers", help="Convolutions and linear layers, which can be pruned."),
+    "parameters": st.column_config.NumberColumn("Parameters (M)", format="%.3f"),
+    "cost": st.column_config.NumberColumn("Multiply-adds (G)", format="%.3f", help="Per image."),
+    "layers": st.column_config.NumberColumn("Layers", help="Convolution and linear layers, which can be pruned."),
     "norms": "Norms",
-    "reflow": st.column_config.CheckboxColumn("REFLOW applies", help="It re-estimates BatchNorm statistics."),
-    "here": st.column_config.CheckboxColumn("Here", help="On this machine already."),
+    "reflow": st.column_config.CheckboxColumn(
+        "REFLOW applies", help="Whether the network has BatchNorm statistics to re-estimate."
+    ),
+    "here": st.column_config.CheckboxColumn("Here", help="Already on this machine."),
     "size": st.column_config.NumberColumn("Download (MB)", format="%.0f"),
     "network": "Network",
     "data": "Images",
@@ -45,7 +47,7 @@ def _open(whether: bool) -> None:
 @st.dialog("Networks", width="large", on_dismiss=lambda: _open(False))
 def _list() -> None:
     """A table with one row a network; a click on a row shows that network."""
-    st.caption("Click a row to choose its network; the magnifier above the table searches, a click on a header sorts.")
+    st.caption("Click a row to choose its network. Search with the magnifier above the table; click a header to sort.")
     table = listed()
     event = st.dataframe(
         table,
@@ -60,11 +62,11 @@ def _list() -> None:
         take(str(table["network"][event["selection"]["rows"][0]]))
     with st.form("timm", border=False):
         asked = st.text_input(
-            "Or one of timm's",
+            "Or a timm network",
             placeholder="timm:resnet50.a1_in1k, or timm:hf_hub:OWNER/NAME",
             help="Needs the package timm on the server (pip install timm).",
         )
-        if st.form_submit_button("Take it") and asked:
+        if st.form_submit_button("Use this network") and asked:
             try:
                 take(find(asked.strip()).name)
             except ReflowError as error:

@@ -30,6 +30,7 @@ from reflow_core.machine import describe
 from reflow_core.networks.catalog import facts, find
 from reflow_core.networks.checkpoint import SUFFIXES as CHECKPOINTS
 from reflow_core.networks.own import is_own
+from reflow_core.numbers import parameters
 from reflow_core.present.crumbs import crumbs
 from reflow_core.present.figures.layers import SIMILARITIES
 from reflow_core.pruning.allocations import allocations
@@ -93,7 +94,7 @@ def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:
         for name in NUMBERS
         if (given := parameters.get(name)) and not NUMBER.fullmatch(given) and given not in WORDS.get(name, ())
     }
-    problems += [f"{name}={shortened(given)!r} is no number. It is ignored." for name, given in strange.items()]
+    problems += [f"{name}={shortened(given)!r} is not a number. It is ignored." for name, given in strange.items()]
     return problems
 
 
@@ -136,8 +137,8 @@ def _network() -> dict[str, object]:
     brought = _brought(model, *own_files)
     if "data" in brought:
         name = str(brought["data"])
-        place = "the images that you brought" if is_upload(name) else bare_name(name)
-        st.caption(literal(f"Computed on {place}, not on {data}."))
+        place = "your uploaded images" if is_upload(name) else bare_name(name)
+        st.caption(literal(f"Using {place} instead of {data}."))
     computed.caption(literal(computed_network(model, str(brought.get("model", model)))))
     return {"model": model, "data": data} | brought
 
@@ -146,10 +147,10 @@ def computed_network(listed: str, name: str) -> str:
     """Which network is computed, the one `listed` or one's own; `name`: as the spec has it."""
     architecture, checkpoint = parted(name)
     if is_own(architecture):
-        weights = " with the weights that you brought" if checkpoint else ""
-        return f"Computed is {bare_name(architecture)}, your own code{weights}, not {listed}."
+        weights = " with your uploaded weights" if checkpoint else ""
+        return f"Using {bare_name(architecture)}, your own code{weights}, instead of {listed}."
     if checkpoint:
-        return f"Computed is {architecture} with the weights that you brought, not with its own."
+        return f"Using {architecture} with your uploaded weights instead of its own."
     return f"{find(listed).title}{made_of(listed)}{', not on this machine yet' if missing(listed) else ''}."
 
 
@@ -163,7 +164,7 @@ def made_of(model: str) -> str:
     if (known_facts := facts(model)) is None:
         return ""
     applies = "REFLOW applies" if known_facts.reflow_applies else "no BatchNorm, so REFLOW does not apply"
-    return f": {known_facts.parameters / 1e6:.1f} M parameters in {known_facts.layers} layers, {applies}"
+    return f": {parameters(known_facts.parameters)} in {known_facts.layers} layers, {applies}"
 
 
 def _own_files(model: str) -> tuple[dict[str, str], UploadedFile | None, UploadedFile | None]:
@@ -173,16 +174,15 @@ def _own_files(model: str) -> tuple[dict[str, str], UploadedFile | None, Uploade
     weights = uploader(
         f"Weights for {literal(architecture)}",
         CHECKPOINTS,
-        help="A state dict (tensors only). The number of classes is read from the classifier. Only you can see it, "
-        "and it is deleted when you leave.",
+        help="A state dict (tensors only), visible only to you and deleted when you leave.",
         key="weights",
     )
     images = uploader(
         "Images",
         PICTURES,
-        help="A zip of train/CLASS/*.png and test/CLASS/*.png, or of CLASS/*.png, which is split; or an .npz file "
-        "with test_images (N, H, W, 3), test_labels, train_images, train_labels. Only you can see "
-        "them, and they are deleted when you leave.",
+        help="A zip of train/CLASS/*.png and test/CLASS/*.png (or of CLASS/*.png, which is split) or an .npz file "
+        "with test_images (N, H, W, 3), test_labels, train_images and train_labels, visible only to you and "
+        "deleted when you leave.",
         key="images",
     )
     return named, weights, images
@@ -216,15 +216,14 @@ def _on_the_server() -> dict[str, str]:
     if access.root is not None:
         named["data"] = st.text_input(
             "Images on the server",
-            help=f"A folder, .zip or .npz below {access.root.name!r}, which the owner of this server opened.",
+            help=f"A folder, .zip or .npz below {access.root.name!r} on the server.",
             placeholder="pictures/val",
             key="server_data",
         )
     if access.code and access.root is not None:
         named["model"] = st.text_input(
             "Your own network",
-            help=f"FILE.py:FUNCTION below {access.root.name!r}: a function of that file that returns a "
-            "torch.nn.Module.",
+            help=f"FILE.py:FUNCTION below {access.root.name!r}, a function that returns a torch.nn.Module.",
             placeholder="my_net.py:build",
             key="server_code",
         )
@@ -271,7 +270,7 @@ def _spread() -> dict[str, object]:
     text = st.text_input(
         ABOUT["layer_sparsity"].label,
         placeholder="conv1:0.3,linear:0.5",
-        help=f"{ABOUT['layer_sparsity'].help} The table under “What each layer still knows” names them.",
+        help=f"{ABOUT['layer_sparsity'].help} Layer names are in the table under “Layer similarity to dense”.",
         key="layer_sparsity",
         bind="query-params",
     )
@@ -314,7 +313,7 @@ def _evaluation(without: Collection[str]) -> dict[str, object]:
     st.subheader("Evaluate", anchor=False)
     chosen: dict[str, object] = {"evaluation_images": _count("evaluation_images")}
     shifts = not {"corruption", "evaluation_tail"} <= set(without)
-    with _folded("Shift, seed, device" if shifts else "Seed, device", {*(SHIFT if shifts else ()), "seed"}):
+    with _folded("Test-set shift, seed, device" if shifts else "Seed, device", {*(SHIFT if shifts else ()), "seed"}):
         if shifts:  # what the images have become since the data were gathered
             chosen["corruption"] = _choice("corruption", offered("corruption"))
             chosen["evaluation_tail"] = _number("evaluation_tail")
@@ -328,13 +327,13 @@ def _device() -> None:
     """Where networks run, to be chosen where there is a choice; no part of the spec, for it decides no result."""
     devices = list(lab().contexts)
     if len(devices) == 1:
-        st.caption(f"Computes on: {describe(devices[0])}.")
+        st.caption(f"Runs on: {describe(devices[0])}.")
         return
     st.selectbox(
-        "Computes on",
+        "Runs on",
         devices,
         format_func=describe,
-        help="Forward passes and REFLOW run there; weights are chosen, and other repairs made, on the CPU.",
+        help="Device for forward passes and REFLOW; weight selection and other repairs run on the CPU.",
         key="device",
     )
 

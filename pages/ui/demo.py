@@ -18,7 +18,7 @@ def show(spec: Spec) -> None:
     number = int(asked) if asked in {str(place + 1) for place in range(len(presets))} else 0
     shown = portraits(diagnosis)
     stage(diagnosis, shown.view(presets=presets, preset=number), shown.around)
-    st.caption(f"Keys 1 to {len(presets)}: presets. Arrow keys: sparsity. Esc: back to the whole page.")
+    st.caption(f"Keys 1 to {len(presets)}: presets. Arrow keys: sparsity. Esc: back to the full page.")
 
 
 def presets_of(model: str, repaired: bool) -> list[dict[str, object]]:
@@ -27,8 +27,8 @@ def presets_of(model: str, repaired: bool) -> list[dict[str, object]]:
     What that does to this network the verdict says, not the name. `covered`: the repair is not shown yet.
     """
     down = find(model).collapse_at
-    before = [("Little pruned", 0.3), ("More pruned", round(down - 0.1, 2)), ("Most pruned", down)]
-    after = [("Repaired", down), ("Too far", max(0.95, down))] if repaired else []
+    before = [("Lightly pruned", 0.3), ("Pruned further", round(down - 0.1, 2)), ("Heavily pruned", down)]
+    after = [("Repaired", down), ("Beyond repair", max(0.95, down))] if repaired else []
     return [
         {"name": name, "sparsity": sparsity, "covered": repaired and covered}
         for covered, presets in ((True, before), (False, after))

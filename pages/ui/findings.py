@@ -55,10 +55,10 @@ def show_inspection(name: str, spec: Spec, place: DeltaGenerator | None = None) 
 
 def _offer_again(request: Request) -> None:
     """Disturbed timings are taken again on a click, and once by themselves when the machine is quiet."""
-    if st.button("Time it again", icon=":material/timer:"):
+    if st.button("Repeat the timing", icon=":material/timer:"):
         _take_again(request)
     if request not in session().retaken:
-        st.caption("They are taken again by themselves once the machine is quiet, while this page is open.")
+        st.caption("They are repeated automatically once the machine is idle, while this page is open.")
         st.fragment(_when_quiet, run_every=QUIET_POLL_S)(request)
 
 

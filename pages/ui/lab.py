@@ -57,7 +57,7 @@ STAGES = {
     "load": "Loading",
     "read": "Reading your file",
     "wait for a reader": "Waiting to read your file",
-    "wait for another process": "Waiting for the same computation of another visitor",
+    "wait for another process": "Waiting for another visitor's identical computation",
     "dense": "Dense network",
     "control": "Recalibrated dense network",
     "pruned": "Pruned network",
@@ -292,8 +292,8 @@ class Lab:
         stage, done, total = job.progress
         if job.turn is None and stage not in IDLE:
             ahead = self.pool.ahead(job)
-            waiting = "Others have their turn" if job.begun else "Waiting for a free worker"
-            return done / max(total, 1), f"{waiting}, {ahead} before you …" if ahead else f"{waiting} …"
+            waiting = "Other visitors' turn" if job.begun else "Waiting for a free worker"
+            return done / max(total, 1), f"{waiting}, {ahead} ahead of you …" if ahead else f"{waiting} …"
         count = f": {done} of {total}" if total > 1 else ""
         left = None if plan is None else job.pace.left(plan.plan, plan.seconds_an_image, job.seconds)
         rest = " …" if left is None or left < SOON_OVER_S else f", about {left:.0f} s left"
@@ -310,7 +310,7 @@ def _visit(_shared: Library, _ledger: Ledger, device: str) -> Visit:
     return Visit.opened(_shared, _ledger)
 
 
-@st.cache_resource(show_spinner="Opening the lab …")
+@st.cache_resource(show_spinner="Starting …")
 def lab() -> Lab:
     """Opened once a server; what a killed one left behind goes first."""
     started = Started.read(sys.argv[1:])

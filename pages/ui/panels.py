@@ -13,7 +13,9 @@ import streamlit as st
 from pages.ui.lab import lab
 from pages.ui.session import session
 from pages.ui.styles import style
+from pages.ui.tables import show_table
 from pages.ui.text import literal
+from reflow_core import numbers
 from reflow_core.diagnosis.calibration import evaluation
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import AMPLIFIED, WEAK_SIGNAL
@@ -63,7 +65,7 @@ def table(label: str, frame: pd.DataFrame, key: str) -> None:
     session().shown.tables[label.removeprefix(SHOW).capitalize()] = frame
     box = st.expander(literal(label), key=key, on_change="rerun", icon=":material/table:")
     if box.open:
-        box.dataframe(frame, hide_index=True, width="stretch")
+        show_table(frame, box, width="stretch")
         row = box.container(horizontal=True)
         for kind, mime in (("csv", "text/csv"), ("parquet", "application/vnd.apache.parquet")):
             name, content = ("CSV" if kind == "csv" else "Parquet"), tabular(frame, kind)
@@ -89,11 +91,11 @@ def tabular(frame: pd.DataFrame, kind: str) -> bytes:
 def repair_caption(diagnosis: Diagnosis) -> None:
     """What the repair changed, and what selection and repair cost."""
     seconds = diagnosis.seconds
-    sentences = [f"Selection: {seconds['prune']:.2g} s."] if "prune" in seconds else []
+    sentences = [f"Selection: {numbers.seconds(seconds['prune'])}."] if "prune" in seconds else []
     if diagnosis.repair_report is not None:
         title = repairs[diagnosis.spec.repair].info.title
         report = literal(diagnosis.repair_report)
-        sentences.insert(0, f"**What {title} changed.** {report} {seconds.get('calibrate', 0):.2g} s.")
+        sentences.insert(0, f"**Changed by {title}:** {report} {numbers.seconds(seconds.get('calibrate', 0))}.")
     st.caption(" ".join(sentences))
 
 
@@ -101,44 +103,43 @@ def layers(diagnosis: Diagnosis, layer: str | None) -> None:
     """How similar every layer still is to the dense network, and one layer in detail."""
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("What each layer still knows", anchor=False)
+        st.subheader("Layer similarity to dense", anchor=False)
         st.caption(similarity_matters(diagnosis))
         similarity = st.segmented_control(
             "Similarity",
             list(SIMILARITIES),
             default=next(iter(SIMILARITIES)),
             required=True,
-            help="CKA: whether images that were alike stay alike, whatever the scale. cosine: whether the values still "
-            "point the same way. ε floor: the share of unit variance that a norm can restore, σ²/(σ²+ε); near 0 the "
-            "variance is small beside the constant ε.",
+            help="CKA compares the images' similarities at any scale, cosine the values; the ε floor is σ²/(σ²+ε), "
+            "the share of unit variance that a norm can restore.",
             key="similarity",
             bind="query-params",
             label_visibility="collapsed",
         )
         known = knowledge(diagnosis, layer, similarity)
-        chart(known, "knowledge", "What each layer still knows", heading=False)
+        chart(known, "knowledge", "Layer similarity to dense", heading=False)
         table("Show data: layers", known.table, "layers-data")
     with right:
-        st.subheader("One layer, channel by channel", anchor=False)
+        st.subheader("Channels of one layer", anchor=False)
         st.caption(
-            "The layer chosen here or by a click on the scope is marked in every panel. auto: where the signal is "
-            f"first under {WEAK_SIGNAL:g} of dense's variance, else where it is weakest."
+            "The layer chosen here, or by a click on a panel above, is marked in every panel. auto: the first "
+            f"layer below {WEAK_SIGNAL:g} of dense's variance, else the weakest."
         )
         choose_layer(diagnosis, layer)
         if layer is not None:
             detail = channels(diagnosis, next(row for row in diagnosis.layers if row.name == layer))
-            chart(detail, "channels", "One layer, channel by channel", heading=False)
+            chart(detail, "channels", "Channels of one layer", heading=False)
             table("Show data: channels", detail.table, "channels-data")
 
 
 def similarity_matters(diagnosis: Diagnosis) -> str:
     """Why similarity is shown beside the variance ratios."""
-    amplified = f"one above {AMPLIFIED:g} is no sign of health"
+    amplified = f"a ratio above {AMPLIFIED:g} is not a sign of health"
     if diagnosis.repaired is not None and diagnosis.spec.repair == "reflow":
-        ratios = f"After REFLOW a variance ratio near 1 is true by construction, and {amplified} at all."
+        ratios = f"After REFLOW, a variance ratio near 1 is true by construction, and {amplified}."
     else:
-        ratios = f"A variance ratio near 1 says nothing about content, and {amplified}."
-    return f"{ratios} Similarity to the dense network is evidence."
+        ratios = f"A variance ratio near 1 does not show that the content is preserved, and {amplified}."
+    return f"{ratios} Similarity to the dense network is independent evidence."
 
 
 def choose_layer(diagnosis: Diagnosis, layer: str | None) -> None:
@@ -146,7 +147,7 @@ def choose_layer(diagnosis: Diagnosis, layer: str | None) -> None:
     st.selectbox(
         "Layer",
         ["auto", *(row.name for row in diagnosis.layers)],
-        help=f"auto: where the signal is first under {WEAK_SIGNAL:g} of dense's variance, else weakest. Shown: "
+        help=f"auto: the first layer below {WEAK_SIGNAL:g} of dense's variance, else the weakest; shown: "
         f"{literal(layer)}.",
         key="layer",
         bind="query-params",
@@ -162,8 +163,8 @@ def strip(diagnosis: Diagnosis) -> None:
     cells = [_cell(diagnosis, number, images.png(number)) for number in range(min(STRIP, len(images)))]
     st.html(style("strip") + f'<div class="strip">{"".join(cells)}</div>')
     variants = ", ".join(f"{variant[0].upper()}: {variant}" for variant in diagnosis.predictions)
-    truth = "✗: wrong" if diagnosis.labels is not None else "Without labels nothing is marked wrong"
-    st.caption(f"{variants}; the share is its confidence. {truth}.")
+    truth = "✗: wrong" if diagnosis.labels is not None else "Without labels, no errors are marked"
+    st.caption(f"{variants}; percentages are confidences. {truth}.")
 
 
 def _cell(diagnosis: Diagnosis, number: int, png: bytes) -> str:
@@ -176,6 +177,6 @@ def _cell(diagnosis: Diagnosis, number: int, png: bytes) -> str:
         mark = " ✗" if wrong else ""
         share = whole_percent(float(own.confidence[number]))
         lines.append(f"<div><b>{variant[0].upper()}</b> <span{wrong}>{name}{mark}</span> {share}</div>")
-    alt = "image without label" if truth is None else f"a picture of class {html.escape(diagnosis.classes[truth])}"
+    alt = "image without label" if truth is None else f"an image of class {html.escape(diagnosis.classes[truth])}"
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return f'<figure><img alt="{alt}" src="{source}">{"".join(lines)}</figure>'

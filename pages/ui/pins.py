@@ -20,7 +20,7 @@ def pin(spec: Spec) -> None:
     """Make a view A from now on, and say so."""
     session().pinned, session().pin_problems = spec, []
     named = " · ".join(map(literal, crumbs(spec)))
-    st.toast(f"Pinned as A: {named}. Change anything; **Compare › A/B** shows both views side by side.")
+    st.toast(f"Pinned as A: {named}. Change anything, then open **Compare › A/B** to see both views side by side.")
 
 
 def pin_button(spec: Spec) -> None:
@@ -31,7 +31,7 @@ def pin_button(spec: Spec) -> None:
         args=(spec,),
         icon=":material/push_pin:",
         type="tertiary",
-        help="Keep this view as A. Then change anything: Compare › A/B shows both side by side.",
+        help="Keep this view as A, change anything, and compare both on Compare › A/B.",
         key="pin",
     )
 

@@ -16,7 +16,7 @@ def progress_row(sweep: Sweep[Any], what: str, complete: str, key: str = "sweep-
             st.progress(sweep.share, f"{sweep.done} of {sweep.total} {what}")
             st.button("Pause", on_click=sweep.stop, key=key, width=96)
         elif sweep.share < 1:
-            st.caption(f"Paused at {sweep.done} of {sweep.total} {what}; what is shown stays.")
-            st.button("Go on", on_click=sweep.go_on, key=key, width=96)
+            st.caption(f"Paused at {sweep.done} of {sweep.total} {what}.")
+            st.button("Resume", on_click=sweep.go_on, key=key, width=96)
         else:
             st.caption(complete)

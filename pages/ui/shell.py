@@ -86,7 +86,7 @@ def frame(file: str) -> None:
     else:
         header.draw(pages()[Path(file).stem])
     if (statement := STATEMENTS.get(st.query_params.get("paper", ""))) is not None:
-        st.info(f"The article says: “{statement.sentence}” ({SOURCE}). Below, what is measured on your network.")
+        st.info(f"The article says: “{statement.sentence}” ({SOURCE}). Below: the measurement on your network.")
 
 
 def _navigation() -> Page:

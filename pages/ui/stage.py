@@ -25,6 +25,7 @@ from reflow_core.errors import ReflowError
 from reflow_core.lab.sweep import Sweep
 from reflow_core.machine import free_memory
 from reflow_core.networks.catalog import find
+from reflow_core.numbers import count, parameters, short_count, size
 from reflow_core.sources.library import download, missing, size_of
 from reflow_core.sources.uploads import bare_name
 from reflow_core.spec import Spec
@@ -70,7 +71,7 @@ def confirm_cost(specs: Sequence[Spec], most: float = LONG_S) -> None:
 
     Asks once for all sparsities. `most`: up to so many seconds nobody is asked. Raises ReflowError.
     """
-    with st.spinner("Loading and measuring …"):
+    with st.spinner("Loading and estimating …"):
         left = [spec for spec in specs if not lab().known(spec)]
         plan = lab().preflight(left[0]) if left else None
     if plan is None or (len(left) * plan.seconds < most and not exceeds_memory(plan)):
@@ -81,8 +82,8 @@ def confirm_cost(specs: Sequence[Spec], most: float = LONG_S) -> None:
     st.subheader("This takes a while", anchor=False)
     st.write(f"{literal(bare_name(left[0].model))}: {cost_sentence(plan, len(left), lab().cost(left[0]))}")
     if exceeds_memory(plan):
-        st.warning("That is more memory than is free now; fewer images need less.", icon=":material/memory:")
-    st.caption("Fewer evaluation and calibration images make it shorter. What is computed is kept.")
+        st.warning("This needs more memory than is free now; fewer images need less.", icon=":material/memory:")
+    st.caption("Fewer evaluation and calibration images make it faster. Results are stored.")
     label = f"Compute, about {minutes(len(left) * plan.seconds)}"
     if not st.button(label, type="primary", icon=":material/play_arrow:"):
         st.stop()
@@ -100,14 +101,14 @@ def cost_sentence(plan: Preflight, diagnoses: int, cost: int) -> str:
     norms = ", ".join(f"{count} {literal(kind)}" for kind, count in plan.facts.norms.items()) or "no norms"
     several = f" in each of {diagnoses} diagnoses" if diagnoses > 1 else ""
     return (
-        f"{plan.facts.parameters / 1e6:.1f} M parameters, {plan.facts.layers} layers that can be pruned, {norms}; "
-        f"{cost / 1e9:.2f} G multiply-adds an image in these layers, {plan.images:,} images over all passes{several}: "
-        f"about **{minutes(diagnoses * plan.seconds)}** and {plan.bytes / 1e9:.1f} GB of memory on this machine."
+        f"{parameters(plan.facts.parameters)}, {plan.facts.layers} prunable layers, {norms}; {short_count(cost)} "
+        f"multiply-adds per image in these layers, {count(plan.images)} images over all passes{several}: about "
+        f"**{minutes(diagnoses * plan.seconds)}** and {size(plan.bytes)} of memory on this machine."
     )
 
 
 def minutes(seconds: float) -> str:
-    """Seconds in the unit that one would say."""
+    """A time that something will take, in whole seconds or minutes."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
@@ -168,7 +169,7 @@ def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None, polling: boo
     fresh = points_to_draw(sweep, also) - session().drawn_points
     if not browsing() and (fresh >= REDRAW_EVERY or polling != running(sweep, also)):
         st.rerun()
-    complete = f"All {sweep.total} sparsities are computed: drag the slider, every panel follows without the server."
+    complete = f"All {sweep.total} sparsities are computed: drag the slider and every panel follows instantly."
     progress_row(sweep, "sparsities", complete)
     if sweep.problems:
         st.caption(f"{len(sweep.problems)} sparsities failed: {sentence(next(iter(sweep.problems.values())))}")
@@ -177,14 +178,14 @@ def progress(sweep: Sweep[dict[str, Any]], also: Sweep[Any] | None, polling: boo
 def offer_download(model: str, absent: Sequence[str]) -> None:
     """What the model needs from the internet, fetched only on a click."""
     st.subheader(f"{literal(find(model).title)} is not on this machine yet")
-    needs = " and ".join(f"{literal(name)} ({size_of(name) / 1e6:.1f} MB)" for name in absent)
-    st.write(f"It needs {needs}. What is downloaded is checked against its hash and kept in your cache folder.")
+    needs = " and ".join(f"{literal(name)} ({size(size_of(name))})" for name in absent)
+    st.write(f"It needs {needs}. Downloads are verified by hash and kept in the cache folder.")
     if not st.button("Download now", type="primary", icon=":material/download:"):
         return
     bar = st.progress(0.0, "Connecting …")
 
     def watch(stage: str, done: int, total: int) -> None:
-        bar.progress(done / total, f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        bar.progress(done / total, f"{size(done)} of {size(total)}")
 
     try:
         for name in absent:

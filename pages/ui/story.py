@@ -17,6 +17,7 @@ from pages.ui.portraits import portraits
 from pages.ui.session import session
 from pages.ui.share import link
 from pages.ui.stage import confirm_cost, errors_shown, require_local, stage
+from pages.ui.tables import show_table
 from pages.ui.terms import show_explained
 from reflow_core.present.file_name import plain
 from reflow_core.present.lesson import STEPS, Predicted, Question, Seen, Step, down_at, scored, see, spec_of
@@ -113,7 +114,7 @@ def _ask(number: int, question: Question) -> None:
             None,
             float(question.step),
             format="%g",
-            placeholder=f"{question.low:g} to {question.high:g} {question.unit}; leave it empty to look only",
+            placeholder=f"{question.low:g} to {question.high:g} {question.unit}; leave empty to skip",
         )
         if st.form_submit_button("Show what happens", type="primary", icon=":material/visibility:"):
             st.query_params[GUESS] = NO_GUESS if value is None else f"{value:g}"
@@ -146,7 +147,7 @@ def _reveal(number: int, step: Step, seen: Seen) -> None:
 def _tables(step: Step, seen: Seen) -> None:
     assert seen.finding is not None
     shown = seen.finding.tables[step.table][list(step.columns)].rename(columns=dict(step.columns))
-    st.dataframe(shown.round(3), hide_index=True, height=210)
+    show_table(shown, height=210)
     for title, frame in seen.finding.tables.items():
         if title != step.table:
             table(f"Show data: {title.lower()}", frame, f"lesson-{title.lower()}")
@@ -157,7 +158,7 @@ def _others(seen: Seen) -> None:
     if not seen.others:
         return
     rows = {"this view": seen.diagnosis, **seen.others}
-    st.dataframe(
+    show_table(
         pd.DataFrame(
             [
                 {
@@ -168,8 +169,7 @@ def _others(seen: Seen) -> None:
                 }
                 for name, diagnosis in rows.items()
             ]
-        ).round(3),
-        hide_index=True,
+        )
     )
 
 
@@ -181,10 +181,10 @@ def _score() -> None:
     if predictions:
         rows = [
             {"step": f"{number}. {STEPS[number - 1].title}", "you predicted": each.guess, "measured": each.truth}
-            | {"well predicted": each.near}
+            | {"close": each.near}
             for number, each in sorted(predictions.items())
         ]
-        st.dataframe(pd.DataFrame(rows), hide_index=True)
+        show_table(pd.DataFrame(rows))
 
 
 def _formula(step: Step) -> None:
@@ -206,7 +206,7 @@ def _teacher(step: Step, spec: Spec, seen: Seen | None) -> None:
             show_explained(step.answer(seen))
         st.toggle(
             "Hide the controls",
-            help="The link below then opens the lesson so.",
+            help="The link below then opens the lesson without controls.",
             key="hide",
             bind="query-params",
         )

@@ -121,13 +121,13 @@ def _view(
     if polling != _running(study, also) and not browsing():
         st.rerun()
     study.look()
-    complete = f"All {study.total} {what} are computed; they are kept, so this view opens at once next time."
+    complete = f"All {study.total} {what} are computed and stored; this view opens instantly next time."
     progress_row(study, what, complete, f"{key}-toggle")
     said = draw(study) if study.points else None
     if answer is not None:
         _say(said, answer)
     if not study.points:
-        st.caption("The first points are being computed." if study.running else "No point could be measured.")
+        st.caption("The first results are being computed." if study.running else "Nothing could be measured.")
     for problem, count in _problem_counts(study).items():
         st.warning(f"{count} of {study.total} not measured: {sentence(problem)}", icon=":material/info:")
 

@@ -20,6 +20,7 @@ from pages.ui.text import literal, sentence
 from reflow_core.diagnosis import result
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
+from reflow_core.numbers import size
 from reflow_core.present import report
 from reflow_core.present.crumbs import crumbs
 from reflow_core.present.file_name import file_name
@@ -30,8 +31,8 @@ from reflow_core.production.finding import Finding, rows, to_json
 from reflow_core.spec import Spec
 
 NETWORK_HELP = (
-    "Pruned and repaired as shown. safetensors: with its card inside. onnx: BatchNorm folded, checked against torch. "
-    "state-dict: for torch.load. card: what it is, how good, made from what."
+    "The pruned and repaired network as safetensors (with its card), onnx (BatchNorm folded, checked against "
+    "torch), state-dict (for torch.load), or its card alone."
 )
 
 
@@ -114,8 +115,8 @@ def _box(goods: Goods) -> DeltaGenerator | None:
         "text/html",
         on_click="ignore",
         icon=":material/article:",
-        help="One HTML file: verdict, figures, tables, spec, versions. Opens offline, prints, and opens again here on "
-        "the page Open a report.",
+        help="One HTML file with verdict, figures, tables, spec and versions; it opens offline, prints, and reopens "
+        "on the page Open a report.",
         key=f"report-{goods.name}",
     )
     row.download_button(
@@ -141,7 +142,7 @@ def _box(goods: Goods) -> DeltaGenerator | None:
         box.caption(f"The same numbers: {language}")
         box.code(text, language="python" if language == "Python" else "bash", wrap_lines=True)
     box.segmented_control(
-        "The camera on a figure saves",
+        "Image format of saved figures",
         PICTURES,
         default=PICTURES[0],
         required=True,
@@ -163,7 +164,7 @@ def zipped(tables: Mapping[str, pd.DataFrame], kind: str) -> bytes:
 def _network(box: DeltaGenerator, spec: Spec) -> None:
     """The pruned and repaired network as a file, made on a click."""
     row = box.container(horizontal=True, vertical_alignment="bottom")
-    kind = row.selectbox("The network as", list(FORMATS), help=NETWORK_HELP, key="network-kind", width=220)
+    kind = row.selectbox("Network format", list(FORMATS), help=NETWORK_HELP, key="network-kind", width=220)
     if row.button("Make the file", icon=":material/deployed_code:"):
         try:
             session().network_file = NetworkFile(spec, kind, lab().network_file(spec, kind))
@@ -171,8 +172,7 @@ def _network(box: DeltaGenerator, spec: Spec) -> None:
             box.error(sentence(error), icon=":material/error:")
     made = session().network_file
     if made is not None and (made.spec, made.kind) == (spec, kind):
-        name, size = file_name(spec, f"network{FORMATS[kind][0]}"), len(made.content)
-        shown = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+        name, shown = file_name(spec, f"network{FORMATS[kind][0]}"), size(len(made.content))
         row.download_button(f"Save {literal(name)} ({shown})", made.content, name, on_click="ignore", type="primary")
 
 

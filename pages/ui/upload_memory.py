@@ -47,10 +47,10 @@ def guard(manager: Any) -> None:
             del held[file_id]
             manager.remove_file(session_id, file_id)
         if _too_much(held):
-            raise HTTPException(413, "Your files are more than a visit may send; remove one first.")
+            raise HTTPException(413, "Your files exceed the upload limit of a visit; remove one first.")
         others = (list(own.values()) for session, own in list(manager.file_storage.items()) if session != session_id)
         if sum(len(each.data) for own in (*others, held.values()) for each in own) > SERVER_BYTES:
-            raise HTTPException(507, "The files of all visitors fill the memory set aside; try later.")
+            raise HTTPException(507, "The memory for the files of all visitors is full; try again later.")
         add(session_id, file)
 
     manager.add_file = guarded

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_plain(text, sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; everything computed so far is kept.", file=sys.stderr)
+        print("stopped; all results so far are kept.", file=sys.stderr)
         return 130
 
 
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their options: every module of this package that has a command adds it."""
     top = Parser(
         prog="python -m reflow_core",
-        description="Watch a network collapse under pruning, and REFLOW bring it back.",
+        description="Measure how pruning collapses a network's signal, and how REFLOW recovers it.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -12,7 +12,7 @@ from reflow_core.cli.printing import print_plain
 from reflow_core.diagnosis.result import Diagnosis, to_json
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.lab.request import Request
-from reflow_core.numbers import percent
+from reflow_core.numbers import decimal, percent, ratio
 
 
 def add(commands: Any) -> None:
@@ -45,7 +45,7 @@ def as_text(diagnosis: Diagnosis) -> str:
         f"{'layer':<28}{'sparsity':>9}{'pruned':>10}{'repaired':>10}   variance ratio, n={diagnosis.probed} images",
     ]
     for layer in diagnosis.layers:
-        sparsity = "" if layer.sparsity is None else f"{layer.sparsity:.2f}"
+        sparsity = "" if layer.sparsity is None else f"{decimal(layer.sparsity, 2)}"
         lines.append(
             f"{layer.name:<28}{sparsity:>9}{_ratio(layer.variance_ratio('pruned'))}{_ratio(layer.variance_ratio('repaired'))}"
         )
@@ -54,4 +54,4 @@ def as_text(diagnosis: Diagnosis) -> str:
 
 
 def _ratio(value: float | None) -> str:
-    return f"{'–' if value is None else format(value, '.3g'):>10}"
+    return f"{ratio(value)}"

@@ -14,7 +14,9 @@ from reflow_core.production.export import FORMATS
 
 def add(commands: Any) -> None:
     """Add the command."""
-    command = commands.add_parser("export", help="the pruned and repaired network: safetensors, ONNX or a state dict")
+    command = commands.add_parser(
+        "export", help="export the pruned and repaired network: safetensors, ONNX or a state dict"
+    )
     add_spec(command)
     command.add_argument("--format", choices=tuple(FORMATS), default="safetensors", help="(default: %(default)s)")
     command.add_argument("--out", type=Path, required=True, help="the file to write")

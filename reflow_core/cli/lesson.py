@@ -18,7 +18,7 @@ FIELDS = ("model", "data", "calibration_images", "evaluation_images", "seed")
 
 def add(commands: Any) -> None:
     """Add the command."""
-    command = commands.add_parser("lesson", help="the lesson's handout as an HTML file to print")
+    command = commands.add_parser("lesson", help="write the lesson's handout as a printable HTML file")
     add_spec(command, FIELDS)
     command.add_argument("--teacher", action="store_true", help="with answers and notes")
     command.add_argument("--out", type=Path, required=True, help="the HTML file to write")

@@ -24,13 +24,13 @@ from reflow_core.sources.train import RECIPES, Recipe, save, train
 
 def add(commands: Any) -> None:
     """Add the commands."""
-    models = commands.add_parser("models", help="the networks known by name")
+    models = commands.add_parser("models", help="list the networks that have a name")
     models.add_argument("--json", action="store_true", help="one JSON list on stdout")
     models.set_defaults(run=_models)
-    download = commands.add_parser("download", help="fetch public weights and their data set")
+    download = commands.add_parser("download", help="download public weights and their data set")
     download.add_argument("name")
     download.set_defaults(run=_download)
-    training = commands.add_parser("train", help="train one of the shipped networks again, from its seed")
+    training = commands.add_parser("train", help="retrain one of the shipped networks from its seed")
     training.add_argument("name")
     training.add_argument("--out", type=Path, default=shelves.SHIPPED, help="the folder for the weights and their card")
     training.add_argument("--epochs", type=int, help="number of epochs (default: the recipe's)")
@@ -68,7 +68,9 @@ def _train(options: argparse.Namespace) -> None:
     if info.packaged is not None:
         raise ReflowError(f"{info.name} cannot be trained here; its weights come with its package.")
     if info.download is not None:
-        raise ReflowError(f"{info.name} cannot be trained here; fetch its public weights with 'download {info.name}'.")
+        raise ReflowError(
+            f"{info.name} cannot be trained here; download its public weights with 'download {info.name}'."
+        )
     recipe = RECIPES.get(info.name, Recipe())
     if options.epochs is not None:
         if options.epochs < 1:

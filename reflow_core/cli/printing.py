@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from reflow_core.errors import CONTROLS
+from reflow_core.present.tables import as_text as text_of
 from reflow_core.production.finding import Finding, to_json
 
 
@@ -33,5 +34,5 @@ def as_text(finding: Finding) -> str:
     """A finding for a terminal: the answer, notes, tables."""
     lines = [finding.answer, *finding.notes, *([f"Measured on {finding.machine}."] if finding.machine else [])]
     for title, table in finding.tables.items():
-        lines += ["", title, table.to_string(index=False, na_rep="–", float_format="{:.4g}".format)]
+        lines += ["", title, text_of(table)]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from reflow_core.diagnosis.fields import normalize
 from reflow_core.errors import ReflowError
 from reflow_core.lab.request import Request
 from reflow_core.lab.study import LIMITS, largest
+from reflow_core.numbers import whole_percent
 from reflow_core.production.inspections import inspections
 
 BEYOND = 3  # sparsities above the edge
@@ -21,7 +22,9 @@ BEYOND = 3  # sparsities above the edge
 def add(commands: Any) -> None:
     """Add the command."""
     command = add_inspection(commands, inspections["quantize"].info)
-    help_text = "at the largest sparsity at which pruning alone loses at most 5 points, and at three above it"
+    help_text = (
+        "also quantize at the largest sparsity at which pruning alone loses at most 5 points, and at three above it"
+    )
     command.add_argument("--edge", action="store_true", help=help_text)
     command.set_defaults(run=run)
 
@@ -34,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
         return
     edge = largest(points([normalize(spec, repair="none", sparsity=at) for at in LIMITS], options).values())
     if edge is None:
-        raise ReflowError(f"Pruning {100 * LIMITS[0]:.0f} % already loses more than 5 points; give a --sparsity.")
+        raise ReflowError(f"Pruning {whole_percent(LIMITS[0])} already loses more than 5 points; pass a --sparsity.")
     beyond = [at for at in LIMITS if at >= edge][: 1 + BEYOND]
     findings = answers([Request(spec.replace(sparsity=at), inspection="quantize") for at in beyond], options)
     print_findings(options, {f"quantize at {at:g}": finding for at, finding in zip(beyond, findings, strict=True)})

@@ -16,7 +16,7 @@ from reflow_core.production.inspections import inspections
 
 def add(commands: Any) -> None:
     """Add the command."""
-    parser = commands.add_parser("report", help="a self-contained HTML report of a diagnosis or an inspection")
+    parser = commands.add_parser("report", help="write a self-contained HTML report of a diagnosis or an inspection")
     add_spec(parser)
     names = inspections.names()
     parser.add_argument("--inspection", choices=names, metavar="NAME", help=", ".join(names))

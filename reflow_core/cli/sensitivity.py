@@ -21,19 +21,23 @@ OWN = ("sparsity", "allocation", "layer_sparsity")
 
 def add(commands: Any) -> None:
     """Add the command."""
-    command = commands.add_parser("sensitivity", help="what each layer can lose alone, and the budget that follows")
+    command = commands.add_parser("sensitivity", help="measure how much each layer can lose alone, and derive a budget")
     add_spec(command, tuple(name for name in FIELDS if name not in OWN))
     command.add_argument(
         "--share",
         type=float,
-        help="the fraction that each layer loses (default: the smallest of those tried at which something happens)",
+        help=(
+            "the fraction pruned in each layer (default: the smallest at which a quarter of the layers lose noticeably)"
+        ),
     )
-    command.add_argument("--curve", action="store_true", help="10 to 98 %% of each layer instead of only one share")
-    command.add_argument("--budget", type=float, help="a sparsity to reach at the least loss; computes the curve too")
+    command.add_argument(
+        "--curve", action="store_true", help="prune 10 to 98 %% of each layer instead of one share only"
+    )
+    command.add_argument("--budget", type=float, help="a sparsity to reach at the lowest loss; also computes the curve")
     command.add_argument(
         "--fine-tune",
         action="store_true",
-        help="also cut half of the early, and of the late, channels; repair them by REFLOW and by a fine-tune",
+        help="also cut half of the early and of the late channels, and repair with REFLOW and with fine-tuning",
     )
     add_printing(command)
     command.set_defaults(run=run)

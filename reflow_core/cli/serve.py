@@ -16,12 +16,14 @@ def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser("serve", help="open the dashboard on this machine")
     command.add_argument("--port", type=int, default=8501, help="(default: %(default)s)")
-    command.add_argument("--address", default="127.0.0.1", help="where it listens (default: %(default)s, nobody else)")
-    command.add_argument("--data-root", type=Path, help="visitors may name images below this folder")
-    command.add_argument("--allow-code", action="store_true", help="visitors may name code below that folder")
-    command.add_argument("--on-demand", action="store_true", help="sweeps around a view begin when asked for")
+    command.add_argument(
+        "--address", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
+    )
+    command.add_argument("--data-root", type=Path, help="visitors may use images below this folder")
+    command.add_argument("--allow-code", action="store_true", help="visitors may use code below that folder")
+    command.add_argument("--on-demand", action="store_true", help="sweeps around a view start on request")
     for name, default in DISK_GB.items():
-        what = "left free on the disk" if name == "free" else f"of {name} on the disk, at most"
+        what = "kept free on the disk" if name == "free" else f"maximum of {name} on the disk"
         command.add_argument(f"--{name}-gb", type=float, default=default, help=f"GB {what} (default: %(default)g)")
     command.set_defaults(run=run)
 
@@ -29,7 +31,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Become the server; it ends with Ctrl-C."""
     if options.allow_code and options.data_root is None:
-        raise ReflowError("--allow-code opens code below --data-root; name that folder too.")
+        raise ReflowError("--allow-code opens code below --data-root; pass that folder too.")
     command = [sys.executable, "-m", "streamlit", "run", str(DASHBOARD)]
     command += ["--server.port", str(options.port), "--server.address", options.address, "--"]
     command += [] if options.data_root is None else ["--data-root", str(options.data_root.resolve())]

@@ -18,7 +18,7 @@ EXITS = {gate.PASSES: 0, gate.FAILS: 1, gate.UNDECIDED: 3}
 def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser(
-        "slices", help="accuracy by slice and under corruption, and a release gate (exit 1 or 3)"
+        "slices", help="measure accuracy by slice and under corruption, with a release gate (exit status 1 or 3)"
     )
     add_spec(command)
     command.add_argument(
@@ -30,14 +30,12 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--slice-drop", type=float, default=0.05, help="the largest loss allowed in any slice (default: 0.05)"
     )
+    command.add_argument("--least", type=int, default=gate.LEAST, help="minimum slice size in images (default: 10)")
     command.add_argument(
-        "--least", type=int, default=gate.LEAST, help="the fewest images of a slice that is judged (default: 10)"
+        "--floors", default="", help="the minimum accuracy of single slices, as class/8:0.95,class/3:0.9"
     )
     command.add_argument(
-        "--floors", default="", help="the least accuracy of single slices, as class/8:0.95,class/3:0.9"
-    )
-    command.add_argument(
-        "--variant", "--arm", choices=("pruned", "repaired"), default="", help="(default: repaired, if there is one)"
+        "--variant", "--arm", choices=("pruned", "repaired"), default="", help="(default: repaired, if it exists)"
     )
     command.add_argument("--corruptions", action="store_true", help="also every corruption at severities 1 to 5")
     add_printing(command)

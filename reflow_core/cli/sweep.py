@@ -19,6 +19,7 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.lab.study import configurations, selection
+from reflow_core.numbers import decimal, sparsity_of
 from reflow_core.present.spreadsheet import csv_of
 from reflow_core.signal.similarity import finite
 from reflow_core.sources.access import EVERYTHING
@@ -30,7 +31,7 @@ PLURALS = {"models": "model", "criteria": "criterion", "updates": "update", "rep
 
 def add(commands: Any) -> None:
     """Add the command."""
-    command = commands.add_parser("sweep", help="diagnose at many sparsities; resumes where it was stopped")
+    command = commands.add_parser("sweep", help="diagnose at many sparsities; resumes where it stopped")
     add_spec(command, tuple(name for name in FIELDS if name != "sparsity"))
     for plural, single in PLURALS.items():
         command.add_argument(f"--{plural}", type=_listed, help=f"several, separated by commas; replaces --{single}")
@@ -69,7 +70,7 @@ def _specs(options: argparse.Namespace) -> list[Spec]:
         raise ReflowError(f"seeds={options.seeds} is out of range; choose 1 or more.")
     models = options.models or [base.model]
     if options.checkpoint is not None and options.models:
-        raise ReflowError("--checkpoint goes with one --model; with --models write ARCHITECTURE@FILE for each.")
+        raise ReflowError("--checkpoint works with one --model; with --models write ARCHITECTURE@FILE for each.")
     for model in models:
         Library(EVERYTHING).info(parted(model)[0])
     fields = {plural: field for plural, field in PLURALS.items() if field != "model"}
@@ -112,14 +113,16 @@ def markdown(table: pd.DataFrame) -> str:
     for flat in table.to_dict("records"):
         scores = [_interval(flat, variant) for variant in ("pruned", "repaired")]
         ratio, seconds = (_short(flat.get(name)) for name in ("pruned_last_ratio", "seconds_select"))
-        cells = [selection(flat), f"{100 * flat['sparsity']:g} %", flat["repair"], *scores, ratio, seconds]
+        cells = [selection(flat), f"{sparsity_of(flat['sparsity'])}", flat["repair"], *scores, ratio, seconds]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
 def _interval(flat: dict[Any, Any], variant: str) -> str:
     score, low, high = (float(flat.get(f"{variant}_{what}", np.nan)) for what in ("accuracy", "low", "high"))
-    return "–" if np.isnan(score) else f"{100 * score:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    return (
+        "–" if np.isnan(score) else f"{decimal(100 * score, 1)} ({decimal(100 * low, 1)} to {decimal(100 * high, 1)})"
+    )
 
 
 def _short(value: float | None) -> str:
@@ -133,7 +136,7 @@ def _check_out(out: Path | None) -> None:
     if out.suffix not in WRITERS:
         raise unknown("file type", out.suffix, WRITERS)
     if not out.parent.is_dir():
-        raise ReflowError(f"There is no folder {str(out.parent)!r} to write {out.name!r} into; make it first.")
+        raise ReflowError(f"There is no folder {str(out.parent)!r} for {out.name!r}; create it first.")
 
 
 WRITERS: dict[str, Any] = {

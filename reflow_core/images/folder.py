@@ -89,7 +89,7 @@ def image_set(tree: Tree, info: NetworkInfo, place: str, name: str = "", most: i
     if len(test) == 0:
         raise ReflowError(f"{place!r} has no readable image; {LAYOUT}.")
     if len(parts[1].classes) == 1:
-        notes.append(f"All test images belong to one class, {parts[1].classes[0]!r}: accuracy is hardly informative.")
+        notes.append(f"All test images belong to one class, {parts[1].classes[0]!r}: accuracy says little here.")
     return ImageSet(name or place, train, test, matched.classes, (*matched.notes, *notes))
 
 

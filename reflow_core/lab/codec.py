@@ -49,9 +49,9 @@ def _unpacked(content: bytes) -> bytes:
     try:
         unpacked = unpacking.decompress(content, LARGEST)
     except zlib.error as error:
-        raise ValueError("these bytes hold no result") from error
+        raise ValueError("these bytes are not a result") from error
     if not unpacking.eof:
-        raise ValueError("this result is cut short or too large")
+        raise ValueError("this result is truncated or too large")
     return unpacked
 
 
@@ -83,7 +83,7 @@ def _decode_diagnosis(content: bytes) -> Diagnosis:
     try:
         arrays = load(content)
     except SafetensorError as error:
-        raise ValueError("these bytes hold no diagnosis") from error
+        raise ValueError("these bytes are not a diagnosis") from error
     plain = json.loads(arrays["plain"].tobytes())
     predictions = {name: _unpack_predictions(name, row, arrays) for name, row in plain.pop("predictions").items()}
     layers = tuple(_unpack_layer(number, row, arrays) for number, row in enumerate(plain.pop("layers")))

@@ -52,7 +52,7 @@ def cluster(address: str) -> Iterator[Executor]:
         local = LocalCluster(threads_per_worker=1, dashboard_address=None) if address == "local" else None
         client = Client(local or address, timeout=CLUSTER_S)
     except (OSError, ValueError) as error:
-        raise ReflowError(f"No Dask cluster answers at {address!r} ({error}); start one or use 'local'.") from None
+        raise ReflowError(f"No Dask cluster responds at {address!r} ({error}); start one or use 'local'.") from None
     try:
         yield client.get_executor()
     finally:

@@ -98,7 +98,9 @@ class Pool:
         with self._changed:
             self._drop_cancelled()
             if not background and sum(each.visitor == visitor for each in self._people.waiting) >= MOST_WAITING:
-                raise ReflowError(f"{MOST_WAITING} of your computations wait already; let one end or close a tab.")
+                raise ReflowError(
+                    f"{MOST_WAITING} of your computations are already waiting; let one finish or close a tab."
+                )
             (self._behind if background else self._people).enter(job)
             self._pass_on()
         return job
@@ -158,7 +160,7 @@ class Pool:
         for job in [each for each in self._people.waiting if not each.begun and self._unwanted(each)]:
             self._people.waiting.remove(job)
             self._people.leave(job)
-            job.future.set_exception(Cancelled("nobody wants it any more"))
+            job.future.set_exception(Cancelled("no longer needed"))
 
     def _unwanted(self, job: Job) -> bool:
         return self._closed or job.cancelled or not job.wanted()
@@ -204,7 +206,7 @@ class Pool:
         while job.turn is None:
             if self._unwanted(job):
                 self._people.waiting.remove(job)
-                raise Cancelled("nobody wants it any more")
+                raise Cancelled("no longer needed")
             self._changed.wait(POLL_S)
 
     def _rest(self, job: Job) -> None:
@@ -263,7 +265,7 @@ class Pool:
             job.progress = (stage, done, total)
             job.pace.saw(stage, done, total, job.seconds)
             if self._unwanted(job):
-                raise Cancelled("nobody wants it any more")
+                raise Cancelled("no longer needed")
             if job.background and self._people_first():
                 raise _StepAside
             if job.background:

@@ -17,6 +17,7 @@ from pathlib import Path
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.lab import codec
 from reflow_core.leftovers import LockedFolder
+from reflow_core.numbers import size
 from reflow_core.places import PACKAGE, cache_folder
 from reflow_core.production.finding import Finding
 
@@ -108,8 +109,8 @@ class Store:
             self._open()
         except (OSError, sqlite3.Error) as error:
             self.problem = (
-                f"Results cannot be kept in {self.path.parent} ({error}); they last until the server stops. "
-                "Set REFLOW_CACHE to a folder that can be written to."
+                f"Results cannot be stored in {self.path.parent} ({error}); they last until the server stops. Set "
+                "REFLOW_CACHE to a writable folder."
             )
             self._temporary = LockedFolder()
             self.path = self._temporary.path / "results.sqlite"
@@ -137,8 +138,8 @@ class Store:
         row = (key, answer.spec.canonical(), content, now, now)
         if (free := shutil.disk_usage(self.path.parent).free) < self._least_free:
             self.problem = (
-                f"Results could not be kept in {self.path.parent} (only {free / 1e9:.1f} GB are free there, less than "
-                f"the {self._least_free / 1e9:.1f} GB to be left); free some space there."
+                f"Results could not be stored in {self.path.parent} (only {size(free)} are free, less than the "
+                f"reserve of {size(self._least_free)}); free some space."
             )
             return
         try:
@@ -148,8 +149,8 @@ class Store:
             self.problem = self.problem if self._temporary else None
             self._patience(BUSY_S)
         except sqlite3.Error as error:
-            fix = "end the program that holds it" if "locked" in str(error) else "free some space there"
-            self.problem = f"Results could not be kept in {self.path.parent} ({error}); {fix}."
+            fix = "close the program that locks it" if "locked" in str(error) else "free some space"
+            self.problem = f"Results could not be stored in {self.path.parent} ({error}); {fix}."
             self._patience(STUCK_S)
 
     @property

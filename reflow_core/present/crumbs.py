@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import PurePath
 from typing import Any
 
+from reflow_core.numbers import sparsity_of
 from reflow_core.pruning.allocations import allocations
 from reflow_core.pruning.criteria import criteria
 from reflow_core.pruning.patterns import CHANNEL, N_OF_M
@@ -43,7 +44,7 @@ def _amount(spec: Spec) -> str:
         return spec.pattern
     if spec.allocation == "custom":
         return "sparsity by layer"
-    return f"{100 * spec.sparsity:.4g} %" + (", whole channels" if spec.pattern == CHANNEL else "")
+    return f"{sparsity_of(spec.sparsity)}" + (", whole channels" if spec.pattern == CHANNEL else "")
 
 
 def _selection(spec: Spec, without: Collection[str]) -> str:

@@ -49,7 +49,7 @@ STATEMENTS: Mapping[str, Statement] = {
         },
     ),
     "key": Statement(
-        "Selection or signal?",
+        "Selection vs. repair",
         "mitigating signal collapse, rather than optimizing weight selection, is key to improving accuracy of pruned "
         "networks",
         "selection_vs_repair",

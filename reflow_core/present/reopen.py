@@ -33,9 +33,7 @@ LIMITS = Limits(memory=1 << 30, seconds=8, written=256 << 20)
 def reopened(text: str, name: str) -> Result:
     """The result that the text of a report holds; nothing else in it is read. Raises ReflowError for any other text."""
     if (payload := PAYLOAD.search(text)) is None or not payload[1].strip():
-        raise ReflowError(
-            f"{name!r} is no report of the lab that can be opened again; choose one that Reflow Lab made."
-        )
+        raise ReflowError(f"{name!r} is not a report that can be reopened; choose one made by Reflow Lab.")
     try:
         result = codec.decode(base64.b64decode(payload[1], validate=True))
         _check(result)
@@ -44,7 +42,8 @@ def reopened(text: str, name: str) -> Result:
     except Exception as error:  # the file decides what goes wrong
         reason = f" ({error})" if type(error) is ValueError else ""
         raise ReflowError(
-            f"The result in {name!r} is damaged or of another version of the lab{reason}; make the report anew."
+            f"The result in {name!r} is damaged or was made by another version of the lab{reason}; create the "
+            "report again."
         ) from None
     return result
 
@@ -61,14 +60,14 @@ def rewrite(path: Path, name: str, out: Path) -> None:
     except MemoryError:
         raise
     except Exception:
-        raise ReflowError(f"The result in {name!r} cannot be drawn; it is damaged.") from None
+        raise ReflowError(f"The result in {name!r} is damaged and cannot be shown.") from None
     out.write_bytes(codec.encode(result))
 
 
 def strange_report(path: Path, name: str, watch: Watch = ignore) -> Result:
     """The result of a report, read and tried by a worker process. Raises ReflowError and what `watch` does."""
     if path.stat().st_size > LARGEST:
-        raise ReflowError(f"{name!r} is larger than a report of the lab ({LARGEST >> 20} MB); choose another file.")
+        raise ReflowError(f"{name!r} is larger than any report of the lab ({LARGEST >> 20} MB); choose another file.")
     with sandbox.reading(rewrite, (path, name), name, LIMITS, watch) as out:
         return codec.decode(out.read_bytes())
 
@@ -97,7 +96,7 @@ def _check_diagnosis(diagnosis: Diagnosis) -> None:
     numbers = [predictions.predicted for predictions in own]
     numbers += [] if diagnosis.labels is None else [diagnosis.labels]
     if count == 0 or not all(_are_classes(array, count, known) for array in numbers):
-        raise ValueError("predictions are no class numbers")
+        raise ValueError("predictions are not class numbers")
     if not all(predictions.confidence.shape == (count,) for predictions in own) or not _sizes_agree(diagnosis):
         raise ValueError("arrays are of different lengths")
     if any(len(variances) > MOST_CELLS for layer in diagnosis.layers for variances in layer.variance.values()):

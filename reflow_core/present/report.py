@@ -26,6 +26,7 @@ from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.present.figures.findings import pictured
 from reflow_core.present.figures.layers import channels, knowledge
 from reflow_core.present.snippets import command, diagnosing
+from reflow_core.present.tables import as_html
 from reflow_core.production.export import versions
 from reflow_core.production.finding import Finding
 from reflow_core.production.finding import outcome as outcome_of
@@ -65,11 +66,11 @@ def of_diagnosis(diagnosis: Diagnosis, content: str) -> Report:
     charts = {
         "Accuracy": accuracies({"": diagnosis}),
         "Layer-wise variance ratio": ratios({"": diagnosis}, judged.layer),
-        "The collapse plot": answered({"": diagnosis}),
-        "What each layer still knows": knowledge(diagnosis, judged.layer),
+        "Predictions by class": answered({"": diagnosis}),
+        "Layer similarity to dense": knowledge(diagnosis, judged.layer),
     }
     if weak_layer is not None:
-        charts["One layer, channel by channel"] = channels(diagnosis, weak_layer)
+        charts["Channels of one layer"] = channels(diagnosis, weak_layer)
     return Report(
         title=f"{judged.status.capitalize()}: {diagnosis.spec.model} at {whole_percent(diagnosis.sparsity)} sparsity",
         answer=judged.headline,
@@ -219,7 +220,7 @@ def _figure(place: int, title: str, chart: Chart) -> str:
 
 
 def _table(title: str, table: pd.DataFrame) -> str:
-    written_out = table.head(MOST_ROWS).to_html(index=False, border=0, na_rep="–", float_format="{:.4g}".format)
+    written_out = as_html(table.head(MOST_ROWS))
     omitted = f"<p>The first {MOST_ROWS} of {len(table)} rows.</p>" if len(table) > MOST_ROWS else ""
     return f"<details><summary>{html.escape(title)} ({len(table)} rows)</summary>{written_out}{omitted}</details>"
 

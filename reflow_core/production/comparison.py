@@ -10,7 +10,7 @@ import pandas as pd
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
 from reflow_core.diagnosis.statistics import mcnemar
-from reflow_core.numbers import p_value, percent, points_between
+from reflow_core.numbers import MINUS, MISSING, decimal, p_value, percent, points_between
 from reflow_core.production.finding import Finding
 
 SIGNIFICANT = 0.05  # a p value below which a difference is more than the choice of images
@@ -28,6 +28,21 @@ def compared(a: Diagnosis, b: Diagnosis) -> Finding:
     numbers = pd.DataFrame(list(_numbers(a, b)), columns=["what", "A", "B", "B - A"])
     tables = {"What differs": fields, "Numbers": numbers}
     return Finding(b.spec, _answer(a, b, gain, p, fields), tables, {"gain": gain, "p": p})
+
+
+def written(numbers: pd.DataFrame) -> pd.DataFrame:
+    """The table of numbers as text: percentages with one decimal, ratios with three, differences of what is shown."""
+    rows = [
+        (what, *_written(a, b, 1 if what.endswith("(%)") else 3)) for what, a, b, _ in numbers.itertuples(index=False)
+    ]
+    return pd.DataFrame(rows, columns=["what", "A", "B", f"B {MINUS} A"])
+
+
+def _written(a: float, b: float, places: int) -> tuple[str, str, str]:
+    shown = [MISSING if pd.isna(value) else decimal(value, places) for value in (a, b)]
+    if MISSING in shown:
+        return shown[0], shown[1], MISSING
+    return shown[0], shown[1], decimal(round(b, places) - round(a, places), places)
 
 
 def paired(a: Diagnosis, b: Diagnosis) -> bool:

@@ -73,7 +73,7 @@ def said(pruned: nn.Module, walk: Walk, ours: float, theirs: float) -> str:
     """What was changed, and both agreements with dense."""
     norms, count = len(batch_norms(pruned)), len(walk.images)
     plain = "REFLOW alone" if norms else "no repair"
-    compared = f"not compared with {plain}, for lack of images or logits"
+    compared = f"not compared with {plain}: too few images or no logits"
     if theirs == theirs:
         compared = f"agreement with dense on {count // 4} held-out images {percent(ours)} ({plain}: {percent(theirs)})"
     if theirs > ours:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from reflow_core import numbers
 from reflow_core.errors import Cancelled, ReflowError
 from reflow_core.leftovers import LockedFolder
 from reflow_core.spec import UPLOAD
@@ -170,4 +171,4 @@ def bare_name(name: str) -> str:
 
 
 def _mb(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
+    return numbers.size(size)

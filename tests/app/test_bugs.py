@@ -57,7 +57,7 @@ def test_a_network_without_a_repair_shows_two_variants_and_speaks_of_no_reflow()
 
 def test_the_demo_of_such_a_network_has_no_key_for_a_repair() -> None:
     data = scopes(open_app(model="convnext-digits", demo="1"))[0]
-    assert [preset["name"] for preset in data["presets"]] == ["Little pruned", "More pruned", "Most pruned"]
+    assert [preset["name"] for preset in data["presets"]] == ["Lightly pruned", "Pruned further", "Heavily pruned"]
 
 
 @pytest.fixture

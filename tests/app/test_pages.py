@@ -177,7 +177,7 @@ def test_comparing_by_what_the_repair_does_not_read_says_why_there_is_one_line()
     app = open_app("calibration", repair="statcorr")
     app.button_group(key="compare").set_value("statistics").run()
     assert not app.exception and not app.error
-    assert any("repair 'statcorr' does not read it" in info.value for info in app.info)
+    assert any("repair 'statcorr' does not use it" in info.value for info in app.info)
 
 
 def test_a_network_of_the_list_runs_on_pictures_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +217,7 @@ def test_another_device_is_chosen_and_gives_the_same(monkeypatch: pytest.MonkeyP
 def test_a_study_of_which_nothing_can_be_measured_says_so() -> None:
     small = {"evaluation_images": "16", "calibration_images": "8"}
     app = open_app("sweep", model="convnext-digits", criteria="synflow", repairs="none", **small)
-    assert says(app, "No point could be measured")
+    assert says(app, "Nothing could be measured")
     assert any("not measured" in warning.value for warning in app.warning)
 
 
@@ -227,8 +227,8 @@ def test_layers_are_ranked_once_they_are_measured() -> None:
         Request(spec).answer(lab().public)  # into the store, so that the page only has to show them
     app = open_app("sensitivity", model="vgg-digits", evaluation_images="32", calibration_images="16")
     assert says(app, "When a single layer loses")
-    assert says(app, "From a first look: 3 sparsities of each layer, 32 images")
-    offers = [button.label for button in app.button if "the whole profile" in button.label]
+    assert says(app, "From a first look: 3 sparsities per layer, 32 images")
+    offers = [button.label for button in app.button if "the full profile" in button.label]
     assert len(offers) == 1 and ": 121 diagnoses, about " in offers[0]
     assert all(sweep.total != 121 for sweep in lab().sweeps._values.values()), "they are asked about first"
 

@@ -80,7 +80,7 @@ def test_a_reports_spec_is_a_strangers_text(opened: Path) -> None:
     app = open_app("open_a_report")
     app.file_uploader(key="reopen").set_value(("r.html", written(of_diagnosis(found, "")).encode(), "text/html")).run()
     assert not app.exception and not app.error
-    next(button for button in app.button if button.label == "Set the controls to this spec").click().run()
+    next(button for button in app.button if button.label == "Set the controls to this report").click().run()
     warned(app, r"model='net.py\:build' is code, which a link cannot load")
     assert any("Unknown data" in warning.value for warning in app.warning)
     assert app.text_input(key="server_code").value == app.text_input(key="server_data").value == ""

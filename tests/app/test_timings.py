@@ -39,7 +39,7 @@ def test_a_disturbed_timing_is_marked_and_taken_again_on_a_click(
     computed.clear()
     app.run()
     assert "hardware" not in computed, "what is stored is shown"
-    next(button for button in app.button if button.label == "Time it again").click().run()
+    next(button for button in app.button if button.label == "Repeat the timing").click().run()
     assert marked(app) and computed.count("hardware") == 1
 
 
@@ -59,7 +59,7 @@ def test_it_is_taken_again_once_by_itself_when_the_machine_is_quiet(
 def test_what_nothing_disturbed_is_not_marked(monkeypatch: pytest.MonkeyPatch, quick_timing: None) -> None:
     monkeypatch.setattr("reflow_core.production.timing.BUSY", 1e9)
     app = open_app("hardware", model="vgg-digits", seed="13")
-    assert not marked(app) and not any(button.label == "Time it again" for button in app.button)
+    assert not marked(app) and not any(button.label == "Repeat the timing" for button in app.button)
     headline = next(each.value for each in app.markdown if each.value.startswith("#### "))
     assert headline.startswith("#### End to end"), "the whole network comes before one kernel"
 

@@ -66,7 +66,7 @@ def _sliders(chromium: Browser, ours: str, floor: str) -> Iterator[Row]:
     reference, page = _open(chromium, floor, ".drawn"), _open(chromium, f"{ours}/?sparsity=0.5&seed=1", OURS)
     if page.get_by_role("button", name="Pause").count():
         page.get_by_role("button", name="Pause").click()
-        page.get_by_role("button", name="Go on").wait_for()
+        page.get_by_role("button", name="Resume").wait_for()
     passes = _three_passes()
     redraw, three, fresh, known = [], [], [], []
     for number in range(MOVES):

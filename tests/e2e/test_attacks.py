@@ -312,7 +312,7 @@ LINKS: dict[str, Attack] = {
     "link: numbers without end": link(
         "is out of range; choose", plain=False, evaluation_images="9" * 400, seed="9" * 400, sparsity="1e999"
     ),
-    "link: image=²": link("image='²' is no number", plain=False, show="stream", image="²"),
+    "link: image=²": link("image='²' is not a number", plain=False, show="stream", image="²"),
 }
 
 
@@ -422,8 +422,8 @@ async def a_sweep_paused_by_another(address: Running, _: Path) -> None:
     query = f"evaluation_images=32&calibration_images=16&seed={next(SEEDS)}"
     async with visit(address, query) as one, visit(address, query) as two:
         for each in (one, two):
-            await each.until(lambda: "Go on" in each.widgets, PATIENCE_S)  # noqa: B023
-            await each.press("Go on")
+            await each.until(lambda: "Resume" in each.widgets, PATIENCE_S)  # noqa: B023
+            await each.press("Resume")
         await two.until(lambda: done(two) > 0, PATIENCE_S)
         await one.press("Pause")
         await one.until(lambda: any("Paused at" in text for text in one.texts[-9:]), PATIENCE_S)
@@ -607,8 +607,8 @@ MORE: dict[str, Attack] = {
         DAMAGED, altered(lambda plain, _: plain["layers"][0].update(variants=[]))
     ),
     "report: ten million rows of nothing": reports(f"{DAMAGED}|{TOO_MUCH}", lambda: hostile.many_rows(10_000_000)),
-    "report: 32 MB of nonsense": reports("'mine.html' is no report", lambda: hostile.text_of(32 * MB)),
-    "report: 33 MB": reports("larger than a report", lambda: hostile.text_of(33 * MB)),
+    "report: 32 MB of nonsense": reports("'mine.html' is not a report", lambda: hostile.text_of(32 * MB)),
+    "report: 33 MB": reports("larger than any report", lambda: hostile.text_of(33 * MB)),
     "report: not base64": reports(
         DAMAGED, lambda: b'<script type="application/x-reflow-lab" id="result">AAAA=A</script>'
     ),

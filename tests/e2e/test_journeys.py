@@ -34,7 +34,7 @@ def go(page: Page, menu: str, title: str) -> None:
 
 def whole_sweep(page: Page) -> None:
     """Ask for the sweep around the view, and wait for it."""
-    begin, complete = page.get_by_role("button", name="Go on"), page.get_by_text("All 100 sparsities are computed")
+    begin, complete = page.get_by_role("button", name="Resume"), page.get_by_text("All 100 sparsities are computed")
     expect(begin.or_(complete)).to_be_visible()
     if begin.count():
         begin.click()
@@ -231,7 +231,7 @@ def test_calibration_says_how_many_images_are_enough(
 ) -> None:
     page.goto(f"{address}/calibration?model=vgg-digits&evaluation_images=64&repeats=1&compare=class+skew")
     computed(page)
-    expect(page.get_by_text("Images that come within a point of the best")).to_be_visible()
+    expect(page.get_by_text("Images needed to come within one point of the best")).to_be_visible()
     for_everybody(page)
 
 

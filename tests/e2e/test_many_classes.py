@@ -40,7 +40,7 @@ def brought(page: Page, address: str) -> None:
         box = page.get_by_role("textbox", name=label)
         box.fill(name)
         box.press("Enter")
-    expect(page.get_by_text(re.compile("^Computed is thousand.py:build, your own code"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^Using thousand.py:build, your own code"))).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -53,11 +53,15 @@ def test_the_collapse_plot_names_ten_of_a_thousand_classes(page: Page, server: s
     names = plot.locator("text title").all_text_contents()
     assert 2 <= len(names) <= 11 and set(names[:-1]) <= set(classes_of_imagenet())
     assert plot.locator("rect").count() == 3 * len(names)
-    shares = [float(text.split()[0]) for text in plot.locator("text").all_text_contents() if text.endswith("%")]
+    shares = [
+        float(text.removeprefix("< ").split()[0])
+        for text in plot.locator("text").all_text_contents()
+        if text.endswith("%")
+    ]
     columns = [shares[start : start + len(names)] for start in range(0, len(shares), len(names))]
     assert len(columns) == 3 and max(column[-1] for column in columns) == 0, "all that is predicted is named"
     assert all(abs(sum(column) - 100) < 1.2 for column in columns)
-    expect(page.locator(".answers .note")).to_contain_text("The images' own: 6.0 effective classes.")
+    expect(page.locator(".answers .note")).to_contain_text("The images themselves: 6.0 effective classes.")
     box = plot.bounding_box()
     assert box is not None
     inside = plot.evaluate("""(svg) => [...svg.querySelectorAll("rect, text")].every(

@@ -141,8 +141,8 @@ def test_pinning_is_confirmed_and_says_where_both_views_stand(page: Page, addres
 
 def test_share_shows_the_address_with_what_the_page_asks_for_itself(page: Page, address: str) -> None:
     page.goto(f"{address}/slices_and_gate?{QUICK}")
-    page.get_by_text("Limits of a release").click()
-    drop = page.get_by_role("spinbutton", name="Lost overall, at most (points)")
+    page.get_by_text("Release limits").click()
+    drop = page.get_by_role("spinbutton", name="Maximum overall loss (points)")
     drop.fill("3")
     drop.press("Enter")
     wait_for_query(page, drop="3")

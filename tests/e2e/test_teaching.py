@@ -204,13 +204,15 @@ def test_the_report_opens_offline_draws_saves_pictures_and_opens_again_where_no_
     (tmp_path / "other.html").write_text("<html><script>alert(1)</script></html>")
     given = page.locator("[data-testid=stMain] input[type=file]")
     given.set_input_files(tmp_path / "other.html")
-    expect(page.get_by_test_id("stAlert").filter(has_text="'other.html' is no report of the lab")).to_be_visible()
+    expect(
+        page.get_by_test_id("stAlert").filter(has_text="'other.html' is not a report that can be reopened")
+    ).to_be_visible()
     given.set_input_files(file)
     expect(page.locator(".card .big").first).to_be_visible()
     assert page.locator(".card .big").all_inner_texts() == cards
     expect(page.locator(".st-key-line")).to_contain_text("resnet20-digits · 85 % · Magnitude, global · REFLOW")
     for_everybody(page)
-    page.get_by_role("button", name="Set the controls to this spec").click()
+    page.get_by_role("button", name="Set the controls to this report").click()
     wait_for_query(page, sparsity="0.85")
     expect(page.locator(".scope .badge")).to_have_text("exact")
 

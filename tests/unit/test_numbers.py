@@ -30,6 +30,7 @@ from reflow_core.numbers import (
     times,
     whole_percent,
 )
+from tests.e2e.browser import ROOT
 
 
 @pytest.mark.parametrize(
@@ -122,3 +123,10 @@ def test_a_column_of_ratios_and_one_of_words() -> None:
     words = column(["conv1", None, True])
     assert [words(each) for each in ("conv1", None, True)] == ["conv1", "–", "True"]
     assert column([-89, 99.429])(-89) == "−89.0" and decimal(-0.04, 1) == "0.0"
+
+
+def test_no_label_of_a_figure_has_an_exponent() -> None:
+    """d3's "g" writes 8.4e-7 for a small number, its "r" never does."""
+    figures = list((ROOT / "reflow_core" / "present" / "figures").glob("*.py"))
+    assert len(figures) > 8
+    assert not [file.name for file in figures if re.search(r"%\{[^}]*:[^}]*[eg]\}", file.read_text())]

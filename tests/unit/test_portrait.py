@@ -76,12 +76,12 @@ def test_the_signal_dies_and_comes_back(found: Finding) -> None:
     last = {variant: np.frombuffer(base64.b64decode(maps), np.uint8)[-PICTURED * height * width :]
             for variant, maps in found.facts["maps"].items()}  # fmt: skip
     assert last["pruned"].std() < 0.4 * last["dense"].std() < last["repaired"].std()
-    assert found.answer.startswith("In the plane of the dense network's features the images spread")
+    assert found.answer.startswith("In the plane of the dense network's features, the images spread")
     assert len(found.tables["Map of features"]) == 3 * 64
 
 
 def test_the_figure_shows_every_point_and_tells_classes_apart(found: Finding) -> None:
-    drawn = pictured(found)["What the last layer tells apart"].figure
+    drawn = pictured(found)["Penultimate features"].figure
     points = found.facts["points"]
     for place, variant in enumerate(points, 1):
         axis = "x" if place == 1 else f"x{place}"

@@ -132,8 +132,8 @@ def test_requests_stand_on_the_hardware_page(name: str, quick_timing: None, libr
     )
     drawn = in_service(found)
     assert drawn.message.startswith("Over 8 requests, ") and "so few requests" in drawn.message
-    assert "(Amdahl; measured " in drawn.message and "onnxruntime and int8 only" in drawn.message
-    assert drawn.figure.layout.xaxis.title.text.startswith("ms a request")
+    assert "(Amdahl; measured " in drawn.message and "For onnxruntime and int8, only" in drawn.message
+    assert drawn.figure.layout.xaxis.title.text.startswith("ms per request")
 
 
 def test_a_network_whose_file_takes_one_size_is_exported_for_that(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from reflow_core.lab.request import Context, Request
 from reflow_core.lab.store import Store
 from reflow_core.lab.study import configurations, doubling, outcomes, saturation, selection, split
 from reflow_core.lab.sweep import along
+from reflow_core.numbers import percent
 from reflow_core.present.figures.studies import curves, gained, magnitude, matrix, overlap, price, saturating, signal
 
 SMALL = Spec(calibration_images=32, evaluation_images=64)
@@ -109,7 +110,7 @@ def test_every_figure_draws_what_the_rows_say_and_tells_it(points: dict[Spec, Po
     drawn = matrix(at)
     assert list(drawn.figure.data[0].x) == REPAIRS and len(drawn.figure.data[0].y) == 4
     best = at.loc[at.accuracy.idxmax()]
-    assert f"{100 * best.accuracy:.1f} %" in drawn.message
+    assert percent(best.accuracy) in drawn.message
     assert all(figure(at).message for figure in (signal, price))
 
 

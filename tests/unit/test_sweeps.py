@@ -52,7 +52,7 @@ def test_a_full_disk_is_said_and_the_table_is_whole(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
 
     said = told(start(tmp_path, tmp_path / "table.csv", preexec_fn=fill))
-    assert "note: Results could not be kept" in said and "free some space" in said
+    assert "note: Results could not be stored" in said and "free some space" in said
     table = pd.read_csv(tmp_path / "table.csv")
     assert len(table) == ROWS and table.pruned_accuracy.notna().all()
 
@@ -69,7 +69,7 @@ def test_a_locked_store_is_said_and_the_table_is_whole(
         assert main(["sweep", *SMALL, *VARIANTS, "--out", str(tmp_path / "table.csv")]) == 0
         said = capsys.readouterr().err
         holder.execute("ROLLBACK")
-    assert "note: Results could not be kept" in said and "locked" in said
+    assert "note: Results could not be stored" in said and "locked" in said
     table = pd.read_csv(tmp_path / "table.csv")
     assert len(table) == ROWS and table.pruned_accuracy.notna().all()
 

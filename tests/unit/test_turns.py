@@ -278,7 +278,7 @@ def test_only_so_much_of_one_visitor_waits_and_what_was_cancelled_does_not_count
     gate = Batches(clock, 1)
     pool.submit(gate, visitor=ANN)
     waiting = [pool.submit(Batches(clock, 0), visitor=ANN) for _ in range(MOST_WAITING)]
-    with pytest.raises(ReflowError, match="of your computations wait already"):
+    with pytest.raises(ReflowError, match="of your computations are already waiting"):
         pool.submit(Batches(clock, 0), visitor=ANN)
     other = pool.submit(Batches(clock, 0), visitor=BOB)
     assert pool.ahead(waiting[0]) == 1 and pool.ahead(other) == 0

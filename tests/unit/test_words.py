@@ -26,6 +26,7 @@ from reflow_core.present.lesson import ORDER, STEPS, Seen, see, spec_of
 from reflow_core.present.lesson.glossary import GLOSSARY
 from reflow_core.present.lesson.works import halving
 from reflow_core.production.inspections.quantize import quantize_answer
+from reflow_core.spec import ABOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSON = ROOT / "reflow_core" / "present" / "lesson"
@@ -41,6 +42,21 @@ UNFOUNDED = (
     "no figure below means", "brings it back\n", "what fixes it", "one answer for everything",
     "as in fog", "out of focus", "Overexposure", "Below, the same on", "Onset",
 )  # fmt: skip
+
+# What a native engineer would not write, or would not know at once; each was on a page, in a sentence or a document.
+FORBIDDEN = (
+    r"becomes? of\b", r"tells? apart", r"told apart", r"\bnobody\b", r"taken for\b", r"three answers", r"one answer",
+    r"of the answers", r"answers? (as|otherwise)\b", r"\bis what is\b", r"so many\b", r"\bone (would|sees|has|looks)\b",
+    r"\barms?\b", r"(?<!standard )\bdeviations?\b", r"\bat work\b", r"\banew\b", r"\bafresh\b", r"set aside",
+    r"\bputs? out\b", r"no sign of", r"beside (dense|it|them|the)\b", r"\b(what|which) (arrives|leaves|stands)\b",
+    r"still knows", r"collapse plot", r"[Ww]hich weights, or", r"[Tt]ake it away", r"Judged (by|from)", r"\brightly\b",
+    r"by lot\b", r"\bfor (memory|they) \w+\b", r"against (sparsity|calibration)", r"than chance would", r"look again",
+    r"said how", r"of no use", r"(?<![Tt]here )is no (path|number|name|checkpoint|report|description)\b", r"rescued",
+    r"\bdegrading\b", r"unlike training", r"\bshall\b", r"whether chance", r"under dense\b", r"\bby itself\b",
+    r"One kernel alone", r"How fast it is", r"Where the error is", r"What each step costs", r"What is left of",
+    r"Do they keep", r"One layer, channel",
+)  # fmt: skip
+BRITISH = r"\b(\w*(colour|behaviour|neighbour|normalis|quantis|summaris|optimis|initialis)\w*|grey|centre|labelled)\b"
 
 
 def sentences(file: Path) -> Iterator[str]:
@@ -61,12 +77,31 @@ def shown() -> Iterator[tuple[Path, str]]:
     for file in [*(ROOT / "assets").glob("*.md"), *(ROOT / "assets").glob("*.html")]:
         yield file, file.read_text()
     for file in [*(ROOT / "pages").rglob("*.js"), *(ROOT / "pages").rglob("*.html")]:
-        yield file, file.read_text()
+        yield file, re.sub(r"//.*", "", file.read_text())
+    for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        yield file, re.sub(r"\s+", " ", file.read_text())
 
 
 def test_what_nobody_measured_is_not_said() -> None:
     said = [(file.name, phrase) for file, text in shown() for phrase in UNFOUNDED if phrase in text]
     assert not said
+
+
+@pytest.mark.parametrize("pattern", [*FORBIDDEN, BRITISH])
+def test_what_a_native_engineer_would_not_write_is_not_written(pattern: str) -> None:
+    said = [
+        (file.name, text[max(0, hit.start() - 60) : hit.end() + 40])
+        for file, text in shown()
+        for hit in re.finditer(pattern, text)
+        if " " in text
+    ]
+    assert not said
+
+
+def test_the_field_helps_are_one_sentence_each() -> None:
+    for name, about in ABOUT.items():
+        assert about.help.endswith(".") and not re.search(r"[.!?] [A-Z(]", about.help), (name, about.help)
+        assert len(about.help) <= 200, (name, len(about.help))
 
 
 def test_nearest_class_means_name_their_space() -> None:
@@ -260,7 +295,7 @@ def test_a_time_that_nobody_measured_is_not_drawn(small: dict[str, Diagnosis]) -
     facts = {"parameters": 0.5, "speed": {"64": 2.0}, "zeros_speed": {"64": 0.8}, "accuracy": {"pruned": 0.9}}
     cut = Finding(small["collapsed"].spec, "", {}, facts | {"variant": "pruned"})
     drawn = traded(loose, [cut])
-    assert drawn.table.time.tolist() == [1.25, 0.5] and "as timed beside the cuts" in drawn.message
+    assert drawn.table.time.tolist() == [1.25, 0.5] and "timed together with the cuts" in drawn.message
 
 
 def test_without_enough_images_no_class_is_the_worst(library: Library) -> None:

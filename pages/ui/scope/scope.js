@@ -210,7 +210,7 @@ class Scope {
       const path = this.points.filter((p) => p.score[variant] != null).map((p) => `${x(p.sparsity).toFixed(1)},${y(p.score[variant]).toFixed(1)}`);
       return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOR[variant]}" stroke-width="2" stroke-dasharray="${DASH[variant]}" stroke-linejoin="round"/>`;
     });
-    box.setAttribute("aria-label", `${this.data.measure} against sparsity, ${this.points.length} sparsities computed`);
+    box.setAttribute("aria-label", `${this.data.measure} vs. sparsity, ${this.points.length} sparsities computed`);
     box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">
       ${[0, 0.5, 1].map((v) => `<line class="grid" x1="${THUMB}" x2="${width - THUMB}" y1="${y(v)}" y2="${y(v)}"/><text x="${THUMB}" y="${y(v) - 3}">${100 * v} %</text>`).join("")}
       ${lines.join("")}<line class="one here" x1="${here}" x2="${here}" y1="0" y2="${height}"/></svg>`;
@@ -220,7 +220,7 @@ class Scope {
 
   cards(point) {
     const classes = this.data.classes.length;
-    const control = this.data.control == null ? "" : `<p title="REFLOW on the dense network, with nothing pruned: it should change next to nothing.">recalibrated ${percent(this.data.control)}</p>`;
+    const control = this.data.control == null ? "" : `<p title="REFLOW applied to the unpruned network: accuracy should hardly change.">recalibrated ${percent(this.data.control)}</p>`;
     VARIANTS.forEach((variant) => {
       const covered = variant === "repaired" && this.covered;
       const score = covered ? undefined : point.score[variant];
@@ -228,8 +228,8 @@ class Scope {
       const card = this.find(`.card.${variant}`), open = `<h3>${clean(title)}</h3>`;
       if (score === undefined) return this.write(card, `${open}<div class="big">${covered ? "?" : "–"}</div><p>${covered ? "press 4" : clean(this.data.reason)}</p>`);
       const change = variant === "dense" ? "" : ` <span class="delta">${signed(asShown(score) - asShown(point.score.dense))} points</span>`;
-      const ci = point.ci[variant] ? `95 % interval ${percent(point.ci[variant][0])} to ${percent(point.ci[variant][1])}, n = ${this.data.n}` : `n = ${this.data.n}`;
-      this.write(card, `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>${point.effective[variant].toFixed(1)} effective classes of ${classes}</p>${variant === "dense" ? control : ""}`);
+      const ci = point.ci[variant] ? `95 % interval ${percent(point.ci[variant][0])} to ${percent(point.ci[variant][1])}, n = ${this.data.n}` : `n = ${this.data.n}`;
+      this.write(card, `${open}<div class="big">${percent(score)}</div><p>${this.data.measure}${change}</p><p>${ci}</p><p>${decimal(point.effective[variant], 1)} effective classes of ${classes}</p>${variant === "dense" ? control : ""}`);
     });
   }
 
@@ -269,11 +269,11 @@ class Scope {
     const box = this.find(".answers .plot"), width = this.widthOf(box, 500), height = PLOT;
     const variants = VARIANTS.filter((variant) => point.histogram[variant] && !(variant === "repaired" && this.covered));
     this.write(box, `<svg height="${height}" viewBox="0 0 ${width} ${height}">${point.rest ? this.rows(point, variants, width) : this.columns(point, variants, width, height)}</svg>`);
-    const words = variants.map((variant) => `${this.titleOf(variant)}: ${point.effective[variant].toFixed(1)} effective classes, ${point.entropy[variant].toFixed(2)} bits, ${point.never[variant]} never predicted`);
-    const own = this.data.own == null ? "" : ` The images' own: ${this.data.own.toFixed(1)} effective classes.`;
+    const words = variants.map((variant) => `${this.titleOf(variant)}: ${decimal(point.effective[variant], 1)} effective classes, ${decimal(point.entropy[variant], 2)} bits, ${point.never[variant]} never predicted`);
+    const own = this.data.own == null ? "" : ` The images themselves: ${decimal(this.data.own, 1)} effective classes.`;
     const most = point.rest ? ` ${variants.map((variant) => `${this.titleOf(variant)}: ${point.bars.map((name, k) => `${name} ${percent(point.histogram[variant][k] / this.data.n)}`).join(", ")}`).join("; ")}.` : "";
     box.setAttribute("aria-label", `Predicted classes. ${words.join("; ")}.${own}${most}`);
-    const legend = point.rest ? ` Shown: the ${point.bars.length - 1} classes most predicted over all variants.` : " Dotted: an even spread.";
+    const legend = point.rest ? ` Shown: the ${point.bars.length - 1} most predicted classes over all variants.` : " Dotted: an even spread.";
     this.find(".answers .note").textContent = `${words.join(" · ")}.${own}${legend}`;
   }
 
@@ -329,7 +329,7 @@ class Scope {
     if (!point) return;
     const shown = index ?? this.data.layers.indexOf(this.data.layer);
     const name = this.data.layers[shown];
-    const legend = `▼ under ${LOW}, ▲ over ${HIGH}; over ${this.data.amplified}, amplified, is no sign of health; first ${this.data.probed} images`;
+    const legend = `▼ under ${LOW}, ▲ over ${HIGH}; over ${this.data.amplified}, amplified, which is not a sign of health; first ${this.data.probed} images`;
     this.find(".ratios .note").textContent = name === undefined ? legend : `${name} (${shown + 1} of ${this.data.layers.length}): ${this.ratiosOf(point, shown)}. ${legend}.`;
   }
 

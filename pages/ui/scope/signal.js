@@ -228,7 +228,7 @@ class Signal extends Scope {
 
   // The same in words, for those who cannot see it, and which layer is chosen.
   words(point, portrait) {
-    const sentences = portrait ? `${this.covered ? "Before the repair." : portrait.answer} At ${Math.round(100 * portrait.sparsity)} % sparsity.` : "Being computed.";
+    const sentences = portrait ? `${this.covered ? "Before the repair." : portrait.answer} At ${Math.round(100 * portrait.sparsity)} % sparsity.` : "Computing …";
     this.find(".features canvas").setAttribute("aria-label", sentences);
     this.find(".features .note").textContent = sentences;
     const measured = point.ratio.pruned.filter((v) => v != null), box = this.find(".stream .layers");
@@ -242,7 +242,7 @@ class Signal extends Scope {
     const [point] = this.point();
     if (!point) return;
     const shown = index ?? this.data.layers.indexOf(this.data.layer), name = this.data.layers[shown], portrait = this.portrait();
-    const maps = portrait ? `Feature maps: the dense network's strongest channel, at ${Math.round(100 * portrait.sparsity)} % sparsity; gray is its mean, black and white are 3 of dense's standard deviations away.` : "Feature maps are being computed.";
+    const maps = portrait ? `Feature maps: the dense network's strongest channel, at ${Math.round(100 * portrait.sparsity)} % sparsity; gray is its mean, black and white are 3 standard deviations of dense away.` : "Computing feature maps …";
     this.find(".stream .note").textContent = name === undefined ? maps : `${name} (${shown + 1} of ${this.data.layers.length}): ${this.ratiosOf(point, shown)} of dense's variance. ${maps}`;
   }
 }

@@ -62,13 +62,13 @@ def learning(finding: Finding) -> Chart:
         "margin": MARGIN,
         "uirevision": "keep",
         "legend": LEGEND_ABOVE,
-        "xaxis": {"title": {"text": "epoch (0: after REFLOW alone)"}, "rangemode": "tozero"},
+        "xaxis": {"title": {"text": "epoch (0: REFLOW only)"}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": "cross-entropy (nats, log)"}, "type": "log"},
         "shapes": [{"type": "line", "x0": kept.epoch, "x1": kept.epoch, "yref": "paper", "y0": 0, "y1": 1}],
     }
     start, best = table["held out"].iloc[0], kept["held out"]
     message = (
         f"The loss on held-out calibration images goes from {start:.3f} to {best:.3f} at epoch {kept.epoch} of "
-        f"{len(table) - 1}, whose network is kept."
+        f"{len(table) - 1}; that network is kept."
     )
     return Chart(go.Figure({"data": traces, "layout": layout}), message, table)

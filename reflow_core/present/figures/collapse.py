@@ -85,7 +85,7 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
                 mode="lines+markers",
                 line={"color": COLORS[variant], "dash": DASHES[variant]},
                 marker={"symbol": np.where(outside, "triangle-down", MARKERS[variant]), "size": 7},
-                hovertemplate="%{customdata[0]}: %{customdata[1]:.3g}<extra>" + variant + "</extra>",
+                hovertemplate="%{customdata[0]}: %{customdata[1]:.3r}<extra>" + variant + "</extra>",
                 row=1,
                 col=place,
             )
@@ -95,7 +95,7 @@ def ratios(views: Views, chosen: str | None = None) -> Chart:
     figure.add_hline(1, line={"width": 1, "color": "#888"})
     figure.update_yaxes(type="log", range=[np.log10(low), np.log10(high) + 0.05], dtick=1, exponentformat="power")
     figure.update_yaxes(title_text="Σ Var / Σ Var of dense", row=1, col=1)
-    figure.update_xaxes(title_text="layer (▼: off the axis)")
+    figure.update_xaxes(title_text="layer (▼: off scale)")
     table = pd.DataFrame(rows, columns=["view", "variant", "layer", "ratio"])
     return Chart(figure, _ratio_message(table), table)
 
@@ -112,7 +112,11 @@ def _ratio_message(table: pd.DataFrame) -> str:
 def _overshoot(part: pd.DataFrame) -> str:
     """How many layers are amplified, where any is."""
     count = int((part.ratio > AMPLIFIED).sum())
-    return f" ({count} of {len(part)} layers above {AMPLIFIED:g} are amplified, no sign of health)" if count else ""
+    return (
+        f" ({count} of {len(part)} layers are amplified, above {AMPLIFIED:g}, which is not a sign of health)"
+        if count
+        else ""
+    )
 
 
 def answered(views: Views) -> Chart:
@@ -128,7 +132,7 @@ def answered(views: Views) -> Chart:
     most_frequent = "; ".join(
         f"{name + ': ' if name else ''}{_most_frequent(diagnosis)}" for name, diagnosis in views.items()
     )
-    return Chart(figure, f"Most frequent prediction, {most_frequent}.", table)
+    return Chart(figure, f"Most frequent prediction: {most_frequent}.", table)
 
 
 def _bars(views: Views) -> dict[str, ShownClasses]:

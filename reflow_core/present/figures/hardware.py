@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from reflow_core.numbers import milliseconds, size, times, whole_percent
 from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, Chart
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections.hardware import crossover
@@ -72,7 +73,7 @@ def crossing(kernel: pd.DataFrame) -> Chart:
     traces, crossovers = [], []
     for place, (batch, rows) in enumerate(kernel.groupby("batch")):
         at = crossover(rows.sparsity.tolist(), rows.speed.tolist())
-        crossovers.append(f"batch {batch}: " + ("never" if at is None else f"{100 * at:.0f} %"))
+        crossovers.append(f"batch {batch}: " + ("never" if at is None else f"{whole_percent(at)}"))
         traces.append(
             {
                 "type": "scatter",
@@ -92,10 +93,10 @@ def crossing(kernel: pd.DataFrame) -> Chart:
         "hovermode": "x unified",
         "legend": LEGEND_ABOVE,
         "xaxis": {"title": {"text": "sparsity of the kernel"}, "tickformat": ".0%", "range": [0.48, 1.0]},
-        "yaxis": {"title": {"text": "CSR, times as fast as dense (log)"}, "type": "log"},
+        "yaxis": {"title": {"text": "CSR speed relative to dense (log)"}, "type": "log"},
         "shapes": [_line_at_one()],
     }
-    message = f"{kernel.layer.iloc[0]} alone: the sparsity from which CSR is as fast as dense: {', '.join(crossovers)}."
+    message = f"{kernel.layer.iloc[0]} alone is as fast in CSR as dense from: {', '.join(crossovers)}."
     return Chart(go.Figure({"data": traces, "layout": layout}), message, kernel)
 
 
@@ -105,7 +106,7 @@ def in_service(finding: Finding) -> Chart:
     rest = table.forward_ms - table.layers_ms.fillna(0)
     stages = {
         "decode and normalize": (table.read_ms, STAGE_INKS[0]),
-        "layers that CSR replaces": (table.layers_ms.fillna(0), INKS["CSR"]),
+        "layers replaced by CSR": (table.layers_ms.fillna(0), INKS["CSR"]),
         "rest of the network": (rest, STAGE_INKS[1]),
         "argmax": (table.answer_ms, STAGE_INKS[2]),
     }
@@ -126,7 +127,7 @@ def in_service(finding: Finding) -> Chart:
         "margin": {"l": 8, "r": 8, "t": 56, "b": 46},
         "uirevision": "keep",
         "legend": LEGEND_ABOVE | {"traceorder": "normal"},
-        "xaxis": {"title": {"text": "ms a request (bars: mean by stage)"}, "rangemode": "tozero"},
+        "xaxis": {"title": {"text": "ms per request (bars: mean by stage)"}, "rangemode": "tozero"},
         "yaxis": NAMES_DOWNWARD,
     }
     return Chart(go.Figure({"data": traces, "layout": layout}), _service(table, kernels), table)
@@ -136,14 +137,15 @@ def _service(table: pd.DataFrame, kernels: Mapping[str, Any]) -> str:
     """What requests take, and what Amdahl leaves of a kernel's speed."""
     by = table.set_index("network")
     dense, csr, opaque = by.loc["dense"], by.loc["CSR"], by.index[by.layers_ms.isna()].tolist()
-    few = " The p95 of so few requests is nearly the slowest of them." if dense.requests < FEW else ""
-    whole_only = f" Of {' and '.join(opaque)} only the whole network is timed." if opaque else ""
+    few = " With so few requests, p95 is nearly the slowest request." if dense.requests < FEW else ""
+    whole_only = f" For {' and '.join(opaque)}, only the whole network is timed." if opaque else ""
     return (
-        f"Over {dense.requests} requests, from the file to the answer, dense takes {dense.p50_ms:.1f} ms (p50) and "
-        f"{dense.p95_ms:.1f} ms (p95), CSR {csr.p50_ms:.1f} and {csr.p95_ms:.1f}. The layers that CSR replaces are "
-        f"{100 * kernels['share']:.0f} % of dense's time, so kernels {kernels['speed']:.2f} times as fast can make the "
-        f"whole {kernels['bound']:.2f} times as fast (Amdahl; measured {kernels['measured']:.2f}), and kernels that "
-        f"take no time {kernels['ceiling']:.2f} times.{whole_only}{few}"
+        f"Over {dense.requests} requests, from image file to prediction, dense takes {milliseconds(dense.p50_ms)} "
+        f"(p50) and {milliseconds(dense.p95_ms)} (p95), CSR {milliseconds(csr.p50_ms)} and "
+        f"{milliseconds(csr.p95_ms)}. The layers replaced by CSR take {whole_percent(kernels['share'])} of "
+        f"dense's time, so kernels {times(kernels['speed'])} times as fast can make the whole "
+        f"{times(kernels['bound'])} times as fast (Amdahl; measured {times(kernels['measured'])}), and infinitely "
+        f"fast kernels {times(kernels['ceiling'])} times.{whole_only}{few}"
     )
 
 
@@ -155,7 +157,7 @@ def bytes_of(table: pd.DataFrame) -> Chart:
         "y": table.form,
         "x": table.bytes / 1e6,
         "marker": {"color": [COLORS["dense"] if "dense" in form else COLORS["pruned"] for form in table.form]},
-        "text": [f"{count / 1e6:.2f} MB" for count in table.bytes],
+        "text": [f"{size(count)}" for count in table.bytes],
         "textposition": "auto",
         "hovertemplate": "%{y}: %{x:.3f} MB<extra></extra>",
     }
@@ -168,7 +170,8 @@ def bytes_of(table: pd.DataFrame) -> Chart:
     }
     by = table.set_index("form").bytes
     message = (
-        f"Zeros save no bytes until they are encoded: zipped {by['pruned, zipped'] / by['dense']:.2f} of dense, as "
-        f"CSR {by['pruned, CSR'] / by['dense']:.2f}, with a bit mask {by['pruned, bit mask'] / by['dense']:.2f}."
+        f"Zeros save no space until they are encoded: zipped {whole_percent(by['pruned, zipped'] / by['dense'])} "
+        f"of dense, as CSR {whole_percent(by['pruned, CSR'] / by['dense'])}, with a bit mask "
+        f"{whole_percent(by['pruned, bit mask'] / by['dense'])}."
     )
     return Chart(go.Figure({"data": [trace], "layout": layout}), message, table)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reflow_core import numbers
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis
 from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of
-from reflow_core.numbers import whole_percent
+from reflow_core.numbers import percent, whole_percent
 from reflow_core.present.figures import COLORS, DASHES, MARKERS, RATIO_RANGE, Chart, figure
 from reflow_core.signal.layer_statistics import Layer
 
@@ -60,7 +61,7 @@ def _knowledge_message(diagnosis: Diagnosis) -> str:
     alike = (
         f"CKA to dense in the last layer: {', '.join(values)}."
         if values
-        else "In the last layer CKA to dense is not defined."
+        else "CKA to dense is not defined in the last layer."
     )
     separabilities = [
         (variant, summary.separability)
@@ -92,10 +93,10 @@ def channels(diagnosis: Diagnosis, layer: Layer) -> Chart:
                     "size": 8,
                     "symbol": np.where(outside, "triangle-down", MARKERS[variant]),
                 },
-                "hovertemplate": "channel %{customdata[0]}: %{customdata[1]:.3g}<extra>" + variant + "</extra>",
+                "hovertemplate": "channel %{customdata[0]}: %{customdata[1]:.3r}<extra>" + variant + "</extra>",
             }
         )
-    x_axis = {"title": "channels, strongest in dense first (▼: off the axis)"}
+    x_axis = {"title": "channels, strongest in dense first (▼: off scale)"}
     y_axis = {
         "title": "Var / Var of dense",
         "type": "log",
@@ -108,12 +109,12 @@ def channels(diagnosis: Diagnosis, layer: Layer) -> Chart:
 
 
 def _channels_message(diagnosis: Diagnosis, layer: Layer) -> str:
-    zeros = "" if layer.sparsity is None else f" Its weights ({layer.weights}) are {100 * layer.sparsity:.0f} % zero."
+    zeros = "" if layer.sparsity is None else f" Of its weights ({layer.weights}), {percent(layer.sparsity)} are zero."
     dead = ", ".join(
         f"{variant} {len(layer.dead_channels(variant))}" for variant in VARIANTS if variant in layer.variance
     )
     median = layer.median_ratio("pruned")
-    middle = "" if median is None else f" (median channel {median:.2g})"
+    middle = "" if median is None else f" (median channel {ratio_of(median)})"
     total = len(layer.variance["dense"])
     return f"{layer.name} {_kept(layer)}{middle}.{zeros}{_overshoot(layer)} Dead channels of {total}: {dead}."
 
@@ -123,8 +124,8 @@ def _kept(layer: Layer) -> str:
     if ratio is None:
         return "is constant in the dense network"
     if ratio > AMPLIFIED:
-        return f"has {ratio:.2g} times its dense variance when pruned, amplified"
-    return f"keeps {ratio:.2g} of its variance when pruned"
+        return f"has {numbers.ratio(ratio)} times its dense variance when pruned, amplified"
+    return f"keeps {numbers.ratio(ratio)} of its variance when pruned"
 
 
 def _overshoot(layer: Layer) -> str:

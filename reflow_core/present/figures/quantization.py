@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from reflow_core.numbers import signed_points, whole_percent
 from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, Chart
 from reflow_core.production.finding import Finding
 from reflow_core.production.inspections.quantize import both_shown, shown
@@ -71,11 +72,12 @@ def errors(table: pd.DataFrame) -> Chart:
         "margin": {"l": 60, "r": 8, "t": 8, "b": 46},
         "uirevision": "keep",
         "xaxis": {"title": {"text": "layer, first to last"}},
-        "yaxis": {"title": {"text": "signal over quantization noise (dB)"}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "signal-to-quantization-noise ratio (dB)"}, "rangemode": "tozero"},
     }
     worst = table.loc[table.sqnr_db.idxmin()]
     message = (
-        f"The noisiest layer is {worst.layer} with {worst.sqnr_db:.0f} dB; {20 * math.log10(2):.0f} dB are one bit."
+        f"The noisiest layer is {worst.layer} with {worst.sqnr_db:.0f} dB; {20 * math.log10(2):.0f} dB correspond "
+        "to one bit."
     )
     return Chart(go.Figure({"data": [trace], "layout": layout}), message, table)
 
@@ -120,7 +122,8 @@ def along(findings: Sequence[Finding], limit: float) -> Chart:
     }
     extra = [100 * (finding.facts["together"] - finding.facts["sum"]) for finding in findings]
     message = (
-        f"From {100 * limit:.0f} % sparsity on, the largest at which pruning alone loses at most 5 points, int8 "
-        f"with ranges measured anew adds {min(extra):+.1f} to {max(extra):+.1f} points beyond the sum of both losses."
+        f"From {whole_percent(limit)} sparsity, the largest at which pruning alone loses at most 5 points, int8 "
+        f"with re-measured ranges changes the loss by {signed_points(min(extra) / 100)} to "
+        f"{signed_points(max(extra) / 100)} relative to the sum of both losses."
     )
     return Chart(go.Figure({"data": traces, "layout": layout}), message, table)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from reflow_core.numbers import in_points, percent, sparsity_of
 from reflow_core.present.figures import CLEAR, COLORS, LEGEND_ABOVE, MARKERS, NAMES_DOWNWARD, Chart
 
 LOSSES = [[0, CLEAR], [1, "#D55E00"]]
@@ -21,7 +22,7 @@ def heatmap(table: pd.DataFrame, variant: str) -> Chart:
     """Accuracy lost (points) in layer × sparsity, forward order from the top; hatched where nothing was pruned."""
     grid = table.set_index(["depth", "layer", "sparsity"])[LOSS_OF[variant]].unstack("sparsity")
     names = [f"{depth} {layer}" for depth, layer in grid.index]
-    shares = [f"{100 * share:g} %" for share in grid.columns]
+    shares = [f"{sparsity_of(share)}" for share in grid.columns]
     values = 100 * grid.to_numpy(dtype=float)
     unpruned = table[~table.ranked]
     traces: list[dict[str, Any]] = [
@@ -39,7 +40,7 @@ def heatmap(table: pd.DataFrame, variant: str) -> Chart:
         {
             "type": "scatter",
             "mode": "markers",
-            "x": [f"{100 * share:g} %" for share in unpruned.sparsity],
+            "x": [f"{sparsity_of(share)}" for share in unpruned.sparsity],
             "y": [f"{depth} {layer}" for depth, layer in zip(unpruned.depth, unpruned.layer, strict=True)],
             "marker": {"symbol": "x-thin", "size": 8, "line": {"width": 1.5, "color": "#888"}},
             "hovertemplate": "%{y} at %{x}: nothing was pruned<extra></extra>",
@@ -50,7 +51,7 @@ def heatmap(table: pd.DataFrame, variant: str) -> Chart:
         "height": 110 + ROW * len(names),
         "margin": {"l": 8, "r": 8, "t": 8, "b": 46},
         "uirevision": "keep",
-        "xaxis": {"type": "category", "title": {"text": "share removed from this layer alone"}},
+        "xaxis": {"type": "category", "title": {"text": "share pruned in this layer only"}},
         "yaxis": NAMES_DOWNWARD,
     }
     return Chart(go.Figure({"data": traces, "layout": layout}), _heat_message(table, variant), table)
@@ -63,8 +64,8 @@ def _heat_message(table: pd.DataFrame, variant: str) -> str:
     worst = ranked.loc[ranked[LOSS_OF[variant]].idxmax()]
     unranked = "" if table.ranked.all() else " ×: nothing was pruned, not ranked."
     return (
-        f"Points of accuracy lost, {variant}. Largest loss: {worst.layer} at {100 * worst.sparsity:g} %, "
-        f"{100 * worst[LOSS_OF[variant]]:.1f} points.{unranked}"
+        f"Accuracy loss in points, {variant}. Largest: {worst.layer} at {sparsity_of(worst.sparsity)}, "
+        f"{in_points(worst[LOSS_OF[variant]])}.{unranked}"
     )
 
 
@@ -107,7 +108,9 @@ def depths(table: pd.DataFrame, share: float) -> Chart:
         "yaxis": {"title": {"text": "points lost"}, "rangemode": "tozero", "overlaying": "y2"},
         "yaxis2": {"title": {"text": "share of multiply-adds (%)"}, "side": "right", "showgrid": False},
     }
-    message = f"Points lost when one layer alone loses {100 * share:g} %; gray: its share of the multiply-adds."
+    message = (
+        f"Loss in points when a single layer is pruned by {sparsity_of(share)}; gray: its share of the multiply-adds."
+    )
     return Chart(go.Figure({"data": traces, "layout": layout}), message, rows)
 
 
@@ -119,7 +122,7 @@ def scored(table: pd.DataFrame, by: str, answer: str) -> Chart:
         "mode": "markers+text",
         "x": table.accuracy,
         "y": table[by],
-        "text": [f"  {100 * score:.1f} %" for score in table.accuracy],
+        "text": [f"  {percent(score)}" for score in table.accuracy],
         "textposition": "top center",
         "marker": {"color": COLORS["repaired"], "size": 11, "symbol": MARKERS["repaired"]},
         "error_x": {

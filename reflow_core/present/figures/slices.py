@@ -53,7 +53,7 @@ def beside(table: pd.DataFrame, by: str, answer: str) -> Chart:
         "yaxis": NAMES_DOWNWARD | {"title": {"text": by}},
         "shapes": [_upright(float(whole[variant]), COLORS[variant]) for variant in variants],
     }
-    return Chart(go.Figure({"data": traces, "layout": layout}), f"{answer} Dotted: all images.", parts)
+    return Chart(go.Figure({"data": traces, "layout": layout}), f"{answer} Dotted line: all images.", parts)
 
 
 def _upright(at: float, ink: str) -> dict[str, Any]:
@@ -109,9 +109,9 @@ def _confused_message(counts: NDArray[np.int64], classes: tuple[str, ...], varia
     mistakes = counts - np.diag(np.diag(counts))
     true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
     if not mistakes.any():
-        return f"The {variant} network makes no mistake here."
+        return f"The {variant} network makes no errors here."
     return (
-        f"Most often the {variant} network takes {classes[true]} for {classes[predicted]}: "
+        f"The {variant} network's most frequent error: {classes[true]} predicted as {classes[predicted]}, "
         f"{mistakes[true, predicted]} of {counts[true].sum()}. Each row sums to 1."
     )
 

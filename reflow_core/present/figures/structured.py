@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reflow_core.diagnosis.point import Point
+from reflow_core.numbers import decimal, percent, whole_percent
 from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, Chart
 from reflow_core.production.finding import Finding
 
@@ -84,9 +85,7 @@ def latency(table: pd.DataFrame) -> Chart:
         "legend": LEGEND_ABOVE,
         "yaxis": {"title": {"text": "ms per pass (log), up to the 95 % quantile"}, "type": "log"},
     }
-    return Chart(
-        go.Figure({"data": traces, "layout": layout}), "Median milliseconds per pass; the networks take turns.", table
-    )
+    return Chart(go.Figure({"data": traces, "layout": layout}), "Median ms per pass; the networks run in turns.", table)
 
 
 def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
@@ -134,11 +133,12 @@ def traded(points: Sequence[Point], cuts: Sequence[Finding]) -> Chart:
 def _traded_message(table: pd.DataFrame) -> str:
     cuts, loose = table[table.kind == "structured"], table[table.kind == "unstructured"]
     if cuts.empty or loose.empty:
-        return "Not all kinds of sparsity are measured yet."
+        return "Some kinds of sparsity are not measured yet."
     near = cuts.loc[(cuts.left - 0.5).abs().idxmin()]
     rival = loose.loc[(loose.left - near.left).abs().idxmin()]
     return (
-        f"With {100 * near.left:.0f} % of the weights left, cutting whole channels gives {100 * near.accuracy:.1f} % "
-        f"accuracy in {near.time:.2f} of the dense network's time, pruning single weights "
-        f"{100 * rival.accuracy:.1f} % in {rival.time:.2f} of it (zeros in dense kernels, as timed beside the cuts)."
+        f"With {whole_percent(near.left)} of the weights, cutting whole channels reaches {percent(near.accuracy)} "
+        f"in {decimal(near.time, 2)} of the dense network's time, and pruning single weights "
+        f"{percent(rival.accuracy)} in {decimal(rival.time, 2)} of it (zeros in dense kernels, timed together "
+        "with the cuts)."
     )

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from reflow_core import numbers
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import jaccard
 from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of
 from reflow_core.lab.study import Split, saturation
-from reflow_core.numbers import percent
+from reflow_core.numbers import decimal, percent, whole_percent
 from reflow_core.present.figures import CLEAR, COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, RATIO_RANGE, Chart
 from reflow_core.pruning.criteria import criteria
 
@@ -161,7 +162,7 @@ def _cells(cells: Sequence[Point], names: Sequence[str], variant: str, measure: 
         "z": shade,
         "customdata": values,
         "showscale": False,
-        "hovertemplate": "%{y}: " + measure + " %{customdata:.3g}<extra></extra>",
+        "hovertemplate": "%{y}: " + measure + " %{customdata:.3r}<extra></extra>",
         **scale,
         **common,
     }
@@ -181,11 +182,11 @@ def _cells(cells: Sequence[Point], names: Sequence[str], variant: str, measure: 
 
 def _curves_message(table: pd.DataFrame) -> str:
     if table.empty:
-        return "No point is computed yet."
+        return "Nothing is computed yet."
     near = table.sparsity.iloc[(table.sparsity - 0.8).abs().argmin()]
     at = table[table.sparsity == near]
-    scores = [f"{row.selection} → {row.repair} {100 * row.accuracy:.1f} %" for row in at.itertuples()]
-    return f"Accuracy at {100 * near:.0f} % sparsity: {', '.join(scores)}."
+    scores = [f"{row.selection} → {row.repair} {percent(row.accuracy)}" for row in at.itertuples()]
+    return f"Accuracy at {whole_percent(near)} sparsity: {', '.join(scores)}."
 
 
 def matrix(table: pd.DataFrame) -> Chart:
@@ -206,8 +207,8 @@ def matrix(table: pd.DataFrame) -> Chart:
 def _cell(score: float, low: float, high: float) -> str:
     if pd.isna(score):
         return "–"
-    bold = f"<b>{100 * score:.1f}</b>"
-    return bold if pd.isna(low) else f"{bold}<br>{100 * low:.0f} to {100 * high:.0f}"
+    bold = f"<b>{decimal(100 * score, 1)}</b>"
+    return bold if pd.isna(low) else f"{bold}<br>{decimal(100 * low, 0)} to {decimal(100 * high, 0)}"
 
 
 def _shaded(values: pd.DataFrame, **words: Any) -> go.Figure:
@@ -239,16 +240,16 @@ def _matrix_message(scores: pd.DataFrame) -> str:
         return "No cell is computed yet."
     best, worst = flat.idxmax(), flat.idxmin()
     return (
-        f"Best: {best[0]} → {best[1]}, {100 * flat.max():.1f} %. Worst: {worst[0]} → {worst[1]}, "
-        f"{100 * flat.min():.1f} %. Each cell: accuracy in %, below it the 95 % interval."
+        f"Best: {best[0]} → {best[1]}, {percent(flat.max())}. Worst: {worst[0]} → {worst[1]}, "
+        f"{percent(flat.min())}. Each cell: accuracy in %, with its 95 % interval below."
     )
 
 
 def split_message(split: Split) -> str:
     """What the shares of the split mean, in a sentence."""
     return (
-        f"Of the differences between these cells (squared), {100 * split.selection:.0f} % lie between selections, "
-        f"{100 * split.repair:.0f} % between repairs and {100 * split.interaction:.0f} % in their interaction."
+        f"Of the variance between these cells, {whole_percent(split.selection)} is due to the selection, "
+        f"{whole_percent(split.repair)} to the repair and {whole_percent(split.interaction)} to their interaction."
     )
 
 
@@ -257,22 +258,24 @@ def signal(table: pd.DataFrame) -> Chart:
     bare = table[(table.repair == "none") & table.last_ratio.notna()]
     low, high = RATIO_RANGE
     x_axis = {"title": "variance ratio of the last layer (log)", "type": "log", "range": [-4, 1], "dtick": 1}
-    figure = _dots([_dot(bare, bare.last_ratio.clip(low, high), "none", "ratio %{x:.3g}")], x_axis)
+    figure = _dots([_dot(bare, bare.last_ratio.clip(low, high), "none", "ratio %{x:.3r}")], x_axis)
     ratios = ", ".join(
         f"{row.selection} {ratio_of(row.last_ratio)} ({percent(row.accuracy)})"
         for row in bare.sort_values("last_ratio", ascending=False).itertuples()
     )
     note = (
-        f" Above {AMPLIFIED:g} a signal is amplified, no sign of health." if (bare.last_ratio > AMPLIFIED).any() else ""
+        f" Above {AMPLIFIED:g} a signal is amplified, which is not a sign of health."
+        if (bare.last_ratio > AMPLIFIED).any()
+        else ""
     )
-    return Chart(figure, f"Variance ratio (accuracy in brackets) before any repair: {ratios}.{note}", bare)
+    return Chart(figure, f"Variance ratio (accuracy in parentheses) before any repair: {ratios}.{note}", bare)
 
 
 def price(table: pd.DataFrame) -> Chart:
     """What a configuration costs: seconds to select and to repair, timed once on this machine, with its accuracy."""
     priced = table.assign(seconds=table.seconds.clip(lower=1e-3))
     traces = [
-        _dot(rows, rows.seconds, str(repair), "%{x:.2g} s", labeled=False)
+        _dot(rows, rows.seconds, str(repair), "%{x:.2r} s", labeled=False)
         for repair, rows in priced.groupby("repair", sort=False)
     ]
     x_axis = {"title": "seconds to select and repair (log)", "type": "log"}
@@ -280,8 +283,8 @@ def price(table: pd.DataFrame) -> Chart:
         return Chart(_dots([], x_axis), "No configuration is computed yet.", table)
     slowest, best = priced.loc[priced.seconds.idxmax()], priced.loc[priced.accuracy.idxmax()]
     message = (
-        f"Slowest: {slowest.selection} → {slowest.repair}, {slowest.seconds:.1f} s. "
-        f"Best: {best.selection} → {best.repair}, {best.seconds:.1f} s. Hover for the accuracy."
+        f"Slowest: {slowest.selection} → {slowest.repair}, {numbers.seconds(slowest.seconds)}. Most accurate: "
+        f"{best.selection} → {best.repair}, {numbers.seconds(best.seconds)}. Hover for the accuracy."
     )
     return Chart(_dots(traces, x_axis), message, table)
 
@@ -292,7 +295,7 @@ def _dot(rows: pd.DataFrame, x: pd.Series, repair: str, hover: str, labeled: boo
         "x": x,
         "y": rows.selection,
         "customdata": rows.accuracy,
-        "text": [f"  {100 * score:.0f} %" for score in rows.accuracy],
+        "text": [f"  {whole_percent(score)}" for score in rows.accuracy],
         "textposition": "middle right",
         "name": repair,
         "mode": "markers+text" if labeled else "markers",
@@ -322,9 +325,9 @@ def overlap(masks: Mapping[str, Point]) -> Chart:
     figure = _shaded(table, texttemplate="%{z:.2f}", hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>")
     pairs = [(value, names[i], names[j]) for i, row in enumerate(values) for j, value in enumerate(row) if i < j]
     lowest = min(pairs, default=None)
-    least_alike = "" if lowest is None else f" Least alike: {lowest[1]} and {lowest[2]}, {lowest[0]:.2f}."
+    least_alike = "" if lowest is None else f" Least similar: {lowest[1]} and {lowest[2]}, {decimal(lowest[0], 2)}."
     sample = len(next(iter(masks.values())).kept) if masks else 0
-    message = f"Weights kept by both masks over weights kept by either, on {sample:,} weights.{least_alike}"
+    message = f"Weights kept by both masks divided by weights kept by either, on {sample:,} weights.{least_alike}"
     return Chart(figure, message, table.reset_index(names="selection"))
 
 
@@ -360,4 +363,6 @@ def saturating(table: pd.DataFrame, by: str) -> Chart:
     figure = go.Figure({"data": traces, "layout": layout})
     fewest = {str(value): saturation(rows) for value, rows in table.groupby(by, sort=False)}
     listed = ", ".join(f"{value} {count}" for value, count in fewest.items())
-    return Chart(figure, f"Images that come within a point of the best: {listed}. Bands: worst to best repeat.", table)
+    return Chart(
+        figure, f"Images needed to come within one point of the best: {listed}. Bands: worst to best repeat.", table
+    )

@@ -6,7 +6,7 @@ from reflow_core.numbers import decimal, percent, points_between, whole_percent
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.production import gate, slices
 
-NOBODY = f"No class has {gate.LEAST} images, the minimum for a judgment here"
+NOBODY = f"No class has {gate.LEAST} images, the minimum to be tested here"
 
 
 def worst(seen: Seen) -> tuple[str, float]:

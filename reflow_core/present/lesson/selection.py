@@ -56,7 +56,7 @@ def compared(one: Diagnosis, other: Diagnosis) -> str:
     """Whether the first pruned network is better or worse, beyond chance (McNemar)."""
     right, rivals = (each.predictions["pruned"].predicted == each.labels for each in (one, other))
     p = mcnemar(right, rivals)
-    shown = "p < 0.001" if p < 0.001 else f"{p_value(p)}"
+    shown = p_value(p)
     if p >= ALPHA:
         return f"on the same images the difference is not significant (McNemar, {shown})"
     verdict = "better" if right.mean() > rivals.mean() else "worse"
