@@ -329,7 +329,7 @@ class Scope {
     if (!point) return;
     const shown = index ?? this.data.layers.indexOf(this.data.layer);
     const name = this.data.layers[shown];
-    const legend = `▼ under ${LOW}, ▲ over ${HIGH}; over ${this.data.amplified}, amplified, which is not a sign of health; first ${this.data.probed} images`;
+    const legend = `▼ below ${LOW}, ▲ above ${HIGH}. Above ${this.data.amplified} a signal is amplified, which is not a sign of health. First ${this.data.probed} images`;
     this.find(".ratios .note").textContent = name === undefined ? legend : `${name} (${shown + 1} of ${this.data.layers.length}): ${this.ratiosOf(point, shown)}. ${legend}.`;
   }
 
