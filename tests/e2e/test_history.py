@@ -64,7 +64,7 @@ def first_layer(page: Page) -> None:
 def folded(page: Page) -> None:
     """Open a fold, and choose something there."""
     page.get_by_text("Allocation, update, pattern").click()
-    chosen("Allocation", "uniform")(page)
+    chosen("Allocation", "Uniform")(page)
 
 
 def viewed(view: str) -> Callable[[Page], None]:
@@ -75,10 +75,10 @@ def viewed(view: str) -> Callable[[Page], None]:
 CHANGES: dict[str, Callable[[Page], None]] = {
     "the slider is dragged": dragged,
     "a key moves the slider": lambda page: page.locator(SLIDER).press("ArrowLeft"),
-    "the sparsity is typed": typed("Sparsity (fraction)", "0.9"),
+    "the sparsity is typed": typed("Sparsity (%)", "90"),
     "a click on a layer": first_layer,
-    "the criterion": chosen("Criterion", "snip"),
-    "the repair": chosen("Repair", "statcorr"),
+    "the criterion": chosen("Criterion", "SNIP"),
+    "the repair": chosen("Repair", "Statistics correction"),
     "the calibration images": typed("Calibration images", "48"),
     "a folded control": folded,
     "another in that fold, which stays open": chosen("Kept dense", "first"),
