@@ -38,7 +38,7 @@ require_local(base)
 if not repairs[base.repair].info.needs_data:
     st.info(f"Repair {base.repair!r} uses no calibration images; choose one that does, for example reflow.")
     st.stop()
-answer = answer_place().empty()
+answer = answer_place()
 left, right = st.columns([3, 1])
 with left:
     varied = st.segmented_control(

@@ -24,7 +24,7 @@ REPAIRS = ["none", "reflow", "statcorr", "least-squares"]
 shell.frame(__file__)
 base = controls(without=("criterion", "update", "repair"), own=OFFERED)
 require_local(base)
-answer = answer_place().empty()
+answer = answer_place()
 chosen = configurations(base, *choose_configurations(CRITERIA, ["none"], REPAIRS))
 
 

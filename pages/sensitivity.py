@@ -48,7 +48,7 @@ def offer_refinement(specs: Sequence[Spec]) -> None:
 shell.frame(__file__)
 base = controls(without=OWN, own={"prune": tuple(PRUNED), "variant": VARIANTS})
 require_local(base)
-answer = answer_place().empty()
+answer = answer_place()
 left, middle, right = st.columns([3, 3, 2])
 with left:
     what = st.segmented_control(

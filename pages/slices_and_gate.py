@@ -80,7 +80,7 @@ with errors_shown():
     except ReflowError as error:  # in what the person typed: the page stays, and says what it judges by instead
         wrong.error(f"{sentence(error)} Your limits are ignored.", icon=":material/error:")
         finding = slices.finding(diagnosis, also, limits)
-with answer:
+with answer.container():
     show_answer(finding)
 parts = finding.tables["Slices"]
 kinds = [by for by in dict.fromkeys(parts.by) if by != "all"]

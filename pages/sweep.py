@@ -24,7 +24,7 @@ MEASURES = ("variance ratio", "CKA")
 shell.frame(__file__)
 base = controls(without=CONFIGURATION, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
 require_local(base)
-answer = answer_place().empty()
+answer = answer_place()
 listed = choose_configurations(["magnitude", "snip"], ["none"], ["none", "reflow"])
 chosen = configurations(base, *listed)
 specs = [spec.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for spec in chosen]

@@ -347,6 +347,7 @@ def _registered(name: str, registry: Registry[Any, Any]) -> str:
     st.selectbox(
         ABOUT[name].label,
         registry.names(),
+        index=registry.names().index(chosen),  # what stands there when the browser comes back to the page
         format_func=lambda listed: str(registry[listed].info.title),
         help=f"{ABOUT[name].help}  \n**{info.title}**: {info.summary}",
         key=shown,
@@ -358,7 +359,7 @@ def _registered(name: str, registry: Registry[Any, Any]) -> str:
 
 def _unseen(name: str) -> DeltaGenerator:
     """Where the control stands that holds the link's value of a field, while another shows it in a person's words."""
-    return st.container(key=f"bound-{name}")
+    return st.container(key=f"bound-{name}", height=1, border=False)  # before the style that hides it is there
 
 
 def _beside(name: str, value: object) -> str:
@@ -389,6 +390,7 @@ def _sparsity(disabled: bool) -> float:
         f"{about.label} (%)",
         0.0,
         100 * float(about.high or 1),
+        value=round(100 * sparsity, 4),
         step=1.0,
         format="%g",
         help=about.help,

@@ -25,6 +25,7 @@ from reflow_core.spec import Spec
 
 QUIET_POLL_S = 5.0
 QUIET_SHARE = 0.4
+ANSWER_HEIGHT = 96
 MARKS = {
     "Passed": ":material/check_circle:",
     "Failed": ":material/cancel:",
@@ -34,8 +35,14 @@ MARKS = {
 
 
 def answer_place() -> DeltaGenerator:
-    """Where a page's answer stands: above the page's own controls, on which it depends."""
-    return st.container(key="answer")
+    """Where a page's answer stands: above the page's own controls, on which it depends.
+
+    Until there is a first one, its room is kept; a style sheet would come too late for that.
+    """
+    place = st.container(key="answer").empty()
+    if session().drawn != session().page:
+        place.container(height=ANSWER_HEIGHT, border=False)
+    return place
 
 
 def show_inspection(name: str, spec: Spec, place: DeltaGenerator | None = None) -> Finding:
@@ -46,7 +53,7 @@ def show_inspection(name: str, spec: Spec, place: DeltaGenerator | None = None) 
         confirm_cost([spec])
         finding = lab().inspect(name, spec, again)
     session().named = finding.spec
-    with place or nullcontext():
+    with nullcontext() if place is None else place.container():
         show_answer(finding)
         if disturbed(finding):
             _offer_again(request)

@@ -18,5 +18,6 @@ def draw(entry: Entry) -> None:
         st.title(entry.title, anchor=False)
         if entry.why:
             st.markdown(entry.why)
-        session().line = st.container(key="line", horizontal=True, vertical_alignment="center", gap="small")
-        steps.draw()  # unseen, and where there is no gap between two elements it takes no room
+        line = session().line = st.container(key="line", horizontal=True, vertical_alignment="center", gap="small")
+        with line:  # what stands for it until it is loaded makes a row no higher
+            steps.draw()

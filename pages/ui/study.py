@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.ui.browse import browsing
 from pages.ui.contents import FIRST, pages
 from pages.ui.controls import set_controls
-from pages.ui.findings import show_answer
+from pages.ui.findings import ANSWER_HEIGHT, show_answer
 from pages.ui.lab import lab
 from pages.ui.progress import progress_row
 from pages.ui.stage import confirm_cost, errors_shown
@@ -134,11 +134,13 @@ def _view(
 
 def _say(said: str | Finding | None, answer: DeltaGenerator) -> None:
     """Written in each run, even if nothing is known yet: else Streamlit keeps no place for it."""
-    if isinstance(said, Finding):
+    if not said:
+        answer.container(height=ANSWER_HEIGHT, border=False)
+    elif isinstance(said, Finding):
         with answer.container():
             show_answer(said)
     else:
-        answer.markdown(f"#### {literal(said)}" if said else "")
+        answer.markdown(f"#### {literal(said)}")
 
 
 def _problem_counts(study: Sweep[Any]) -> dict[str, int]:

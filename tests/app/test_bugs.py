@@ -84,9 +84,9 @@ def test_ones_own_network_of_a_thousand_classes_is_called_by_its_name_and_its_cl
     app.text_input(key="server_code").set_value("thousand.py:build").run()
     assert not app.exception and not app.error, [each.value for each in app.error]
     captions = [caption.value.replace("\\", "") for caption in app.sidebar.caption]
-    assert any(caption.startswith("Computed is thousand.py:build, your own code") for caption in captions)
+    assert any(caption.startswith("Using thousand.py:build, your own code") for caption in captions)
     assert not any(caption.startswith("ResNet-20 on digits") for caption in captions)
-    assert "Computed on pictures, not on auto." in captions
+    assert "Using pictures instead of auto." in captions
     point = exact(app)
     bars, histogram = point["bars"], point["histogram"]
     assert isinstance(bars, list) and isinstance(histogram, dict)

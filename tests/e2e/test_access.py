@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -66,25 +64,6 @@ def tab_to(page: Page, wanted: Locator, most: int = 40) -> None:
         if wanted.evaluate("(element) => element.getRootNode().activeElement === element"):
             return
     raise AssertionError(f"{wanted} is not reached by {most} tabs")
-
-
-def test_a_keyboard_alone_moves_the_slider_chooses_a_layer_and_takes_away(overview: Page) -> None:
-    overview.keyboard.press("Tab")
-    expect(overview.get_by_role("link", name="Skip to main content")).to_be_focused()
-    overview.keyboard.press("Enter")
-    tab_to(overview, overview.locator(".scope input[type=range]"))
-    overview.keyboard.press("ArrowLeft")
-    wait_for_query(overview, sparsity="0.79")
-    tab_to(overview, overview.locator(".ratios .layers"))
-    overview.keyboard.press("Home")
-    expect(overview.locator(".ratios .note")).to_contain_text("(1 of ")
-    tab_to(overview, overview.get_by_test_id("stExpander").filter(has_text="Export and share").locator("summary"))
-    overview.keyboard.press("Enter")
-    expect(overview.get_by_role("button", name="JSON")).to_be_visible()
-    tab_to(overview, overview.get_by_role("button", name="JSON"))
-    with overview.expect_download() as waiting:
-        overview.keyboard.press("Enter")
-    assert json.loads(Path(waiting.value.path()).read_text())["spec"]["sparsity"] == 0.79
 
 
 SHIFTS = """() => {

@@ -238,9 +238,9 @@ ZIPS: dict[str, Attack] = {
 
 ARRAYS: dict[str, Attack] = {
     "npz: 3 GB in the header only": arrays(
-        "test_images takes 3.1 GB", lambda: hostile.npz(test_images=hostile.npy((10**6, 32, 32, 3), "|u1", b"few"))
+        r"test_images takes 3\.1\sGB", lambda: hostile.npz(test_images=hostile.npy((10**6, 32, 32, 3), "|u1", b"few"))
     ),
-    "npz: 1.2 GB of zeros": arrays("test_images takes 1.2 GB", lambda: hostile.npz_of_zeros(400_000)),
+    "npz: 1.2 GB of zeros": arrays(r"test_images takes 1\.2\sGB", lambda: hostile.npz_of_zeros(400_000)),
     "npz: objects with code": Upload(
         "", "Images", "mine.npz", lambda to: hostile.npz(test_labels=hostile.object_array(ran(to))), NO_NPZ
     ),

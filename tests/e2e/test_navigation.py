@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import urlparse
 
 import pytest
@@ -13,6 +14,7 @@ from tests.e2e.test_access import tab_to
 from tests.e2e.test_journeys import SMALL, go, open_page, query, wait_for_query
 
 PLACES = [(menu, entry) for menu, entries in CONTENTS.items() for entry in entries]
+FEW = ("collapse", "quantisation", "selection_vs_signal", "signal")  # of the old addresses
 QUICK = f"{SMALL}&model=vgg-digits"
 
 
@@ -96,7 +98,7 @@ def test_a_link_keeps_its_values_from_page_to_page(page: Page, address: str) -> 
     expect(page.locator(".scope .percent")).to_have_text("90 %")
 
 
-@pytest.mark.parametrize("old", [*OLD_PAGES, *views()])
+@pytest.mark.parametrize("old", [*OLD_PAGES, *views()] if os.environ.get("THOROUGH") else FEW)
 def test_an_old_address_leads_to_the_page_with_all_that_it_says(page: Page, address: str, old: str) -> None:
     page.goto(f"{address}/{old}?{QUICK}")
     stands(page, (pages() | views())[OLD_PAGES.get(old, old)], address)

@@ -54,7 +54,7 @@ def test_the_lesson_from_the_first_step_to_the_last(
         assert page.locator(".scope .percent").inner_text() == f"{100 * step.changes(down)['sparsity']:g} %"  # type: ignore[operator]
         if number < len(STEPS):
             page.get_by_role("button", name="Next").click()
-    expect(page.get_by_role("button", name="Next")).to_have_count(0)
+    expect(page.get_by_role("button", name="Next")).to_be_disabled()
     expect(page.get_by_text(f"You predicted {len(STEPS) - 1} of the {len(STEPS)} steps, ")).to_be_visible()
     expect(page.get_by_role("link", name="Explore it yourself on the Overview")).to_be_visible()
     for_everybody(page)

@@ -24,7 +24,14 @@ FIXED = ("vit_b_32", "swin_t", "swin_v2_t", "maxvit_t")  # run at their own size
 SMALL_SIZE = {"inception_v3": 96}
 COUNT = 2  # images
 LARGE = ("alexnet", "vgg11_bn", "vit_b_32")  # pruned 2:4: to sort so many weights takes seconds
-COSTLY = ("maxvit_t", "swin_v2_t", "vgg11_bn")  # which `make thorough` takes along
+COSTLY = (
+    "alexnet",
+    "inception_v3",
+    "maxvit_t",
+    "swin_v2_t",
+    "vgg11_bn",
+    "vit_b_32",
+)  # which `make thorough` takes along
 FAMILIES = (
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t", "mnasnet0_5",
     "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18", "resnext50_32x4d",
