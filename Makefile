@@ -23,11 +23,10 @@ unit: $(VENV)/test.stamp
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest tests/unit tests/app -n 2 --dist worksteal
 
 e2e: browser
-	$(BIN)/python -m pytest tests/e2e -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/e2e
 
 thorough: browser
-	THOROUGH=1 $(BIN)/python -m pytest tests/e2e/test_attacks.py tests/e2e/test_history.py tests/e2e/test_navigation.py \
-		tests/unit/test_models.py tests/unit/test_repairs.py
+	THOROUGH=1 $(BIN)/python -m pytest tests/e2e tests/unit/test_models.py tests/unit/test_repairs.py
 
 browser: $(VENV)/test.stamp
 	$(BIN)/python -m tests.e2e.setup_browser

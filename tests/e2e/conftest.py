@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Playwright, expect, sync_playwright
@@ -58,10 +57,7 @@ def visitor(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def for_everybody(request: pytest.FixtureRequest) -> Iterator[Callable[[Page], None]]:
-    """Look at a page as a journey has left it. When all journeys are over, every page must have been looked at.
-
-    Where processes share the journeys, the one that started them adds up what each has looked at.
-    """
+    """Look at a page as a journey has left it. When all journeys are over, every page must have been looked at."""
     looked: set[str] = set()
 
     def look(page: Page) -> None:
@@ -71,29 +67,9 @@ def for_everybody(request: pytest.FixtureRequest) -> Iterator[Callable[[Page], N
 
     yield look
     session = request.session
-    if (said := getattr(session.config, "workeroutput", None)) is not None:
-        said["looked"] = sorted(looked)
-        return
     whole = {item.path for item in session.items} >= set(Path(__file__).parent.glob("test_*.py"))
     if whole and not session.config.option.keyword and not session.testsfailed:
         assert looked == access.PAGES
-
-
-LOOKED = pytest.StashKey[set[str]]()  # at by all processes
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """A process of the journeys has ended."""
-    node.config.stash.setdefault(LOOKED, set()).update(node.workeroutput.get("looked", ()))
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """All processes have ended: was every page looked at?"""
-    config = session.config
-    whole = [Path(each).resolve() for each in config.args] == [Path(__file__).parent] and not config.option.keyword
-    if whole and not session.testsfailed and (unseen := access.PAGES - config.stash.get(LOOKED, access.PAGES)):
-        pytest.exit(f"No journey looked at {sorted(unseen)} as everybody meets it.", returncode=1)
 
 
 AS_AT_FIRST = """try {  // a sidebar that another test has closed is open again

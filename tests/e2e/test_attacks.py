@@ -42,6 +42,7 @@ from tests import hostile
 from tests.e2e.browser import Running, server
 from tests.e2e.test_journeys import SMALL
 from tests.e2e.visitor import Visitor
+from tests.thorough import THOROUGH
 from tests.waiting import PATIENCE_S, until
 
 T = TypeVar("T")
@@ -634,7 +635,7 @@ MORE: dict[str, Attack] = {
     "name: 900 letters": weights(r"'n{40}…n{37}\.pt' is truncated", lambda: hostile.noise(99), "n" * 900 + ".pt"),
     "name: without letters": weights("That file cannot be used here", lambda: b"x", ".pt"),
 }
-TABLE |= MORE if os.environ.get("THOROUGH") else {}
+TABLE |= MORE if THOROUGH else {}
 
 
 @asynccontextmanager

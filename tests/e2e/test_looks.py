@@ -10,8 +10,10 @@ from playwright.sync_api import Page, expect
 from pages.ui.contents import FIRST, pages
 from tests.e2e.access import AT_REST, SHIFTS
 from tests.e2e.test_journeys import SMALL, open_page
+from tests.thorough import THOROUGH
 
 QUICK = f"{SMALL}&model=vgg-digits"
+FEW = ("overview", "lesson", "sweep", "structured_pruning", "slices_and_gate", "open_a_report")  # of all kinds
 PHONE = {"width": 390, "height": 800}
 OVERLAPS = """([first, second]) => {  // pairs of elements that overlap
   const boxes = (selector) => [...document.querySelectorAll(selector)].map((each) => each.getBoundingClientRect());
@@ -20,7 +22,7 @@ OVERLAPS = """([first, second]) => {  // pairs of elements that overlap
 }"""
 
 
-@pytest.mark.parametrize("name", pages())
+@pytest.mark.parametrize("name", pages() if THOROUGH else FEW)
 def test_nothing_jumps_while_a_page_opens_or_a_control_changes(page: Page, address: str, name: str) -> None:
     """Cumulative layout shift; under 0.1 counts as good (web.dev/cls)."""
     page.add_init_script(SHIFTS)

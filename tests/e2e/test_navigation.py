@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from urllib.parse import urlparse
 
 import pytest
@@ -12,6 +11,7 @@ from pages.ui.contents import CONTENTS, FIRST, OLD_PAGES, Entry, pages, views
 from tests.e2e.access import AT_REST, SHIFTS, problems
 from tests.e2e.test_access import tab_to
 from tests.e2e.test_journeys import SMALL, go, open_page, query, wait_for_query
+from tests.thorough import THOROUGH
 
 PLACES = [(menu, entry) for menu, entries in CONTENTS.items() for entry in entries]
 FEW = ("collapse", "quantisation", "selection_vs_signal", "signal")  # of the old addresses
@@ -33,7 +33,7 @@ def stands(page: Page, entry: Entry, address: str) -> None:
     assert urlparse(page.url).path == ("/" if entry.name == FIRST else f"/{entry.name}")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 390] if THOROUGH else [390])
 def test_every_page_is_two_clicks_from_the_first(page: Page, address: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(f"{address}/?{QUICK}")
@@ -98,7 +98,7 @@ def test_a_link_keeps_its_values_from_page_to_page(page: Page, address: str) -> 
     expect(page.locator(".scope .percent")).to_have_text("90 %")
 
 
-@pytest.mark.parametrize("old", [*OLD_PAGES, *views()] if os.environ.get("THOROUGH") else FEW)
+@pytest.mark.parametrize("old", [*OLD_PAGES, *views()] if THOROUGH else FEW)
 def test_an_old_address_leads_to_the_page_with_all_that_it_says(page: Page, address: str, old: str) -> None:
     page.goto(f"{address}/{old}?{QUICK}")
     stands(page, (pages() | views())[OLD_PAGES.get(old, old)], address)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from reflow_core.networks.zoo import describe, synsets, zoo
 from reflow_core.signal.copies import Hook, clone_module, hooked
 from reflow_core.signal.layers import NORMS
 from reflow_core.sources.access import EVERYTHING
+from tests.thorough import THOROUGH
 
 FIXED = ("vit_b_32", "swin_t", "swin_v2_t", "maxvit_t")  # run at their own size only
 SMALL_SIZE = {"inception_v3": 96}
@@ -76,7 +76,7 @@ def test_the_table_is_torchvisions() -> None:
     assert synsets()["n03888257"] == classes.index("parachute")
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in COSTLY or os.environ.get("THOROUGH")])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in COSTLY or THOROUGH])
 def test_every_family_is_measured_or_listed(name: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Measured and listed layers are the norms of `named_modules`; variances equal those of hooks of our own."""
     if name not in FIXED:

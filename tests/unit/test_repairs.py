@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,9 +24,9 @@ from reflow_core.repairs.statcorr import statcorr
 from reflow_core.signal.layers import PRUNABLE, prunable
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.watch import ignore
+from tests.thorough import THOROUGH
 from tests.unit.test_oracles import pruned, small
 
-THOROUGH = bool(os.environ.get("THOROUGH"))
 CHANGING = [name for name in repairs.names() if name not in ("none", "reflow")]
 
 
