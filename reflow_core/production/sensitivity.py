@@ -16,6 +16,7 @@ from reflow_core.errors import ReflowError
 from reflow_core.numbers import decimal, in_points, p_value, percent, whole_percent
 from reflow_core.production.finding import Finding
 from reflow_core.pruning.patterns import CHANNEL
+from reflow_core.repairs import repairs
 from reflow_core.signal.similarity import finite
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.spec import MAX_SPARSITY, Spec
@@ -126,7 +127,11 @@ def finding(base: Spec, table: pd.DataFrame, share: float | None = None) -> Find
         return Finding(base, f"No layer could be pruned at {whole_percent(share)}.", {"Layers": table})
     what = "channels" if base.pattern == CHANNEL else "weights"
     worst = ranked.loc[ranked.loss_pruned.idxmax()]
-    after = "" if pd.isna(worst.loss_repaired) else f", and {in_points(worst.loss_repaired)} after {base.repair}"
+    after = (
+        ""
+        if pd.isna(worst.loss_repaired)
+        else f", and {in_points(worst.loss_repaired)} after {repairs[base.repair].info.title}"
+    )
     safe = int((ranked.loss_pruned <= 0.01).sum())
     where = f"{worst.layer} (layer {worst.depth})"
     if safe == len(ranked):

@@ -51,8 +51,8 @@ def heatmap(table: pd.DataFrame, variant: str) -> Chart:
         "height": 110 + ROW * len(names),
         "margin": {"l": 8, "r": 8, "t": 8, "b": 46},
         "uirevision": "keep",
-        "xaxis": {"type": "category", "title": {"text": "share pruned in this layer only"}},
-        "yaxis": NAMES_DOWNWARD,
+        "xaxis": {"type": "category", "showgrid": False, "title": {"text": "share pruned in this layer only"}},
+        "yaxis": NAMES_DOWNWARD | {"showgrid": False},
     }
     return Chart(go.Figure({"data": traces, "layout": layout}), _heat_message(table, variant), table)
 

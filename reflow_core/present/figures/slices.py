@@ -91,8 +91,8 @@ def confused(counts: dict[str, NDArray[np.int64]], classes: tuple[str, ...]) -> 
             1,
             place,
         )
-    figure.update_xaxes(type="category", title_text="predicted class")
-    figure.update_yaxes(type="category", autorange="reversed")
+    figure.update_xaxes(type="category", title_text="predicted class", showgrid=False)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     figure.update_yaxes(title_text="true class", col=1)
     figure.update_layout(height=420, margin={"l": 60, "r": 8, "t": 40, "b": 46}, uirevision="keep")
     table = pd.DataFrame(

@@ -66,7 +66,7 @@ def curves(
         "xaxis": cursor
         | {"title": {"text": "sparsity"}, "tickformat": PERCENT, "anchor": "y2", "range": [-0.02, 0.99]},
         "yaxis": _score_axis(gain) | {"domain": [_split_at(names), 1]},
-        "yaxis2": {"domain": [0, _split_at(names) - 0.06], "autorange": "reversed", "dtick": 1},
+        "yaxis2": {"domain": [0, _split_at(names) - 0.06], "autorange": "reversed", "dtick": 1, "showgrid": False},
     }
     return Chart(go.Figure({"data": traces, "layout": layout}), _curves_message(table), table)
 
