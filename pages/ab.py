@@ -38,7 +38,7 @@ if a_spec is None:
     st.info(EMPTY, icon=":material/compare:")
     st.button("Pin the current view as A", type="primary", on_click=pin, args=(b_spec,), icon=":material/push_pin:")
     st.stop()
-a, b = diagnosed(a_spec), diagnosed(b_spec)
+a, b = diagnosed(a_spec, "A"), diagnosed(b_spec, "B")
 finding = compared(a, b)
 show_answer(finding)
 row = st.container(horizontal=True)

@@ -39,7 +39,7 @@ def draw(sweep: Sweep[Finding]) -> None:
     """How many hold, each claim beside what was measured, and how the fine-tune went."""
     finding = counted(spec, list(sweep.points.values()))
     show_answer(finding)
-    chart(tally(finding), "tally", "Claims", heading=False)
+    chart(tally(finding), "tally", "Claims", heading=False, captioned=False)
     for row in finding.tables["Claims"].itertuples():
         with st.container(border=True):
             st.markdown(f"{MARKS[row.verdict]} **{row.claim}**: {row.verdict}.")

@@ -32,8 +32,9 @@ def draw(study: Sweep[Point]) -> str:
     """The matrix and its split; then why: ratio beside accuracy, overlap of the masks, price."""
     rows = outcomes(study.points.values())
     listed = rows[rows.repair.isin([spec.repair for spec in chosen])]
-    chart(matrix(listed), "matrix", "Accuracy by selection and repair", heading=False)
-    answered = _show_shares(listed)
+    drawn = matrix(listed)
+    chart(drawn, "matrix", "Accuracy by selection and repair", heading=False)
+    answered = _show_shares(listed) or drawn.message
     left, right = st.columns(2, gap="medium")
     with left:
         chart(signal(rows), "signal", "Variance ratio by selection")
@@ -47,11 +48,11 @@ def draw(study: Sweep[Point]) -> str:
 
 
 def _show_shares(rows: pd.DataFrame) -> str:
-    """The split in three numbers; returns it in words."""
+    """The split in three numbers; returns it in words, "" while there is none."""
     try:
         shares = split(rows.pivot(index="selection", columns="repair", values="accuracy"))
-    except ValueError as problem:
-        return f"No variance split yet: {problem}."
+    except ValueError:  # some are still to come
+        return ""
     for place, (name, share) in zip(
         st.columns(3),
         (("Selection", shares.selection), ("Repair", shares.repair), ("Interaction", shares.interaction)),

@@ -65,7 +65,7 @@ def _offer_again(request: Request) -> None:
     if st.button("Repeat the timing", icon=":material/timer:"):
         _take_again(request)
     if request not in session().retaken:
-        st.caption("They are repeated automatically once the machine is idle, while this page is open.")
+        st.caption("The timings are repeated automatically once the machine is idle, while this page is open.")
         st.fragment(_when_quiet, run_every=QUIET_POLL_S)(request)
 
 

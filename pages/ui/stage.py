@@ -35,8 +35,8 @@ SHORT_S = 5.0  # a diagnosis so short that a hundred of them are computed unaske
 REDRAW_EVERY = 12  # new sweep points that are worth a redraw
 
 
-def diagnosed(spec: Spec) -> Diagnosis:
-    """The diagnosis of a spec; stops the page with a sentence where there is none."""
+def diagnosed(spec: Spec, called: str = "") -> Diagnosis:
+    """The diagnosis of a spec; stops the page with a sentence where there is none. `called`: where it is one of two."""
     require_local(spec)
     with errors_shown():
         confirm_cost([spec])
@@ -45,7 +45,8 @@ def diagnosed(spec: Spec) -> Diagnosis:
         st.warning(sentence(problem), icon=":material/save:")
     doubt = doubt_of(diagnosis)
     for note in diagnosis.notes:
-        st.warning(sentence(note), icon=":material/rule:") if note == doubt else st.info(sentence(note))
+        text = f"{called}: {sentence(note)}" if called else sentence(note)
+        st.warning(text, icon=":material/rule:") if note == doubt else st.info(text)
     return diagnosis
 
 

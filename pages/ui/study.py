@@ -125,22 +125,24 @@ def _view(
     progress_row(study, what, complete, f"{key}-toggle")
     said = draw(study) if study.points else None
     if answer is not None:
-        _say(said, answer)
+        _say(said, answer, f"So far, {study.done} of {study.total} {what}" if study.running else "")
     if not study.points:
         st.caption("The first results are being computed." if study.running else "Nothing could be measured.")
     for problem, count in _problem_counts(study).items():
         st.warning(f"{count} of {study.total} not measured: {sentence(problem)}", icon=":material/info:")
 
 
-def _say(said: str | Finding | None, answer: DeltaGenerator) -> None:
+def _say(said: str | Finding | None, answer: DeltaGenerator, so_far: str) -> None:
     """Written in each run, even if nothing is known yet: else Streamlit keeps no place for it."""
     if not said:
         answer.container(height=ANSWER_HEIGHT, border=False)
     elif isinstance(said, Finding):
         with answer.container():
             show_answer(said)
+            if so_far:
+                st.caption(f"{so_far}.")
     else:
-        answer.markdown(f"#### {literal(said)}")
+        answer.markdown(f"#### {f'{so_far}: ' if so_far else ''}{literal(said)}")
 
 
 def _problem_counts(study: Sweep[Any]) -> dict[str, int]:

@@ -163,7 +163,7 @@ def _repaired(diagnosis: Diagnosis, repaired: Outcome) -> str:
     if reached == NOT_RECOVERED and least_gain(diagnosis) <= 0:
         return f"{name} does not help: {_score(repaired)}"
     sentences = {
-        RECOVERED: f"{name} recovers {_score(repaired)}",
+        RECOVERED: f"{name} recovers it to {_score(repaired)}",
         PARTLY: f"{name} recovers only part of it: {_score(repaired)}",
         NOT_RECOVERED: f"{name} does not recover it: {_score(repaired)}",
     }

@@ -177,7 +177,7 @@ def difference(network: nn.Module, images: Tensor, classifier: str | None, gone:
     largest = float((expected - logits).abs().max())
     if largest <= TOLERANCE * max(1.0, float(expected.abs().max())):
         return ""
-    return f"without them its logits differ from those with zeros in their place, by {significant(largest, 2)}"
+    return f"cutting its channels changes the logits by {significant(largest, 2)}, which zeroing them does not"
 
 
 def widths(network: nn.Module) -> dict[str, int]:

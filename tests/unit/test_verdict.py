@@ -74,7 +74,7 @@ def counted(real: Diagnosis, **right: int) -> Diagnosis:
         (690, None, HEALTHY, "stays at 98.6 %"),
         (500, None, DEGRADED, "falls to 71.4 %"),
         (69, None, COLLAPSED, "falls to 9.9 %"),
-        (69, 694, RECOVERED, "REFLOW recovers 99.1 %"),
+        (69, 694, RECOVERED, "REFLOW recovers it to 99.1 %"),
         (95, 549, PARTLY, "REFLOW recovers only part of it: 78.4 %"),
         (69, 105, NOT_RECOVERED, "REFLOW does not recover it: 15.0 %"),
         (500, 502, NOT_RECOVERED, "REFLOW does not help: 71.7 %"),

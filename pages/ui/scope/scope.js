@@ -213,6 +213,7 @@ class Scope {
     box.setAttribute("aria-label", `${this.data.measure} vs. sparsity, ${this.points.length} sparsities computed`);
     box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">
       ${[0, 0.5, 1].map((v) => `<line class="grid" x1="${THUMB}" x2="${width - THUMB}" y1="${y(v)}" y2="${y(v)}"/><text x="${THUMB}" y="${y(v) - 3}">${100 * v} %</text>`).join("")}
+      ${this.points.length > 2 ? "" : `<text x="${width / 2}" y="${y(0.25)}" text-anchor="middle">${clean(this.data.measure)} at other sparsities: not computed yet</text>`}
       ${lines.join("")}<line class="one here" x1="${here}" x2="${here}" y1="0" y2="${height}"/></svg>`;
     const marks = [0, 20, 40, 60, 80, 99].map((s) => `<span style="left:${x(s / 100)}px">${s} %</span>`).join("");
     this.write(this.find(".scale"), marks);

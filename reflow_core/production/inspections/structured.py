@@ -223,7 +223,7 @@ def _finding(
     }
     notes = [f"No repair: {reason}"] if reason else []
     if held := facts["held"]:
-        notes.append(f"Not cut: {len(held)} of {len(cut.groups)} groups: {held_reasons(cut.groups)}.")
+        notes.append(f"{len(held)} of {len(cut.groups)} groups were not cut. {held_reasons(cut.groups)}.")
     passed = [check.passed for check in checked]
     answer = _answer(facts, sum(passed), len(passed))
     return Finding(experiment.spec, answer, tables, facts, tuple(notes), all(passed), fingerprint())
