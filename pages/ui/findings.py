@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 
@@ -26,6 +27,8 @@ from reflow_core.spec import Spec
 QUIET_POLL_S = 5.0
 QUIET_SHARE = 0.4
 ANSWER_HEIGHT = 96
+LONGEST_HEADLINE = 110  # characters: two lines of a laptop's page
+CUT = re.compile(r"[:;.] (?=[^\s(])")
 MARKS = {
     "Passed": ":material/check_circle:",
     "Failed": ":material/cancel:",
@@ -89,13 +92,25 @@ def show_answer(finding: Finding) -> None:
     """The answer as the page's first sentence, whether it passed where that is asked, notes, and the machine."""
     word = outcome(finding)
     mark = f"{MARKS[word]} **{word}.** " if word else ""
-    st.markdown(f"#### {mark}{literal(finding.answer)}")
+    heading, rest = headline(finding.answer)
+    st.markdown(f"#### {mark}{literal(heading)}")
+    if rest:
+        st.markdown(literal(rest))
     if busy := disturbed(finding):
         st.warning(busy, icon=":material/timer:")
     for note in finding.notes:
         st.caption(sentence(note))
     if finding.machine:
         st.caption(f"Measured on: {literal(finding.machine)}.")
+
+
+def headline(answer: str) -> tuple[str, str]:
+    """A long answer in two: what one reads first, and the figures that follow its first full or half stop, else ""."""
+    cut = CUT.search(answer, 30) if len(answer) > LONGEST_HEADLINE else None
+    if cut is None:
+        return answer, ""
+    rest = answer[cut.end() :]
+    return f"{answer[: cut.start()]}.", f"{rest[0].upper()}{rest[1:]}"
 
 
 def show_checks(table: pd.DataFrame) -> None:

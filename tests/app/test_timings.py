@@ -67,4 +67,4 @@ def test_what_nothing_disturbed_is_not_marked(monkeypatch: pytest.MonkeyPatch, q
 def test_checks_that_hold_are_no_success_of_the_network(quick_timing: None) -> None:
     app = open_app("structured_pruning", channels="70", repair="none")
     headline = next(each.value for each in app.markdown if each.value.startswith("#### "))
-    assert "Passed" not in headline and "checks of the cut pass" in headline
+    assert "Passed" not in headline and any("checks of the cut pass" in each.value for each in app.markdown)
