@@ -105,7 +105,7 @@ def test_every_figure_draws_what_the_rows_say_and_tells_it(points: dict[Spec, Po
         assert np.shape(heat.customdata) == (19, 2)
         told = cells[1].cka if measure == "CKA" else cells[1].ratio
         assert heat.customdata[-1][1] == pytest.approx(told["repaired"][-1])
-        assert "magnitude → reflow" in drawn.message
+        assert "magnitude with REFLOW" in drawn.message
     at = table[table.sparsity == 0.8]
     drawn = matrix(at)
     assert list(drawn.figure.data[0].x) == REPAIRS and len(drawn.figure.data[0].y) == 4

@@ -17,6 +17,7 @@ from reflow_core.lab.study import Split, saturation
 from reflow_core.numbers import decimal, percent, whole_percent
 from reflow_core.present.figures import CLEAR, COLORS, LEGEND_ABOVE, MARGIN, NAMES_DOWNWARD, RATIO_RANGE, Chart
 from reflow_core.pruning.criteria import criteria
+from reflow_core.repairs import repairs
 
 REPAIR_COLORS = {
     "none": COLORS["pruned"],
@@ -180,12 +181,17 @@ def _cells(cells: Sequence[Point], names: Sequence[str], variant: str, measure: 
     return [heat, click]
 
 
+def _named(selection: object, repair: object) -> str:
+    """A configuration in words."""
+    return f"{selection} without repair" if repair == "none" else f"{selection} with {repairs[str(repair)].info.title}"
+
+
 def _curves_message(table: pd.DataFrame) -> str:
     if table.empty:
         return "Nothing is computed yet."
     near = table.sparsity.iloc[(table.sparsity - 0.8).abs().argmin()]
     at = table[table.sparsity == near]
-    scores = [f"{row.selection} → {row.repair} {percent(row.accuracy)}" for row in at.itertuples()]
+    scores = [f"{_named(row.selection, row.repair)} {percent(row.accuracy)}" for row in at.itertuples()]
     return f"Accuracy at {whole_percent(near)} sparsity: {', '.join(scores)}."
 
 
@@ -239,10 +245,7 @@ def _matrix_message(scores: pd.DataFrame) -> str:
     if flat.empty:
         return "No cell is computed yet."
     best, worst = flat.idxmax(), flat.idxmin()
-    return (
-        f"Best: {best[0]} → {best[1]}, {percent(flat.max())}. Worst: {worst[0]} → {worst[1]}, "
-        f"{percent(flat.min())}. Each cell: accuracy in %, with its 95 % interval below."
-    )
+    return f"Best: {_named(*best)}, {percent(flat.max())}. Worst: {_named(*worst)}, {percent(flat.min())}. Each cell: accuracy in %, with its 95 % interval below."
 
 
 def split_message(split: Split) -> str:
