@@ -245,7 +245,8 @@ def _matrix_message(scores: pd.DataFrame) -> str:
     if flat.empty:
         return "No cell is computed yet."
     best, worst = flat.idxmax(), flat.idxmin()
-    return f"Best: {_named(*best)}, {percent(flat.max())}. Worst: {_named(*worst)}, {percent(flat.min())}. Each cell: accuracy in %, with its 95 % interval below."
+    extremes = f"Best: {_named(*best)}, {percent(flat.max())}. Worst: {_named(*worst)}, {percent(flat.min())}."
+    return f"{extremes} Each cell: accuracy in %, with its 95 % interval below."
 
 
 def split_message(split: Split) -> str:
