@@ -91,6 +91,8 @@ def test_a_reopened_reports_ticks_stand_below_its_track(page: Page, address: str
         page.get_by_role("button", name="Report").first.click()
     waiting.value.save_as(tmp_path / "report.html")
     page.goto(f"{address}/open_a_report")
+    expect(page.locator("input[type=file]")).to_be_attached()
+    page.evaluate(AT_REST)
     page.locator("input[type=file]").set_input_files(tmp_path / "report.html")
     expect(page.locator(".scope .badge")).to_have_text("exact")
     track, tick = (
