@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.access import AT_REST
 from tests.e2e.test_journeys import SLIDER, SMALL, computed, go, open_page, wait_for_query
-from tests.thorough import THOROUGH
+from tests.thorough import THOROUGH, thorough
 
 QUICK = f"{SMALL}&model=vgg-digits"
 PARTS = (".headline", ".percent", ".big", ".note:visible")
@@ -159,6 +159,7 @@ def test_what_was_taken_back_can_be_done_again(page: Page, address: str, change:
     assert seen(page) == after
 
 
+@thorough
 def test_back_while_the_result_is_computed_shows_what_was_there(page: Page, address: str) -> None:
     open_page(page, f"{address}/?{QUICK}")
     at_rest(page)
@@ -192,6 +193,7 @@ def test_another_page_is_one_step_and_back_shows_the_one_before_as_it_was(page: 
     expect(page.get_by_role("heading", level=1)).to_have_text("A/B")
 
 
+@thorough
 def test_a_key_of_the_demo_mode_is_one_step_and_so_is_leaving_it(page: Page, address: str) -> None:
     open_page(page, f"{address}/?demo=1&{QUICK}")
     at_rest(page)
@@ -241,6 +243,7 @@ def test_a_click_on_a_cell_is_one_step_and_back_shows_the_cells(page: Page, addr
     assert seen(page) == opened
 
 
+@thorough
 def test_a_step_of_the_lesson_and_a_prediction_are_one_step_each(page: Page, address: str) -> None:
     page.goto(f"{address}/lesson?{QUICK}")
     expect(page.get_by_role("heading", level=2)).to_contain_text("1. ")
@@ -260,6 +263,7 @@ def test_a_step_of_the_lesson_and_a_prediction_are_one_step_each(page: Page, add
     expect(page.get_by_role("button", name="Show what happens")).to_be_visible()
 
 
+@thorough
 def test_changes_made_while_the_result_is_computed_are_one_step_each(page: Page, address: str) -> None:
     open_page(page, f"{address}/?{QUICK}&allocation=uniform")
     at_rest(page)

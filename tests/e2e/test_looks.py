@@ -13,7 +13,7 @@ from tests.e2e.test_journeys import SMALL, open_page
 from tests.thorough import THOROUGH
 
 QUICK = f"{SMALL}&model=vgg-digits"
-FEW = ("overview", "lesson", "sweep", "structured_pruning", "slices_and_gate", "open_a_report")  # of all kinds
+FEW = ("overview", "lesson", "sweep", "structured_pruning")  # of all kinds
 PHONE = {"width": 390, "height": 800}
 OVERLAPS = """([first, second]) => {  // pairs of elements that overlap
   const boxes = (selector) => [...document.querySelectorAll(selector)].map((each) => each.getBoundingClientRect());

@@ -13,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.e2e.access import AT_REST
 from tests.e2e.test_access import tab_to
 from tests.e2e.test_journeys import SMALL, open_page, wait_for_query
+from tests.thorough import THOROUGH
 
 QUICK = f"{SMALL}&model=vgg-digits"
 
@@ -76,7 +77,12 @@ class Phone(Keys):
         target.fill(text)
 
 
-@pytest.fixture(params=[Keys, Phone])
+def people(usual: type[Keys]) -> pytest.MarkDecorator:
+    """Who goes on a journey: both, or in `make test` the `usual` one."""
+    return pytest.mark.parametrize("person", [Keys, Phone] if THOROUGH else [usual], indirect=True)
+
+
+@pytest.fixture
 def person(request: pytest.FixtureRequest, page: Page) -> Iterator[Keys]:
     """Who looks at the page, at whose width it must never scroll sideways."""
     acting: Keys = request.param()
@@ -86,6 +92,7 @@ def person(request: pytest.FixtureRequest, page: Page) -> Iterator[Keys]:
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
+@people(Keys)
 def test_an_explorer_moves_the_slider_opens_a_layer_sees_the_stream_and_sweeps(
     page: Page, address: str, person: Keys
 ) -> None:
@@ -112,6 +119,7 @@ def test_an_explorer_moves_the_slider_opens_a_layer_sees_the_stream_and_sweeps(
     expect(page.locator("[data-testid=stMain] h4").first).to_contain_text("Accuracy at")
 
 
+@people(Phone)
 def test_a_teacher_asks_for_a_prediction_and_goes_on(page: Page, address: str, person: Keys) -> None:
     open_page(page, f"{address}/?{QUICK}")
     person.go(page, "Explore", "Lesson")
@@ -123,6 +131,7 @@ def test_a_teacher_asks_for_a_prediction_and_goes_on(page: Page, address: str, p
     expect(page.get_by_role("spinbutton", name="Predict")).to_be_visible()
 
 
+@people(Keys)
 def test_a_presenter_shows_the_collapse_then_the_repair_and_leaves(page: Page, address: str, person: Keys) -> None:
     open_page(page, f"{address}/?{QUICK}")
     person.press(page, page.get_by_role("button", name="Demo"))
@@ -140,6 +149,7 @@ def test_a_presenter_shows_the_collapse_then_the_repair_and_leaves(page: Page, a
         expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
 
 
+@people(Phone)
 def test_an_engineer_sets_a_limit_gets_a_verdict_and_takes_it_along(page: Page, address: str, person: Keys) -> None:
     open_page(page, f"{address}/?{QUICK}&sparsity=0.9&repair=none")
     person.go(page, "Deploy", "Slices and gate")
