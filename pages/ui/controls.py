@@ -370,9 +370,10 @@ def _beside(name: str, value: object) -> str:
     return shown
 
 
-def _follow(name: str, shown: str) -> None:
-    """What a person chose becomes the field's value, and the link's."""
-    st.session_state[name] = st.session_state[shown]
+def _follow(name: str, shown: str, unit: float = 1) -> None:
+    """What a person chose becomes the field's value, and the link's; `unit`: how many of the control's make one."""
+    chosen = st.session_state[shown]
+    st.session_state[name] = chosen if unit == 1 else round(chosen / unit, 6)
 
 
 def _choice(name: str, choices: Sequence[str]) -> str:
@@ -396,13 +397,10 @@ def _sparsity(disabled: bool) -> float:
         help=about.help,
         disabled=disabled,
         key=shown,
-        on_change=_follow_percent,
+        on_change=_follow,
+        args=("sparsity", shown, 100),
     )
     return sparsity
-
-
-def _follow_percent() -> None:
-    st.session_state["sparsity"] = round(st.session_state["sparsity-shown"] / 100, 6)
 
 
 def _number(name: str, step: float | None = None, disabled: bool = False, shown_as: str | None = None) -> float:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.access import AT_REST
-from tests.e2e.test_journeys import SLIDER, SMALL, computed, go, open_page, wait_for_query
+from tests.e2e.test_journeys import SLIDER, SMALL, click_a_cell, computed, go, open_page, wait_for_query
 from tests.thorough import THOROUGH, thorough
 
 QUICK = f"{SMALL}&model=vgg-digits"
@@ -221,13 +221,7 @@ def test_a_click_on_a_cell_is_one_step_and_back_shows_the_cells(page: Page, addr
     page.goto(f"{address}/sweep?{QUICK}&criteria=magnitude&repairs=reflow&updates=none&measure=CKA")
     computed(page)
     steps, sweep = length(page), page.url
-    cells = page.locator('.nsewdrag[data-subplot="xy2"]')
-    box = cells.bounding_box()
-    assert box is not None
-    place: Any = {"x": 0.7 * box["width"], "y": 0.5 * box["height"]}
-    cells.hover(position=place)
-    expect(page.locator(".hoverlayer .hovertext").first).to_be_visible()
-    cells.click(position=place)
+    click_a_cell(page)
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
     at_rest(page)
     opened = seen(page)

@@ -206,12 +206,8 @@ def test_a_cold_link_with_several_arms_opens_the_board_and_the_shares_add_up(
     for_everybody(page)
 
 
-def test_a_click_on_a_cell_of_the_sweep_opens_it_on_the_overview(
-    page: Page, address: str, for_everybody: Callable[[Page], None]
-) -> None:
-    page.goto(f"{address}/sweep?{SMALL}&criteria=magnitude&repairs=reflow")
-    computed(page)
-    for_everybody(page)
+def click_a_cell(page: Page) -> None:
+    """A layer at a sparsity, below the curves of the sweep."""
     cells = page.locator('.nsewdrag[data-subplot="xy2"]')
     expect(cells).to_be_visible()
     box = cells.bounding_box()
@@ -220,6 +216,15 @@ def test_a_click_on_a_cell_of_the_sweep_opens_it_on_the_overview(
     cells.hover(position=place)
     expect(page.locator(".hoverlayer .hovertext").first).to_be_visible()
     cells.click(position=place)
+
+
+def test_a_click_on_a_cell_of_the_sweep_opens_it_on_the_overview(
+    page: Page, address: str, for_everybody: Callable[[Page], None]
+) -> None:
+    page.goto(f"{address}/sweep?{SMALL}&criteria=magnitude&repairs=reflow")
+    computed(page)
+    for_everybody(page)
+    click_a_cell(page)
     expect(page.locator(".scope .badge")).to_have_text("exact")
     opened = query(page)
     assert 0.5 <= float(opened["sparsity"]) <= 0.8 and opened["layer"].startswith("layer")
