@@ -385,7 +385,7 @@ def _choice(name: str, choices: Sequence[str]) -> str:
 def _sparsity(disabled: bool) -> float:
     """In percent; the link holds the fraction."""
     with _unseen("sparsity"):
-        sparsity = round(_number("sparsity", 0.01, disabled, "%g"), 6)
+        sparsity = round(float(_number("sparsity", 0.01, disabled, "%g")), 6)  # the slider says 0 as a whole number
     about, shown = ABOUT["sparsity"], _beside("sparsity", round(100 * sparsity, 4))
     st.number_input(
         f"{about.label} (%)",
