@@ -12,6 +12,7 @@ from torch import Tensor
 from reflow_core.errors import ReflowError
 
 IMAGES, LABELS = ("pixel_values", "images", "image"), ("labels", "label")
+MOST, PIXELS = 128, 8 * 224 * 224  # images and pixels of a pass on a CPU: more are no faster, and take more memory
 FORMS = "tensors (N, C, H, W), (images, labels), or dicts with 'pixel_values' (and 'labels')"
 Batches = Iterable[Any]
 
@@ -39,6 +40,13 @@ def gather(batches: Batches) -> Gathered:
         torch.cat(labels) if len(labels) == len(pairs) else None,
         tuple(len(images) for images, _ in pairs),
     )
+
+
+def at_once(images: Tensor, device: torch.device, most: int = MOST) -> int:
+    """How many of such images (N, C, H, W) make a pass on a device, at most `most`."""
+    if device.type != "cpu":
+        return most
+    return max(1, min(most, PIXELS // max(1, images[0, 0].numel())))
 
 
 def pair(batch: Any) -> tuple[Tensor, Tensor | None]:

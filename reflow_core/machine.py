@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # from glibc's malloc.h
 KEPT_BYTES = 1 << 30
 ALIGNED = 64  # bytes, as torch's own allocator gives them
 LARGE = 32 << 20  # bytes of a block that goes back to the system when it is dropped
@@ -87,6 +87,18 @@ def free_memory() -> int | None:
     return None if match is None else 1024 * int(match.group(1))
 
 
+class Memory:
+    """What one computation may take of this machine's memory: `most` bytes, None for all that there is."""
+
+    most: int | None = None
+
+
+def bounded(needed: int) -> None:
+    """Raises torch's error for a lack of memory where a computation needs more bytes than it may take."""
+    if Memory.most is not None and needed > Memory.most:
+        raise torch.OutOfMemoryError(f"out of memory: {needed} bytes needed, {Memory.most} allowed")
+
+
 def prepare(threads: int | None = None) -> None:
     """Make the calling thread ready to compute, on `threads` cores (None: as torch decides).
 
@@ -130,7 +142,8 @@ def keep_large_blocks() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
+    kept = mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+    return bool(kept and mallopt(M_ARENA_MAX, 1))  # what one thread gave back, the next can take
 
 
 def cloned(tensors: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reflow_core.diagnosis.calibration import evaluating
 from reflow_core.diagnosis.control import with_control
+from reflow_core.diagnosis.evaluate import PROBED, Observation
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize, set_aside, unused_fields
 from reflow_core.diagnosis.result import Diagnosis
@@ -17,7 +18,6 @@ from reflow_core.networks.info import NetworkInfo
 from reflow_core.numbers import percent
 from reflow_core.pruning.masks import Masks, sparsity_of, taken
 from reflow_core.signal.layer_statistics import compared
-from reflow_core.signal.probes import BATCH, PROBED, Observation
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec, parted
 from reflow_core.watch import Watch, ignore
@@ -98,8 +98,8 @@ def _notes(experiment: Experiment, observed: Mapping[str, Observation]) -> Itera
     yield from _counts(experiment)
     yield from experiment.pruner.notes()
     for variant, observation in observed.items():
-        if observation.batch < BATCH:
-            yield f"Low on memory: the {variant} network ran in batches of {observation.batch} images."
+        if observation.low is not None:
+            yield f"Low on memory: the {variant} network ran in batches of {observation.low} images."
     if "calibration_view" not in unused_fields(spec) and spec.calibration_view == "train":
         yield from view_notes(spec.model, info)
     if experiment.labels is None:

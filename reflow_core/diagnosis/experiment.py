@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reflow_core.diagnosis.calibration import evaluation, evaluation_inputs, no_training_images
+from reflow_core.diagnosis.evaluate import Observation, observe
+from reflow_core.diagnosis.form import Form, lay_out, quickest
 from reflow_core.diagnosis.pruner import Pruned, Pruner
 from reflow_core.errors import NotApplicable, ReflowError
 from reflow_core.images.image_set import Images, ImageSet
@@ -22,7 +25,6 @@ from reflow_core.repairs.reflow import recalibrate
 from reflow_core.signal.copies import clone_module, clone_on
 from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.predictions import Predictions
-from reflow_core.signal.probes import Observation, observe
 from reflow_core.signal.trace import Trace, trace
 from reflow_core.sources.library import Library, Network
 from reflow_core.spec import CALIBRATION, EVALUATION, Spec
@@ -90,7 +92,7 @@ class Experiment:
     def _control(self) -> Predictions | None:
         if len(self.images.train) == 0 or not batch_norms(self.network.module):
             return None
-        network = clone_module(self.network.module).to(self.source.device)
+        network = lay_out(clone_module(self.network.module).to(self.source.device), self.form.layout)
         recalibrate(network, self.pruner.calibration, lambda _, done, total: self.watch("control", done, total))
         return self.observe(network, "control", dataclasses.replace(self.trace, sites=())).predictions
 
@@ -133,17 +135,24 @@ class Experiment:
         if repair.info.needs_data and len(self.images.train) == 0:
             return None, str(no_training_images(self.images))
         network.to(self.source.device if repair.info.on_device else "cpu")
+        if repair.info.on_device:
+            lay_out(network, self.form.layout)
         try:
             return repair.function(self.network.module, network, self.pruner.calibration, self.watch), None
         except NotApplicable as why:
             return None, str(why)
         finally:
-            network.to(self.source.device)
+            lay_out(network.to(self.source.device), torch.contiguous_format)
 
     def observe(self, network: nn.Module, stage: str, plan: Trace | None = None) -> Observation:
         """Run the evaluation images through a private network, probing its layers; `plan`: its trace, if another."""
         count = len(self.evaluation)
-        return observe(network, plan or self.trace, self.inputs, self.labels, count, self.watch, stage)
+        return observe(network, plan or self.trace, self.inputs, self.labels, count, self.watch, stage, self.form)
+
+    @property
+    def form(self) -> Form:
+        """How this network runs quickest on this machine."""
+        return form_of(self.spec, self.source)
 
     def inputs(self, part: slice) -> Tensor:
         """A part of the evaluation images, normalized: (n, 3, H, W) on the CPU."""
@@ -161,6 +170,19 @@ def trace_of(spec: Spec, source: Library) -> Trace:
     example = evaluation_inputs(source.images(spec).test, network.info)(slice(0, 1))
     shared: Trace = source.recall(("trace", network.digest, network.info.size), lambda: trace(network.module, example))
     return shared
+
+
+def form_of(spec: Spec, source: Library) -> Form:
+    """How the network of a spec runs quickest on this machine, found out once. Raises ReflowError."""
+    network, inputs = (
+        source.network(spec.model),
+        evaluation_inputs(source.images(spec).test, source.network(spec.model).info),
+    )
+    form: Form = source.recall(
+        ("form", network.digest, network.info.size),
+        lambda: quickest(clone_on(network.module, source.device), trace_of(spec, source), inputs, source.public),
+    )
+    return form
 
 
 @contextmanager

@@ -9,28 +9,36 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from reflow_core.batches import at_once
 from reflow_core.diagnosis.calibration import evaluation_inputs
-from reflow_core.diagnosis.experiment import trace_of
+from reflow_core.diagnosis.experiment import form_of, trace_of
 from reflow_core.networks.info import Facts, facts_of
 from reflow_core.repairs import repairs
 from reflow_core.signal.copies import clone_on, device_of, hooked
-from reflow_core.signal.layers import batch_norms
+from reflow_core.signal.fold import Folded
+from reflow_core.signal.layers import batch_norms, is_norm
 from reflow_core.signal.predictions import logits_of
-from reflow_core.signal.probes import BATCH
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
 
-SIZES = (1, 1, 8, 8, 32, 32, BATCH)  # images of the passes that warm up
+SIZES = (1, 1, 8, 8, 32, 32, 128)  # images of the passes that warm up, as far as they make one pass
 WARM_UP_S = 4.0  # of warm-up, at most; a busy machine is slow at one_image images
-COPIES = 2.3  # dense, a private copy, masks and the share of scores that is kept
+COPIES = 3.3  # dense, a private and a folded copy, masks and the share of scores that is kept
+HELD = 1.5  # what waits at a norm, and the shortcuts and freed memory beside it
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Of one image on this machine: seconds of a pass, bytes of its largest layer's in- and output."""
+    """Of one image on this machine: seconds of a pass, bytes of its largest layer's in- and output.
+
+    `waiting`: bytes of what arrives at its largest norm, which a calibration holds of all images. `at_once`: images of
+    a pass.
+    """
 
     seconds: float
     bytes: int
+    waiting: int
+    at_once: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +65,8 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     """Count and measure; a warm-up pass over a few images is run once a network. Raises ReflowError."""
     network, images = source.network(spec.model), source.images(spec)
     inputs = evaluation_inputs(images.test, network.info)
-    one_image = source.recall(
-        ("measured", network.digest), lambda: measured(clone_on(network.module, source.device), inputs)
-    )
+    run = lambda: form_of(spec, source).of(clone_on(network.module, source.device))  # noqa: E731
+    one_image = source.recall(("measured", network.digest), lambda: measured(run(), inputs))
     info = repairs[spec.repair].info
     evaluated = min(spec.evaluation_images, len(images.test))
     there = min(spec.calibration_images, len(images.train))
@@ -73,7 +80,9 @@ def preflight(spec: Spec, source: Library) -> Preflight:
         facts_of(network.module),
         tuple(plan),
         one_image.seconds,
-        round(COPIES * weights) + max(min(BATCH, evaluated), calibrated) * one_image.bytes,
+        round(COPIES * weights)
+        + min(one_image.at_once, max(evaluated, calibrated)) * one_image.bytes
+        + round(HELD * calibrated * one_image.waiting),
     )
 
 
@@ -84,24 +93,27 @@ def cost(spec: Spec, source: Library) -> int:
 
 def measured(network: nn.Module, inputs: Callable[[slice], Tensor]) -> Measured:
     """The quickest pass of one image; where that takes no time, of a few, or of as many as a batch has."""
-    largest, example = 0, inputs(slice(0, 1)).to(device_of(network))
+    largest, waiting, example = 0, 0, inputs(slice(0, 1)).to(device_of(network))
 
     def look(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal largest
+        nonlocal largest, waiting
         tensors = [each for each in (*arguments, output) if isinstance(each, Tensor)]
-        largest = max(largest, sum(each.numel() * each.element_size() for each in tensors))
+        largest = max(largest, sum(each.nbytes for each in tensors))
+        if isinstance(module, Folded) or is_norm(module):
+            waiting = max(waiting, output.nbytes)
 
     leaves = [name for name, module in network.named_modules() if not list(module.children())]
     with torch.inference_mode():
         with hooked(network, after=dict.fromkeys(leaves, look)):
             network(example)
         spent = seconds = passed(network, example)
-        for size in SIZES:
+        most = at_once(example, example.device)
+        for size in (size for size in SIZES if size <= most):
             if spent + size * seconds > WARM_UP_S:
                 break
             again = passed(network, inputs(slice(0, size)).to(example.device))
             seconds, spent = min(seconds, again), spent + size * again
-    return Measured(seconds, largest)
+    return Measured(seconds, largest, waiting, most)
 
 
 def passed(network: nn.Module, batch: Tensor) -> float:

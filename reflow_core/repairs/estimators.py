@@ -9,9 +9,11 @@ from contextlib import contextmanager, suppress
 import torch
 from torch import Tensor, nn
 
+from reflow_core.batches import at_once
 from reflow_core.errors import unknown
 from reflow_core.machine import fitting, out_of_memory
 from reflow_core.repairs import Calibration
+from reflow_core.repairs.lockstep import OutOfStep, in_step
 from reflow_core.signal.copies import PreHook, device_of, hooked, watched
 from reflow_core.signal.layers import BatchNorms
 from reflow_core.signal.moments import Moments, channel_moments
@@ -28,22 +30,30 @@ def estimate(network: nn.Module, norms: BatchNorms, calibration: Calibration, wa
     """
     if calibration.statistics not in ESTIMATORS:
         raise unknown("statistics", calibration.statistics, ESTIMATORS)
-    passes = 1 if calibration.statistics == "population" else calibration.batch_count
-    with watched(network, watch, "calibrate", len(calibration.inputs), passes), torch.inference_mode():
-        return ESTIMATORS[calibration.statistics](network, norms, calibration)
+    with torch.inference_mode():
+        return ESTIMATORS[calibration.statistics](network, norms, calibration, watch)
 
 
-def population(network: nn.Module, norms: BatchNorms, calibration: Calibration) -> str:
+def population(network: nn.Module, norms: BatchNorms, calibration: Calibration, watch: Watch) -> str:
     """Moments of the *whole* calibration set at each norm, all norms before it already corrected.
 
-    In one batch; where that does not fit into memory, norm by norm in smaller ones, which gives the same.
+    In one batch, of large images in blocks; where what waits at a norm does not fit into memory, norm by norm. All
+    three give the same.
     """
+    inputs = calibration.inputs
+    blocks = inputs.split(at_once(inputs, device_of(network), len(inputs)))
     try:
-        return in_one_batch(network, norms, calibration)
+        if len(blocks) > 1:
+            with suppress(OutOfStep):
+                in_step(network, norms, blocks, watch)
+                return ""
+        with watched(network, watch, "calibrate", len(inputs)):
+            return in_one_batch(network, norms, calibration)
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-    return norm_by_norm(network, norms, calibration)
+    with watched(network, watch, "calibrate", len(inputs)):
+        return norm_by_norm(network, norms, calibration)
 
 
 def in_one_batch(network: nn.Module, norms: BatchNorms, calibration: Calibration) -> str:
@@ -71,7 +81,7 @@ def norm_by_norm(network: nn.Module, norms: BatchNorms, calibration: Calibration
     Raises torch's own error where not one image fits.
     """
     inputs = calibration.inputs
-    size = max(1, len(inputs) // 2)
+    size = max(1, min(len(inputs) // 2, at_once(inputs, device_of(network))))
     for name in in_order(network, norms, inputs[:1]):
         moments, size = fitting(lambda batch, name=name: arriving_at(network, name, inputs.split(batch)), size)  # type: ignore[misc]
         store(norms[name], moments)
@@ -111,10 +121,10 @@ def store(norm: nn.Module, moments: Moments) -> None:
     norm.get_buffer("running_var").copy_(moments.variance)
 
 
-def pooled(network: nn.Module, norms: BatchNorms, calibration: Calibration) -> str:
+def pooled(network: nn.Module, norms: BatchNorms, calibration: Calibration, watch: Watch) -> str:
     """Train-mode batches, their moments merged by Chan's rule in float64: within-batch normalization, pooled stats."""
     with arriving(network, norms) as merged, _training(norms, momentum=0.0):
-        _pass(network, calibration)
+        _pass(network, calibration, watch)
     for name, norm in norms.items():
         if merged[name].count:
             store(norm, merged[name])
@@ -136,23 +146,23 @@ def arriving(network: nn.Module, norms: BatchNorms) -> Iterator[dict[str, Moment
         yield merged
 
 
-def batch_mean(network: nn.Module, norms: BatchNorms, calibration: Calibration) -> str:
+def batch_mean(network: nn.Module, norms: BatchNorms, calibration: Calibration, watch: Watch) -> str:
     """Plain average of the batches' moments, as torch.optim.swa_utils.update_bn (unbiased variance in each batch)."""
     with _training(norms, momentum=None):
         for norm in norms.values():
             norm.reset_running_stats()
-        _pass(network, calibration)
+        _pass(network, calibration, watch)
     return ""
 
 
-def ema(network: nn.Module, norms: BatchNorms, calibration: Calibration) -> str:
+def ema(network: nn.Module, norms: BatchNorms, calibration: Calibration, watch: Watch) -> str:
     """Exponential moving average (momentum 0.1) that starts from the stale statistics, as further training would."""
     with _training(norms, momentum=EMA_MOMENTUM):
-        _pass(network, calibration)
+        _pass(network, calibration, watch)
     return ""
 
 
-ESTIMATORS: dict[str, Callable[[nn.Module, BatchNorms, Calibration], str]] = {
+ESTIMATORS: dict[str, Callable[[nn.Module, BatchNorms, Calibration, Watch], str]] = {
     "population": population,
     "pooled": pooled,
     "batch_mean": batch_mean,
@@ -160,9 +170,10 @@ ESTIMATORS: dict[str, Callable[[nn.Module, BatchNorms, Calibration], str]] = {
 }
 
 
-def _pass(network: nn.Module, calibration: Calibration) -> None:
-    for batch in calibration.batches():
-        network(batch.to(device_of(network)))
+def _pass(network: nn.Module, calibration: Calibration, watch: Watch) -> None:
+    with watched(network, watch, "calibrate", len(calibration.inputs), calibration.batch_count):
+        for batch in calibration.batches():
+            network(batch.to(device_of(network)))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reflow_core.machine import fitting
+from reflow_core.batches import at_once
 from reflow_core.signal import similarity
 from reflow_core.signal.copies import Hook, device_of, hooked, watched
+from reflow_core.signal.fold import Folded, affine
 from reflow_core.signal.moments import channel_dimension, channels_second, image_moments, image_readings, over_images
-from reflow_core.signal.predictions import Predictions, logits_of
 from reflow_core.signal.trace import Trace
 from reflow_core.watch import Watch
 
-BATCH = 128
-PROBED = 128  # 256 images cost over 8 % of a pass over 512 (make bench: "probing")
 Floats = NDArray[np.float64]
 
 
@@ -38,56 +36,11 @@ class Signal:
     eps_floor: float | None
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Observation:
-    """One network's predictions on the evaluation images and its signals by layer; `batch`: images that fitted."""
-
-    predictions: Predictions
-    signals: dict[str, Signal]
-    batch: int
-
-
-def observe(
-    network: nn.Module,
-    trace: Trace,
-    inputs: Callable[[slice], Tensor],
-    labels: NDArray[np.int64] | None,
-    count: int,
-    watch: Watch,
-    stage: str,
-) -> Observation:
-    """Predictions of a private `network` on `count` images, its layers measured on the first `PROBED` of them.
-
-    `inputs`: a slice of the images -> normalized floats (n, 3, H, W). `stage`: the name told to `watch`. Where memory
-    runs out, all is done again in batches of half the size. Raises torch's own error where not one image fits, and
-    ReflowError for a network that returns no logits.
-    """
-
-    def attempt(batch: int) -> Observation:
-        predicted, confidence = [], []
-        finite = True
-        probe = Probe(network, trace)
-        with torch.inference_mode(), watched(network, watch, stage, count, -(-count // batch)), probe.attached():
-            for start in range(0, count, batch):
-                probe.room = max(0, min(PROBED, count) - start)
-                images = inputs(slice(start, min(start + batch, count)))
-                logits = logits_of(network(images.to(device_of(network))))
-                finite &= bool(logits.isfinite().all())
-                best = logits.softmax(1).max(1)
-                predicted.append(best.indices.cpu())
-                confidence.append(best.values.cpu())
-            signals, separability = probe.signals(), probe.separability(labels)
-        predictions = Predictions(torch.cat(predicted).numpy(), torch.cat(confidence).numpy(), separability, finite)
-        return Observation(predictions, signals, batch)
-
-    return fitting(attempt, BATCH)[0]
-
-
 def signals_of(network: nn.Module, trace: Trace, inputs: Tensor, watch: Watch, stage: str) -> dict[str, Signal]:
     """The signals by layer of a private network on all of `inputs` (N, …), whatever it returns."""
     probe = Probe(network, trace)
     probe.room = len(inputs)
-    parts = inputs.split(BATCH)
+    parts = inputs.split(at_once(inputs, device_of(network)))
     with torch.inference_mode(), watched(network, watch, stage, len(inputs), len(parts)), probe.attached():
         for part in parts:
             network(part.to(device_of(network)))
@@ -151,6 +104,9 @@ class Probe:
 
     def _floor(self, name: str, arriving: Tensor) -> float | None:
         module = self.modules[name]
+        if isinstance(module, Folded):
+            arriving = arriving / module.scale**2
+            return float((arriving / (arriving + module.eps)).mean())
         if isinstance(module, _BatchNorm) and maps_affinely(module):
             return float((arriving / (arriving + module.eps)).mean())
         return float(torch.cat(self.floors[name]).mean()) if name in self.floors else None
@@ -172,16 +128,6 @@ def penultimate(arriving: Tensor) -> Tensor:
 def maps_affinely(module: nn.Module) -> bool:
     """Whether the output is an affine map of the input, so that the input's moments serve both: a usual BatchNorm."""
     return isinstance(module, _BatchNorm) and module.running_mean is not None
-
-
-def affine(norm: nn.Module, width: int) -> tuple[Tensor, Tensor]:
-    """Scale and shift (C,) in float64 from what is read to what leaves: of a BatchNorm γ/√(σ²+ε) and β − μ·scale."""
-    if not (isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None):
-        return torch.ones(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
-    scale = (norm.running_var.cpu().double() + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight.detach().cpu().double()
-    shift = -norm.running_mean.cpu().double() * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.detach().cpu().double()
 
 
 def layer_norm_floor(norm: nn.LayerNorm, arriving: Tensor) -> Tensor:

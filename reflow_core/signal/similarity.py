@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -30,11 +31,17 @@ def _hsic(x: Floats, y: Floats) -> Floats:
     n = x.shape[-2]
     rows_x, rows_y = (np.einsum("...nc,...nc->...n", side, side) for side in (x, y))
     if min(x.shape[-1], y.shape[-1]) > n:  # ‖XᵀY‖² = Σ XXᵀ∘YYᵀ, on the smaller side
-        cross = ((x @ x.swapaxes(-1, -2)) * (y @ y.swapaxes(-1, -2))).sum((-2, -1))
+        cross = (_product(x, x.swapaxes(-1, -2)) * _product(y, y.swapaxes(-1, -2))).sum((-2, -1))
     else:
-        cross = np.square(x.swapaxes(-1, -2) @ y).sum((-2, -1))
+        cross = np.square(_product(x.swapaxes(-1, -2), y)).sum((-2, -1))
     both = rows_x.sum(-1) * rows_y.sum(-1)
     return np.asarray(cross - n / (n - 2) * (rows_x * rows_y).sum(-1) + both / ((n - 1) * (n - 2)))
+
+
+def _product(x: Floats, y: Floats) -> Floats:
+    """Of stacks of matrices, by torch, whose library is several times as fast at it as numpy's."""
+    product: Floats = (torch.from_numpy(x) @ torch.from_numpy(y)).numpy()
+    return product
 
 
 def cosine(x: Floats, y: Floats) -> Floats:

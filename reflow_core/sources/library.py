@@ -92,6 +92,11 @@ class Library:
         key = name, self._changed(name), info.stored, info.classes
         return self._images.get(key, lambda: self._open(name, info, watch))
 
+    @property
+    def public(self) -> bool:
+        """Whether nothing here is one visitor's own."""
+        return self._uploads is None
+
     def load(self, spec: Spec, watch: Watch = ignore) -> None:
         """Load the network and the images of a spec. Raises ReflowError and what `watch` does."""
         self.network(spec.model, watch)

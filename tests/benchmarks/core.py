@@ -22,6 +22,7 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
 from reflow_core import Library, Spec, diagnose
+from reflow_core.diagnosis.evaluate import observe
 from reflow_core.lab.executors import threads
 from reflow_core.lab.request import Context
 from reflow_core.lab.store import Store
@@ -33,7 +34,6 @@ from reflow_core.networks.vision import torchvision
 from reflow_core.pruning.allocations import Budget
 from reflow_core.pruning.masks import EachTime, Scores
 from reflow_core.pruning.select import Rules, select
-from reflow_core.signal.probes import BATCH, observe
 from reflow_core.signal.trace import trace
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.watch import ignore
@@ -41,6 +41,7 @@ from reflow_core.watch import ignore
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 IMAGES = 512
 ROUNDS = 15
+BATCH = 128
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch.nn.utils import prune
 
 from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis import statistics
+from reflow_core.diagnosis.evaluate import observe
 from reflow_core.errors import Cancelled
 from reflow_core.networks.catalog import find
 from reflow_core.networks.checkpoint import fingerprint
@@ -28,7 +29,6 @@ from reflow_core.repairs.reflow import recalibrate
 from reflow_core.signal import similarity
 from reflow_core.signal.layers import batch_norms, prunable
 from reflow_core.signal.moments import Moments, channel_moments
-from reflow_core.signal.probes import observe
 from reflow_core.signal.trace import trace
 from reflow_core.watch import ignore
 

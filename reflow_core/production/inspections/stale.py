@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from reflow_core.batches import at_once
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.errors import ReflowError
 from reflow_core.numbers import significant, whole_percent
@@ -19,7 +20,6 @@ from reflow_core.repairs.estimators import arriving, in_order
 from reflow_core.signal.copies import clone_module, clone_on, device_of, watched
 from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.moments import Moments
-from reflow_core.signal.probes import BATCH
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch
@@ -73,7 +73,7 @@ def stale(spec: Spec, source: Library, watch: Watch) -> Finding:
 def arriving_moments(experiment: Experiment, network: nn.Module, stage: str) -> dict[str, Moments]:
     """The moments (C,) of what reaches each BatchNorm of a network in eval mode on the calibration images."""
     inputs = experiment.pruner.calibration.inputs
-    batches = inputs.split(BATCH)
+    batches = inputs.split(at_once(inputs, device_of(network)))
     with (
         torch.inference_mode(),
         watched(network, experiment.watch, stage, len(inputs), len(batches)),

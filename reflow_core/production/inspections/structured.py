@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reflow_core.diagnosis.evaluate import Observation
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.result import outcome
 from reflow_core.errors import ReflowError
@@ -24,7 +25,6 @@ from reflow_core.production.timing import BATCHES, passes
 from reflow_core.pruning.allocations import Budget, allocations
 from reflow_core.pruning.masks import Scores
 from reflow_core.signal.copies import clone_module
-from reflow_core.signal.probes import Observation
 from reflow_core.signal.trace import trace
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
