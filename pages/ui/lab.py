@@ -50,7 +50,6 @@ POLL_S = 0.1
 QUEUE_S = 1.0  # after which a place in the queue is looked at again
 GB = 10**9
 VISIT_RESULTS = GB // 4  # bytes of what was computed from one visitor's uploads
-SWITCH_S = 0.0005  # after which a thread that draws lets one that computes go on; each small operation waits for that
 SOON_S = 1.0  # work that takes no longer needs no progress bar
 SOON_OVER_S = 2.0  # a remaining time too short to mention
 STAGES = {
@@ -310,7 +309,7 @@ def _visit(_shared: Library, _ledger: Ledger, device: str) -> Visit:
     return Visit.opened(_shared, _ledger)
 
 
-@st.cache_resource(show_spinner="Starting …")
+@st.cache_resource(show_spinner=False)
 def lab() -> Lab:
     """Opened once a server; what a killed one left behind goes first."""
     started = Started.read(sys.argv[1:])
@@ -325,7 +324,6 @@ def lab() -> Lab:
     sandbox.prepare("reflow_core.present.reopen", "reflow_core.production.columns")
     bound_upload_memory()
     keep_for_good()
-    sys.setswitchinterval(SWITCH_S)
     ledger = Ledger(Quota(server=started.uploads, free=started.free))
     contexts = {name: Context(own, store) for name, own in libraries.items()}
     return Lab(contexts, Pool(Context(library, store)), Memo(size=32), ledger, started.on_demand)
