@@ -6,4 +6,5 @@ that a link names without this.
 
 from pages.ui import shell
 
-shell.enter()
+if __name__ == "__main__":  # a process that this one spawns, such as a cluster's worker, runs it by another name
+    shell.enter()
