@@ -1,5 +1,7 @@
-"""The entrance: `streamlit run app.py` opens the dashboard."""
+"""The entrance: `streamlit run app.py` opens the dashboard. It serves what pages/_entrance.py draws."""
+
+import streamlit as st
 
 from pages.ui import shell
 
-shell.enter()
+app = st.App("pages/_entrance.py", lifespan=shell.serving)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import shell, take_away
+from pages.ui import take_away
 from pages.ui.controls import controls, set_controls
 from pages.ui.findings import show_answer
 from pages.ui.panels import chart, tables
@@ -29,7 +29,6 @@ def swap(a: Spec, b: Spec) -> None:
     set_controls(a)
 
 
-shell.frame(__file__)
 a_spec, problems = pinned()
 b_spec = controls()
 for problem in problems:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import shell, take_away
+from pages.ui import take_away
 from pages.ui.binding import bound
 from pages.ui.controls import controls
 from pages.ui.findings import answer_place
@@ -32,7 +32,6 @@ VARIED: dict[str, tuple[str, list[dict[str, str | int | float]]]] = {
     "class skew": ("calibration_skew", [{"calibration_skew": skew} for skew in (0.0, 0.5, 0.9, 1.0)]),
 }
 
-shell.frame(__file__)
 base = controls(without=(*CALIBRATION, "calibration_batch", "statistics"), own={"compare": tuple(VARIED)})
 require_local(base)
 if not repairs[base.repair].info.needs_data:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.findings import show_answer, take_away
 from pages.ui.lab import lab, unchanged
@@ -28,7 +27,6 @@ MARKS = {
     "not measurable here": ":gray[:material/help:]",
 }
 
-shell.frame(__file__)
 spec = controls(without=(*OWN, "statistics", "calibration_batch", "corruption", "evaluation_tail", *CALIBRATION))
 require_local(spec)
 with errors_shown():

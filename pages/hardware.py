@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.findings import show_inspection, take_away
 from pages.ui.panels import chart
@@ -14,7 +13,6 @@ from reflow_core.present.figures import hardware as pictures
 from reflow_core.present.snippets import inspecting
 from reflow_core.spec import CALIBRATION
 
-shell.frame(__file__)
 spec = controls(without=("repair", "statistics", "calibration_batch", "corruption", "evaluation_tail", *CALIBRATION))
 require_local(spec)
 finding = show_inspection("hardware", spec)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pages.ui import shell, story
+from pages.ui import story
 from pages.ui.controls import controls
 
-shell.frame(__file__)
 number = story.current()
 story.set_controls(number)
 story.lesson(number, controls(own={"step": story.NUMBERS}))

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.ui import shell
+from pages.ui.contents import pages
 from pages.ui.docs import docs_button, documents, title_of
 from reflow_core.images.corruptions import corruptions
 from reflow_core.lab.store import code_hash
@@ -24,7 +24,6 @@ from reflow_core.spec import DEFAULTS
 
 METHODS: Iterable[Registry[Any, Any]] = (criteria, updates, allocations, repairs, corruptions)
 
-shell.frame(__file__)
 st.markdown((ASSETS / "about.md").read_text())
 st.header("The article's claims, on your network", anchor=False)
 st.caption("Each link opens the page that measures the claim, with the network you chose.")
@@ -33,7 +32,7 @@ own = {} if model == DEFAULTS["model"] else {"model": str(model)}
 for name, statement in STATEMENTS.items():
     query: dict[str, str | list[str]] = {**own, **statement.query, "paper": name}
     st.page_link(
-        f"pages/{statement.page}.py", label=statement.title, icon=":material/arrow_forward:", query_params=query
+        pages()[statement.page].path, label=statement.title, icon=":material/arrow_forward:", query_params=query
     )
     st.caption(f"“{statement.sentence}”")
 st.header("Documents", anchor=False)

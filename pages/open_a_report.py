@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import panels, shell
+from pages.ui import panels
 from pages.ui.actions import name_view
 from pages.ui.controls import link_problems
 from pages.ui.findings import show_answer
@@ -47,7 +47,6 @@ def show_finding(finding: Finding) -> None:
     panels.tables(finding.tables, "reopened")
 
 
-shell.frame(__file__)
 for problem in link_problems({}):
     st.warning(sentence(problem), icon=":material/link_off:")
 file = uploader(

@@ -25,7 +25,6 @@ def _spread(study: Sweep[Point]) -> None:
     panels.tables(finding.tables, "seeds")
 
 
-shell.frame(__file__)
 spec = controls(own={SHOW: VIEWS})
 if shell.in_demo():
     demo.show(spec)

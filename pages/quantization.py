@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.findings import answer_place, show_inspection, take_away
 from pages.ui.lab import lab, unchanged
@@ -23,7 +22,6 @@ from reflow_core.present.snippets import inspecting
 from reflow_core.production.finding import Finding
 from reflow_core.spec import ABOUT, QUANTIZE_ORDERS
 
-shell.frame(__file__)
 base = controls(own={"quantize_order": QUANTIZE_ORDERS})
 require_local(base)
 answer = answer_place()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.ui import shell, take_away
+from pages.ui import take_away
 from pages.ui.controls import controls
 from pages.ui.findings import answer_place
 from pages.ui.panels import chart, table
@@ -21,7 +21,6 @@ from reflow_core.present.snippets import comparing
 CRITERIA = ["magnitude", "wanda", "snip", "synflow", "fisher", "woodfisher"]
 REPAIRS = ["none", "reflow", "statcorr", "least-squares"]
 
-shell.frame(__file__)
 base = controls(without=("criterion", "update", "repair"), own=OFFERED)
 require_local(base)
 answer = answer_place()

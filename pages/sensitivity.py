@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.findings import answer_place, show_answer, take_away
 from pages.ui.lab import lab
@@ -45,7 +44,6 @@ def offer_refinement(specs: Sequence[Spec]) -> None:
         st.rerun()
 
 
-shell.frame(__file__)
 base = controls(without=OWN, own={"prune": tuple(PRUNED), "variant": VARIANTS})
 require_local(base)
 answer = answer_place()

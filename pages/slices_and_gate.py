@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.ui import shell
 from pages.ui.binding import bound
 from pages.ui.controls import controls
 from pages.ui.findings import answer_place, show_answer, take_away
@@ -24,7 +23,6 @@ from reflow_core.present.snippets import Value, slicing
 from reflow_core.production import gate, slices
 from reflow_core.production.columns import MOST_BYTES, strange_columns
 
-shell.frame(__file__)
 spec = controls()
 diagnosis = diagnosed(spec)
 answer = answer_place()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import shell
 from pages.ui.controls import controls
 from pages.ui.findings import answer_place, show_checks, show_inspection, take_away
 from pages.ui.lab import lab, unchanged
@@ -24,7 +23,6 @@ OWN = ("pattern", "sparsity", "allocation", "layer_sparsity", "update", "corrupt
 FRACTIONS = (0.2, 0.35, 0.5, 0.65, 0.8)
 SPREADS = ("global", "uniform")
 
-shell.frame(__file__)
 base = controls(without=OWN, own={"spread": SPREADS})
 require_local(base)
 answer = answer_place()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import shell, take_away
+from pages.ui import take_away
 from pages.ui.controls import controls
 from pages.ui.findings import answer_place
 from pages.ui.panels import camera, table
@@ -21,7 +21,6 @@ GAIN, GAIN_UNREPAIRED = "gain over magnitude", "gain over unrepaired magnitude"
 VIEWS = ("accuracy", GAIN, GAIN_UNREPAIRED)
 MEASURES = ("variance ratio", "CKA")
 
-shell.frame(__file__)
 base = controls(without=CONFIGURATION, own={**OFFERED, "view": VIEWS, "measure": MEASURES})
 require_local(base)
 answer = answer_place()

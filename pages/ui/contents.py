@@ -29,7 +29,7 @@ class Entry:
     @property
     def path(self) -> str:
         """Its file as Streamlit asks for it."""
-        return f"pages/{FIRST if self.shows else self.name}.py"
+        return f"{FIRST if self.shows else self.name}.py"
 
     @property
     def asks(self) -> dict[str, str]:

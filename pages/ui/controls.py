@@ -69,6 +69,7 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
         chosen |= _repair(without, _needs_data(chosen)) | _evaluation(without)
         chosen = {name: value for name, value in chosen.items() if name not in without}
         st.button("Reset all", on_click=_reset, icon=":material/restart_alt:", width="stretch")
+        who_computes(messages)
     try:
         spec = Spec(**chosen)  # type: ignore[arg-type]
         lab().load(spec)
@@ -81,6 +82,15 @@ def controls(without: Collection[str] = (), own: Mapping[str, Collection[str]] |
     for problem in opened.still_true(spec):
         messages.warning(sentence(problem), icon=":material/link_off:")
     return spec
+
+
+def who_computes(messages: DeltaGenerator) -> None:
+    """How many workers of a cluster compute; where it is not there, `messages` say so."""
+    if (cluster := lab().cluster) is None:
+        return
+    st.caption(f"Computed by {lab().computed_by}.")
+    if cluster.problem:
+        messages.warning(sentence(cluster.problem), icon=":material/cloud_off:")
 
 
 def link_problems(own: Mapping[str, Collection[str]]) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
+import secrets
 import sys
 import time
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
@@ -26,6 +28,7 @@ from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.fields import scalable
 from reflow_core.diagnosis.preflight import Preflight, cost, preflight
 from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.lab.cluster import Cluster
 from reflow_core.lab.pool import IDLE, Pool
 from reflow_core.lab.request import Answer, Context, Request, network_file
 from reflow_core.lab.store import Store
@@ -50,11 +53,11 @@ POLL_S = 0.1
 QUEUE_S = 1.0  # after which a place in the queue is looked at again
 GB = 10**9
 VISIT_RESULTS = GB // 4  # bytes of what was computed from one visitor's uploads
-SWITCH_S = 0.0005  # after which a thread that draws lets one that computes go on; each small operation waits for that
 SOON_S = 1.0  # work that takes no longer needs no progress bar
 SOON_OVER_S = 2.0  # a remaining time too short to mention
 STAGES = {
     "load": "Loading",
+    "send": "Sending the network or its images to a worker",
     "read": "Reading your file",
     "wait for a reader": "Waiting to read your file",
     "wait for another process": "Waiting for another visitor's identical computation",
@@ -78,7 +81,7 @@ class Started:
 
     `access`: what was opened. `on_demand`: sweeps around a view begin when asked for, not by themselves. In bytes:
     `cache`, what all results may take; `downloads`, what a folder of downloads may; `uploads`, what the files of all
-    visitors may; `free`, what these leave free.
+    visitors may; `free`, what these leave free. `cluster`: where a Dask cluster computes, None: nowhere.
     """
 
     access: Access
@@ -87,6 +90,7 @@ class Started:
     downloads: int
     uploads: int
     free: int
+    cluster: str | None = None
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> Started:
@@ -95,18 +99,20 @@ class Started:
         parser.add_argument("--data-root", type=Path)
         parser.add_argument("--allow-code", action="store_true")
         parser.add_argument("--on-demand", action="store_true")
+        parser.add_argument("--cluster")
         for name, default in DISK_GB.items():
             parser.add_argument(f"--{name}-gb", type=float, default=default)
         options, _ = parser.parse_known_args(arguments)
         given = {name: round(getattr(options, f"{name}_gb") * GB) for name in DISK_GB}
-        return cls(Access(options.data_root, options.allow_code), options.on_demand, **given)
+        return cls(Access(options.data_root, options.allow_code), options.on_demand, **given, cluster=options.cluster)
 
 
 @dataclass(frozen=True, eq=False)
 class Visit:
     """What one visitor brought and what was made of it: files, networks, results and sweeps, gone with the session.
 
-    `outcomes`: of readers, by file. `read`: the models and data whose files a worker has read.
+    `outcomes`: of readers, by file. `read`: the models and data whose files a worker has read. `forget`: deletes what a
+    cluster has of it.
     """
 
     uploads: Uploads
@@ -115,6 +121,7 @@ class Visit:
     tokens: Memo
     outcomes: Memo
     read: set[tuple[str, str]] = field(default_factory=set)
+    forget: Callable[[], None] = lambda: None
 
     def token(
         self, number: str, name: str, content: BinaryIO, suffixes: tuple[str, ...], keep: Collection[str] = ()
@@ -127,24 +134,36 @@ class Visit:
         return token
 
     @classmethod
-    def opened(cls, shared: Library, ledger: Ledger) -> Visit:
+    def opened(cls, shared: Library, ledger: Ledger, cluster: Cluster | None = None) -> Visit:
         """An empty one."""
         uploads = Uploads(ledger)
         library = Library(shared.access, uploads, shared, shared.device)
-        return cls(
-            uploads, Context(library, Store(uploads.folder, VISIT_RESULTS)), Memo(size=8), Memo(size=8), Memo(size=2)
-        )
+        context = Context(library, Store(uploads.folder, VISIT_RESULTS))
+        visit = cls(uploads, context, Memo(size=8), Memo(size=8), Memo(size=2))
+        return visit if cluster is None else visit.on(cluster)
+
+    def on(self, cluster: Cluster) -> Visit:
+        """The same, computed by a cluster: uploads travel under a name of the visit that nobody else knows."""
+        number = secrets.token_hex(8)
+
+        def compute(request: Request, library: Library, watch: Watch) -> Answer:
+            return cluster.compute(request, library, library.while_here(watch), number)
+
+        context = dataclasses.replace(self.context, compute=compute)
+        return dataclasses.replace(self, context=context, forget=functools.partial(cluster.forget, number))
 
     def close(self) -> None:
         """Delete every file of the visit, the results made from it too."""
         self.uploads.close()
+        self.forget()
 
 
 @dataclass(frozen=True)
 class Lab:
     """What every page asks. `contexts`: of all that is nobody's own, by device, the fastest first.
 
-    `ledger`: what visitors' files may take. `on_demand`: sweeps around a view begin when asked for.
+    `ledger`: what visitors' files may take. `on_demand`: sweeps around a view begin when asked for. `cluster`: what
+    computes while it is there, None: this machine alone.
     """
 
     contexts: Mapping[str, Context]
@@ -152,6 +171,7 @@ class Lab:
     sweeps: Memo
     ledger: Ledger
     on_demand: bool = False
+    cluster: Cluster | None = None
 
     @property
     def device(self) -> str:
@@ -164,13 +184,21 @@ class Lab:
         """The context of all that is nobody's own, on this visitor's device."""
         return self.contexts[self.device]
 
+    @property
+    def computed_by(self) -> str:
+        """Who computes now, in words; "" where nobody asked for a cluster."""
+        if self.cluster is None:
+            return ""
+        workers = self.cluster.workers
+        return f"{workers} worker{'s' if workers > 1 else ''} of a cluster" if workers else "this server"
+
     def context(self, spec: Spec) -> Context:
         """Where a spec belongs: in this visit if it needs what the visitor brought, else with all others."""
         return self.visit().context if needs_upload(spec.model, spec.data) else self.public
 
     def visit(self) -> Visit:
         """This visitor's own corner, opened with the first file; it ends with the session."""
-        return _visit(self.public.library, self.ledger, self.device)
+        return _visit(self.public.library, self.ledger, self.cluster, self.device)
 
     def scrub(self, spec: Spec, at_once: bool = True) -> Sweep[dict[str, Any]]:
         """The sweep over all sparsities of a spec, shared by all who look at it; begun `at_once` or when asked to."""
@@ -306,11 +334,11 @@ def unchanged(answer: Any) -> Any:
 
 
 @st.cache_resource(scope="session", on_release=Visit.close, show_spinner=False)
-def _visit(_shared: Library, _ledger: Ledger, device: str) -> Visit:
-    return Visit.opened(_shared, _ledger)
+def _visit(_shared: Library, _ledger: Ledger, _cluster: Cluster | None, device: str) -> Visit:
+    return Visit.opened(_shared, _ledger, _cluster)
 
 
-@st.cache_resource(show_spinner="Starting …")
+@st.cache_resource(show_spinner=False)
 def lab() -> Lab:
     """Opened once a server; what a killed one left behind goes first."""
     started = Started.read(sys.argv[1:])
@@ -325,7 +353,12 @@ def lab() -> Lab:
     sandbox.prepare("reflow_core.present.reopen", "reflow_core.production.columns")
     bound_upload_memory()
     keep_for_good()
-    sys.setswitchinterval(SWITCH_S)
     ledger = Ledger(Quota(server=started.uploads, free=started.free))
-    contexts = {name: Context(own, store) for name, own in libraries.items()}
-    return Lab(contexts, Pool(Context(library, store)), Memo(size=32), ledger, started.on_demand)
+    pool, cluster = Pool(Context(library, store)), None
+    if started.cluster is not None:
+        cluster = Cluster(started.cluster, pool.compute_elsewhere)
+        cluster.begin()
+        libraries = {"cpu": library}  # as workers compute
+    compute = None if cluster is None else cluster.compute
+    contexts = {name: Context(own, store, compute) for name, own in libraries.items()}
+    return Lab(contexts, pool, Memo(size=32), ledger, started.on_demand, cluster)

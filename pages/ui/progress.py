@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.lab import lab
 from reflow_core.lab.sweep import Sweep
 
 
@@ -13,7 +14,8 @@ def progress_row(sweep: Sweep[Any], what: str, complete: str, key: str = "sweep-
     """One row of fixed height: a bar over `what` while it runs, else that it is paused, or the sentence `complete`."""
     with st.container(height=64, border=False, horizontal=True, vertical_alignment="center", key=f"progress-{key}"):
         if sweep.running:
-            st.progress(sweep.share, f"{sweep.done} of {sweep.total} {what}")
+            by = f", computed by {lab().computed_by}" if lab().computed_by else ""
+            st.progress(sweep.share, f"{sweep.done} of {sweep.total} {what}{by}")
             st.button("Pause", on_click=sweep.stop, key=key, width=96)
         elif sweep.share < 1:
             st.caption(f"Paused at {sweep.done} of {sweep.total} {what}.")

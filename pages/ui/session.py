@@ -56,11 +56,11 @@ class NetworkFile:
 class Session:
     """One visit.
 
-    `number`: known to nobody else. `views`: its own of the sweeps that it shares with others. `entered`: whether
-    app.py has run. `page`: the file of the page that is drawn; `drawn`: of the page that has shown a
-    result; `drawn_points`: of its sweep. `handed_over`: values for the controls, which only take them before they are
-    drawn. `asked`: the request that was answered last. `agreed`: computations whose cost was agreed to. `pinned`: view
-    A; `pin_problems`: what was set aside in the link that named it. `browsing`: whether the list of networks is open.
+    `number`: known to nobody else. `views`: its own of the sweeps that it shares with others. `page`: the name of the
+    page that is drawn; `drawn`: of the page that has shown a result; `drawn_points`: of its sweep. `handed_over`:
+    values for the controls, which only take them before they are drawn. `asked`: the request that was answered last.
+    `agreed`: computations whose cost was agreed to. `pinned`: view A; `pin_problems`: what was set aside in the link
+    that named it. `browsing`: whether the list of networks is open.
     `picture`: what the camera on a figure saves. `lesson_step`: the step whose controls were set; `predictions`:
     those of the lesson, by step; `handout`: the one made last, and whether it is the teacher's. `named`: the spec after
     which files are called. `retaken`: timings that were taken again by themselves; `retake`: the one to take again now.
@@ -70,7 +70,6 @@ class Session:
 
     number: str = field(default_factory=lambda: secrets.token_hex(8))
     views: WeakKeyDictionary[Sweep[Any], Sweep[Any]] = field(default_factory=WeakKeyDictionary)
-    entered: bool = False
     opened: Opened | None = None
     page: str = ""
     drawn: str = ""

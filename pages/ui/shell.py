@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from types import MappingProxyType
 
 import streamlit as st
 from streamlit.navigation.page import Page
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages.ui import header, skeleton, steps
+from pages.ui import header, skeleton, steps, warm
 from pages.ui.binding import restore_link, shown_by
 from pages.ui.contents import FIRST, OLD_PAGES, Entry, menus, pages, views
 from pages.ui.session import Shown, session
@@ -23,13 +23,21 @@ from reflow_core.present.paper import SOURCE, STATEMENTS
 OLD_PARAMETERS = {"quantise_order": "quantize_order", "arm": "variant"}  # in the links of others
 
 
+@asynccontextmanager
+async def serving(app: object) -> AsyncIterator[None]:
+    """For `st.App`: what begins with the server, before its first visitor comes."""
+    warm.begin()
+    yield
+
+
 def enter() -> None:
-    """Run by app.py: page settings and navigation over every file in pages/, then the chosen page."""
+    """Page settings and navigation over every file in pages/; then the chosen page, in its frame."""
+    warm.begin()
     restore_link()
     page = _navigation()
     st.set_page_config(page_title=f"{page.title} · Reflow Lab", page_icon=ASSETS / "icon.svg", layout="wide")
     st.logo(ASSETS / ("logo-dark.svg" if st.context.theme.type == "dark" else "logo.svg"), size="large")
-    session().entered, session().link = True, None  # a page that only leads to another has no place for its address
+    session().link = None
     for old in OLD_PARAMETERS.keys() & set(st.query_params):
         st.query_params[OLD_PARAMETERS[old]] = st.query_params.pop(old)
     hidden = shown_by("hide") in (True, "true")
@@ -37,6 +45,9 @@ def enter() -> None:
     st.html(style("still", "readable", "head", width, *(["hidden"] if hidden else [])))
     _menus_of_a_phone()
     try:
+        if (entry := _entry(page)) is not None:  # a page that only leads to another has no frame
+            _frame(entry)
+            skeleton.until(warm.done)
         page.run()
     finally:
         show_link()
@@ -74,17 +85,19 @@ def in_demo() -> bool:
     return st.query_params.get("demo") == "1"
 
 
-def frame(file: str) -> None:
-    """First call of every page. A cold deep link runs the page without app.py; this goes back through the entrance."""
-    session().shown, session().line, session().link = Shown(), None, None
-    skeleton.enter(file)
-    if not session().entered:
-        _navigation()
-        _go_to(Path(file).stem)
+def _entry(page: Page) -> Entry | None:
+    """Which page this is; None where it only leads to another."""
+    return None if page.url_path in OLD_PAGES else pages().get(page.url_path or FIRST)
+
+
+def _frame(entry: Entry) -> None:
+    """What stands above a page's own content."""
+    session().shown, session().line = Shown(), None
+    skeleton.enter(entry.name)
     if in_demo():
         steps.draw()
     else:
-        header.draw(pages()[Path(file).stem])
+        header.draw(entry)
     if (statement := STATEMENTS.get(st.query_params.get("paper", ""))) is not None:
         st.info(f"The article says: “{statement.sentence}” ({SOURCE}). Below: the measurement on your network.")
 

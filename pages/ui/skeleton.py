@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui.session import session
+from pages.ui.session import KEY, session
 from pages.ui.styles import style
 
 CARDS, PANELS = 3 * '<div class="card"></div>', 2 * "<div></div>"
@@ -16,9 +17,23 @@ OUTLINE = (
 )
 
 
+POLL_S = 0.1
+
+
 def enter(page: str) -> None:
     """A run of a page begins."""
     session().page = page
+
+
+def until(ready: Callable[[float], bool]) -> None:
+    """The outline, for as long as a page cannot be drawn yet. `ready`: says so, after some seconds at most."""
+    slot = st.empty()  # in every run, so that what follows keeps its place on the page
+    if ready(0.0):
+        return
+    outline(slot)
+    while not ready(POLL_S):
+        _ = KEY in st.session_state  # any look into the session lets a newer run interrupt
+    slot.empty()
 
 
 def result_shown() -> None:

@@ -12,14 +12,18 @@ from typing import Any
 from tqdm import tqdm
 
 from reflow_core.cli.options import open_store
+from reflow_core.cli.printing import print_plain
 from reflow_core.diagnosis.point import Point, point
 from reflow_core.diagnosis.result import Diagnosis
-from reflow_core.lab.executors import cluster, solve, threads
+from reflow_core.lab.cluster import Cluster
+from reflow_core.lab.executors import few_at_once, threads
 from reflow_core.lab.request import Context, Request
 from reflow_core.machine import prepare
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec
+
+AHEAD = 1  # specs that a cluster has beyond those that it computes, so that no worker waits for the next
 
 
 @contextmanager
@@ -58,9 +62,15 @@ def points(specs: Iterable[Spec], options: argparse.Namespace) -> dict[Spec, Poi
 @contextmanager
 def executor(options: argparse.Namespace) -> Iterator[Callable[[Spec], Future[Diagnosis]]]:
     """A function that computes a spec: on threads of this process, sized to the machine, or on a Dask cluster."""
-    if getattr(options, "cluster", None) is not None:
-        with cluster(options.cluster) as workers:
-            yield lambda spec: workers.submit(solve, spec)
-        return
-    with open_store() as store, threads(Context(Library(EVERYTHING, device=options.device), store)) as submit:
-        yield submit
+    address = getattr(options, "cluster", None)
+    with open_store() as store:
+        if address is None:
+            with threads(Context(Library(EVERYTHING, device=options.device), store)) as submit:
+                yield submit
+            return
+        with Cluster(address, here=few_at_once()) as cluster:
+            context = Context(Library(EVERYTHING), store, cluster.compute)
+            with threads(context, cluster.workers + AHEAD) as submit:
+                yield submit
+            if cluster.problem:
+                print_plain(f"note: {cluster.problem}", sys.stderr)

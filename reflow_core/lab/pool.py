@@ -66,14 +66,21 @@ def _longer(since: tuple[float, float], now: tuple[float, float], seconds: float
 
 
 class Pool:
-    """Daemon threads that compute: `workers` at a time for people, and one of lowest priority while no one waits."""
+    """Daemon threads that compute: `workers` at a time for people, and one of lowest priority while no one waits.
+
+    `behind`: how many jobs of the background are computed at once.
+    """
+
+    behind = 1
 
     def __init__(self, context: Context, workers: int | None = None) -> None:
         self.context = context
         self._workers = workers or max(1, cores() // 2)  # two cores a person, whose one answer is to come soon
         self._threads_each = max(1, cores() // self._workers)
         self._people, self._behind = Turns(), Turns()
-        self._free = self._workers
+        self._free = self._here = self._workers
+        self._elsewhere, self._hands = False, 1
+        self._working: set[Job] = set()  # jobs of the background
         self._begun_by: Counter[Visitor] = Counter()
         self._changed = threading.Condition()
         self._quiet_until = 0.0
@@ -111,6 +118,17 @@ class Pool:
             self._drop_cancelled()
             turns = (self._behind if job.background else self._people).copy()
         return turns.before(job)
+
+    def compute_elsewhere(self, workers: int) -> None:
+        """From now on so many jobs are computed at a time, each by a worker of a cluster; 0: here again."""
+        with self._changed:
+            self._elsewhere, workers = workers > 0, workers or self._here
+            self._free += workers - self._workers
+            self._workers, self.behind = workers, workers if self._elsewhere else Pool.behind
+            for _ in range(self._hands, self.behind):
+                self._start(self._work_behind)
+            self._hands = max(self._hands, self.behind)
+            self._pass_on()
 
     def attend(self) -> None:
         """A person is at work: the background keeps still for a moment."""
@@ -227,7 +245,9 @@ class Pool:
             job.begun = True
             again = self._run(job)
             with self._changed:
+                self._working.discard(job)
                 self._behind.end(job)
+                self._changed.notify_all()
                 if again:
                     self._behind.waiting.append(job)
                 else:
@@ -235,15 +255,27 @@ class Pool:
 
     def _take_behind(self) -> Job | None:
         with self._changed:
-            while not self._closed and ((job := self._behind.first()) is None or self._people_first()):
+            while not self._closed and ((job := self._behind.first()) is None or self._people_first(1)):
                 self._changed.wait(self._still() or None)
             if self._closed or job is None:
                 return None
             self._behind.begin(job)
+            self._working.add(job)
             return job
 
-    def _people_first(self) -> bool:
-        return len(self._people) > 0 or self._still() > 0
+    def _people_first(self, more: int = 0) -> bool:
+        """Whether the background, with some `more` jobs of it, takes what people need. Elsewhere only workers count."""
+        behind = len(self._working) + more
+        if self._elsewhere:
+            return len(self._people) + behind > self._workers
+        return len(self._people) > 0 or self._still() > 0 or behind > 1
+
+    def _makes_room(self, job: Job) -> bool:
+        """Whether a job of the background is to step aside; from then on it counts no more."""
+        with self._changed:
+            if first := self._people_first():
+                self._working.discard(job)
+            return first
 
     def _still(self) -> float:
         return max(0.0, self._quiet_until - time.monotonic())
@@ -266,7 +298,7 @@ class Pool:
             job.pace.saw(stage, done, total, job.seconds)
             if self._unwanted(job):
                 raise Cancelled("no longer needed")
-            if job.background and self._people_first():
+            if job.background and self._makes_room(job):
                 raise _StepAside
             if job.background:
                 return
@@ -275,7 +307,7 @@ class Pool:
             elif job.turn is None:
                 with self._changed:
                     self._wait_for_turn(job)
-            elif clock.turn_is_over() and self._others_wait(job):
+            elif not self._elsewhere and clock.turn_is_over() and self._others_wait(job):
                 self._step_aside(job)
 
         return watch

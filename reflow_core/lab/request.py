@@ -28,12 +28,16 @@ WAITS = "wait for another process"  # the stage in which a request only looks wh
 Answer = Diagnosis | Finding
 
 
+Compute = Callable[["Request", Library, Watch], Answer]
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Context:
-    """Where a spec's names are resolved, and where its results are kept."""
+    """Where a spec's names are resolved, where its results are kept, and how an answer is computed: None, here."""
 
     library: Library
     store: Store
+    compute: Compute | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Request:
         Raises ReflowError for names that cannot be resolved.
         """
         spec, measured = self._normalized_spec(), self.inspection or self.claim or ""
-        machine = fingerprint() if self._timed else ""
+        machine = fingerprint() if self.timed else ""
         code = code_hash(findings=bool(measured))
         content = f"{measured}|{machine}|{spec.canonical()}|{library.identity(spec)}|{code}"
         return hashlib.sha256(content.encode()).hexdigest()
@@ -72,7 +76,8 @@ class Request:
         key = self.key(context.library)
         if again:
             context.store.forget(key)
-        return self.noted(_once(key, context.store, lambda beat: self.compute(context.library, beat), watch))
+        compute = context.compute or Request.compute
+        return self.noted(_once(key, context.store, lambda beat: compute(self, context.library, beat), watch))
 
     def stored(self, context: Context) -> Answer | None:
         """The stored answer, None without one. Raises ReflowError."""
@@ -89,7 +94,8 @@ class Request:
         return InspectionInfo("", "", "", "") if self.inspection is None else inspections[self.inspection].info
 
     @property
-    def _timed(self) -> bool:
+    def timed(self) -> bool:
+        """Whether the answer says how long something takes on this machine."""
         return self.claim is not None or self._info.timed
 
     def _normalized_spec(self) -> Spec:

@@ -126,7 +126,7 @@ class Library:
             module = info.build(len(info.classes))
         else:
             state, origin = self._state(checkpoint, watch) if checkpoint else _own_state(info)
-            info, module = _loaded(info, state, origin)
+            info, module = loaded(info, state, origin)
         module.eval().requires_grad_(False)
         return Network(info, module, fingerprint(module, info.seeing()), origin)
 
@@ -149,7 +149,7 @@ class Library:
         """The tensors of a checkpoint, and what to call it."""
         if is_upload(name):
             upload = self._uploaded(name)
-            return strange_state(upload.path, upload.name, self._while_here(watch)), f"The checkpoint {upload.name!r}"
+            return strange_state(upload.path, upload.name, self.while_here(watch)), f"The checkpoint {upload.name!r}"
         if (path := self.access.path(name)) is None:
             raise ReflowError(f"Checkpoint {name!r} is a path, which is not allowed here; upload the file.")
         return read_state(path), f"The checkpoint {path.name!r}"
@@ -159,7 +159,7 @@ class Library:
             raise ReflowError(f"{token} is an upload of another visit; upload the file again.")
         return self._uploads.file(token)
 
-    def _while_here(self, watch: Watch) -> Watch:
+    def while_here(self, watch: Watch) -> Watch:
         """A watch that also ends with the visit."""
 
         def both(stage: str, done: int, total: int) -> None:
@@ -174,7 +174,7 @@ class Library:
             return SETS[name].open(cache_folder(), info)
         if is_upload(name):
             upload = self._uploaded(name)
-            return strange_pictures(upload.path, info, upload.name, self._while_here(watch))
+            return strange_pictures(upload.path, info, upload.name, self.while_here(watch))
         if (path := self.access.path(name)) is None or not path.exists():
             raise unknown("data", name, SETS)
         return image_folder(path, info) if path.is_dir() else pictures(path, info, path.name)
@@ -191,8 +191,8 @@ def held(value: object) -> int:
     return int(getattr(value, "nbytes", 0))
 
 
-def _loaded(info: NetworkInfo, state: Mapping[str, Tensor], origin: str) -> tuple[NetworkInfo, nn.Module]:
-    """The network with the checkpoint's weights, and for the checkpoint's number of classes."""
+def loaded(info: NetworkInfo, state: Mapping[str, Tensor], origin: str) -> tuple[NetworkInfo, nn.Module]:
+    """The network with the checkpoint's weights, and for its number of classes. Raises ReflowError where none fits."""
     module = info.build(len(info.classes))
     if (fitting := sized(info, module, state)) is not info:
         info, module = fitting, fitting.build(len(fitting.classes))

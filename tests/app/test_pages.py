@@ -39,13 +39,13 @@ def exact(app: AppTest) -> dict[str, object]:
 
 
 def open_app(page: str = "", **parameters: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90)
+    app = AppTest.from_file(str(ROOT / "pages" / "_entrance.py"), default_timeout=90)
     for name, value in (SMALL | parameters).items():
         app.query_params[name] = value
     if page:
         app.run()
         app.session_state["_session"].opened = None  # the link below is the first one to this page
-        app.switch_page(f"pages/{page}.py")
+        app.switch_page(f"{page}.py")
     return app.run()
 
 

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page
@@ -13,18 +14,50 @@ from playwright.sync_api import Browser, Page
 from reflow_core import Library, Spec
 from reflow_core.diagnosis.calibration import evaluation_inputs
 from reflow_core.machine import prepare
+from tests.benchmarks.before import before
 from tests.benchmarks.core import Row, bare
-from tests.e2e.browser import browser, server
+from tests.e2e.browser import ROOT, browser, server
 from tests.e2e.setup_browser import executable
 
 REFERENCE = Path(__file__).with_name("reference_page.py")
+TRIES = 5
 FIGURES = 5  # the scope draws three panels, Plotly two
 MOVES = 20
 OURS = ".scope .card"
 SLIDER = ".scope input[type=range]"
 REFERENCE_SLIDER = "[data-testid=stSlider] [role=slider], [data-testid=stSlider] input"
 STUDY = "criteria=magnitude&criteria=wanda&criteria=snip&criteria=fisher&evaluation_images=700&seed=2"
+OUTLINED = """new MutationObserver((_, watch) => {
+  if (document.querySelector(".skeleton, .js-plotly-plot")) { window.outlined = performance.now(); watch.disconnect(); }
+}).observe(document, { childList: true, subtree: true });"""  # before, some pages had no outline
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
+
+
+def first_second() -> Iterator[Row]:
+    """On servers that were just started: from the load of the page's own scripts to the outline, now and before."""
+    if executable() is None:
+        print("no Chromium on this machine: browser benchmarks skipped")
+        return
+    with before() as earlier, browser() as chromium:
+        places = [ROOT] if earlier is None else [ROOT, earlier]
+        for path in ("", "/sweep"):
+            tries = [[_outline(chromium, place, path) for place in places] for _ in range(TRIES)]
+            ours, *theirs = map(statistics.median, zip(*tries, strict=True))
+            note = f"before {theirs[0]:.2f} s" if theirs else ""
+            yield Row(f"fresh server, scripts loaded to outline, {path or '/'} (s)", 0.8, ours, note=note)
+
+
+def _outline(chromium: Browser, place: Path, path: str) -> float:
+    """Seconds, with a server of its own."""
+    with tempfile.TemporaryDirectory() as cache, server(Path(cache), place / "app.py") as address:
+        page = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page.add_init_script(OUTLINED)
+        page.goto(address + path)
+        page.wait_for_function("window.outlined", timeout=60_000)
+        loaded = "performance.timing.loadEventEnd - performance.timing.navigationStart"
+        seconds: float = page.evaluate(f"window.outlined - ({loaded})") / 1000
+        page.context.close()
+    return seconds
 
 
 def in_browser() -> Iterator[Row]:
@@ -36,21 +69,34 @@ def in_browser() -> Iterator[Row]:
         folder, other = Path(cache), Path(cache) / "reference"
         other.mkdir()
         with server(folder) as ours:
-            with server(other, REFERENCE, {"REFERENCE_FIGURES": "1"}) as one_chart:
-                yield _first_screens(chromium, ours, one_chart)
+            with (
+                server(other, REFERENCE, {"REFERENCE_FIGURES": "1"}) as one_chart,
+                before() as place,
+                _server_of(place) as earlier,
+            ):
+                yield _first_screens(chromium, ours, one_chart, earlier)
             with server(other, REFERENCE, {"REFERENCE_FIGURES": str(FIGURES)}) as floor:
                 yield from _sliders(chromium, ours, floor)
 
 
-def _first_screens(chromium: Browser, ours: str, one_chart: str) -> Row:
-    for address, ready in ((ours, OURS), (one_chart, ".drawn")):
+@contextmanager
+def _server_of(place: Path | None) -> Iterator[str | None]:
+    """The dashboard of another checkout, where there is one."""
+    if place is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as cache, server(Path(cache), place / "app.py") as address:
+        yield address
+
+
+def _first_screens(chromium: Browser, ours: str, one_chart: str, earlier: str | None) -> Row:
+    pages = [(one_chart, ".drawn"), (ours, OURS), *([] if earlier is None else [(earlier, OURS)])]
+    for address, ready in pages:
         _open(chromium, address, ready).context.close()  # the server is warm, the browser context cold
-    first, floor = [], []
-    for _ in range(5):
-        floor.append(_first_screen(chromium, one_chart, ".drawn"))
-        first.append(_first_screen(chromium, ours, OURS))
-    a, b = statistics.median(first), statistics.median(floor)
-    return Row("first screen / one-chart page", 1.6, a / b, note=f"{a:.2f} s / {b:.2f} s")
+    tries = [[_first_screen(chromium, *each) for each in pages] for _ in range(TRIES)]
+    floor, first, *theirs = map(statistics.median, zip(*tries, strict=True))
+    note = f"{first:.2f} s / {floor:.2f} s" + (f"; before {theirs[0] / floor:.2f}" if theirs else "")
+    return Row("first screen / one-chart page", 1.3, first / floor, note=note)
 
 
 def _first_screen(chromium: Browser, address: str, ready: str) -> float:
@@ -181,4 +227,4 @@ def _p95(times: list[float]) -> float:
     return statistics.quantiles(times, n=20, method="inclusive")[-1]
 
 
-BENCHMARKS = (in_browser,)
+BENCHMARKS = (first_second, in_browser)

@@ -26,11 +26,13 @@ from reflow_core.diagnosis import preflight
 from reflow_core.lab import pool
 from reflow_core.production import service, timing
 from reflow_core.production.inspections import hardware
-from streamlit.web.cli import main
 pool.QUIET_S, pool.lowest_priority, pool.cores = 0.0, lambda: None, lambda: 1
 preflight.WARM_UP_S = 60.0
 timing.MOST_S, timing.LEAST, timing.WARM_UP, hardware.KERNEL_S = 0.0, 2, 1, 0.0
 service.ENOUGH_S = 0.0
+"""
+SERVE = """
+from streamlit.web.cli import main
 main()
 """
 
@@ -53,24 +55,26 @@ def server(
     environment: dict[str, str] | None = None,
     arguments: Sequence[str] = (),
     at_once: bool = False,
+    first: str = "",
 ) -> Iterator[Running]:
     """Streamlit on a free loopback port with its own cache folder; yields its address.
 
     `arguments`: the script's. `at_once`: the background work, which elsewhere leaves the machine to people, rests for
     nobody, a thread computes on one core, timings are of a few rounds, and the warm-up of a price takes its time, so
-    that no price is said that only a busy machine has.
+    that no price is said that only a busy machine has. `first`: code that the server's process runs before all else.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     variables = os.environ | {"REFLOW_CACHE": str(cache), "TORCH_HOME": str(cache / "torch")} | (environment or {})
     variables |= {"OMP_NUM_THREADS": "1"} if at_once else {}
-    streamlit = ["-c", AT_ONCE] if at_once else ["-m", "streamlit"]
-    command = [sys.executable, *streamlit, "run", str(script), "--server.port", str(port)]
+    code = first + (AT_ONCE if at_once else "") + SERVE
+    command = [sys.executable, "-c", code, "run", str(script), "--server.port", str(port)]
     command += ["--server.fileWatcherType", "none", "--server.address", "127.0.0.1", "--server.headless", "true"]
     command += ["--", *arguments]
     log = (cache / "server.log").open("w")
-    process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=log, stderr=log)
+    folder = script.parent if (script.parent / ".streamlit").exists() else ROOT  # whose settings count
+    process = subprocess.Popen(command, cwd=folder, env=variables, stdout=log, stderr=log)
     address = Running(f"http://127.0.0.1:{port}")
     address.process = process
     try:

@@ -124,7 +124,7 @@ def test_training_is_reproducible_and_writes_a_card(tmp_path: Path, capsys: pyte
     assert {"training_view", "evaluation_view", "split_seed", "accuracy", "versions", "sha256"} <= cards[0].keys()
 
 
-def test_the_entrance_and_the_pages_never_import_torch() -> None:
+def test_the_server_and_the_pages_never_import_torch() -> None:
     for file in (ROOT / "app.py", *(ROOT / "pages").rglob("*.py")):
         imports = [
             node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)

@@ -293,12 +293,6 @@ def test_the_core_is_small_and_imports_torch_and_numpy_only() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_a_page_can_be_drawn_before_torch_is_there() -> None:
-    code = "import sys, pages.ui.shell; print([name for name in ('torch', 'pandas') if name in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
-
-
 def test_only_layers_that_are_pruned_are_reached() -> None:
     network = WithLogits()
     assert prunable(network).keys() == {

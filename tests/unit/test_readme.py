@@ -34,11 +34,11 @@ import json
 from reflow_core.diagnosis import preflight
 from streamlit.testing.v1 import AppTest
 preflight.WARM_UP_S = 60.0
-app = AppTest.from_file("app.py", default_timeout=90)
+app = AppTest.from_file("pages/_entrance.py", default_timeout=90)
 for name, value in {"evaluation_images": "32", "calibration_images": "16", "criterion": "squared"}.items():
     app.query_params[name] = value
 app.run()
-app.switch_page("pages/how_many.py").run()
+app.switch_page("how_many.py").run()
 headings = [each.value for each in app.main.subheader]
 print(json.dumps([len(app.exception), headings, app.selectbox(key="criterion").value]))
 """

@@ -1,11 +1,8 @@
-"""Studies: the split against a regression, the rows against the diagnoses, a sweep against a cluster that is killed."""
+"""Studies: the split against a regression, the rows against the diagnoses."""
 
 from __future__ import annotations
 
 import itertools
-import os
-from concurrent.futures import as_completed
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,13 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reflow_core import Diagnosis, Library, Spec, diagnose
+from reflow_core import Library, Spec, diagnose
 from reflow_core.cli.sweep import flat_row, markdown
 from reflow_core.diagnosis.point import Point, point
 from reflow_core.diagnosis.result import jaccard
-from reflow_core.lab.executors import cluster, solve
-from reflow_core.lab.request import Context, Request
-from reflow_core.lab.store import Store
 from reflow_core.lab.study import configurations, doubling, outcomes, saturation, selection, split
 from reflow_core.lab.sweep import along
 from reflow_core.numbers import percent
@@ -142,30 +136,3 @@ def test_saturation_is_the_fewest_images_within_a_point_of_the_best() -> None:
     assert saturation(table.iloc[:0]) is None
     assert "train 32" in saturating(table, "view").message
     assert list(doubling(100)) == [16, 32, 64, 100] and list(doubling(1097)) == [16, 32, 64, 128, 256, 512, 1097]
-
-
-@pytest.mark.timeout(180)
-def test_a_cluster_gives_the_same_results_and_a_killed_worker_loses_nothing(
-    tmp_path: Path, library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A real Dask cluster on the loopback; one of its two workers is killed as soon as the first result is there."""
-    pytest.importorskip("distributed")
-    monkeypatch.setenv("REFLOW_CACHE", str(tmp_path))
-    specs = along(SMALL, [number / 20 for number in range(16)])
-    with cluster("local") as executor:
-        futures = {executor.submit(solve, spec): spec for spec in specs}
-        workers = executor._client.scheduler_info()["workers"]
-        process = next(iter(executor._client.run(os.getpid).values()))
-        assert len(workers) >= 1
-        found = {}
-        for number, done in enumerate(as_completed(futures, timeout=150)):
-            if number == 0:
-                os.kill(process, 9)
-            found[futures[done]] = done.result()
-    store = Store(tmp_path)
-    for spec in specs:
-        kept = Request(spec).stored(Context(library, store))
-        assert isinstance(kept, Diagnosis) and kept.pruned == found[spec].pruned
-    here = diagnose(specs[10], library)
-    assert here.pruned.accuracy == found[specs[10]].pruned.accuracy
-    assert here.repaired == found[specs[10]].repaired
