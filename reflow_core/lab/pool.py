@@ -66,7 +66,12 @@ def _longer(since: tuple[float, float], now: tuple[float, float], seconds: float
 
 
 class Pool:
-    """Daemon threads that compute: `workers` at a time for people, and one of lowest priority while no one waits."""
+    """Daemon threads that compute: `workers` at a time for people, and one of lowest priority while no one waits.
+
+    `behind`: how many jobs of the background are computed at once.
+    """
+
+    behind = 1
 
     def __init__(self, context: Context, workers: int | None = None) -> None:
         self.context = context
