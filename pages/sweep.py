@@ -13,7 +13,7 @@ from pages.ui.stage import require_local
 from pages.ui.study import CONFIGURATION, OFFERED, choose_configurations, follow, open_on_overview
 from reflow_core.diagnosis.point import Point
 from reflow_core.lab.study import GRID, configurations, outcomes, selection
-from reflow_core.lab.sweep import Sweep, coarse_first
+from reflow_core.lab.sweep import Sweep
 from reflow_core.present.figures.studies import curves, magnitude
 from reflow_core.present.snippets import command, comparing
 
@@ -26,7 +26,7 @@ require_local(base)
 answer = answer_place()
 listed = choose_configurations(["magnitude", "snip"], ["none"], ["none", "reflow"])
 chosen = configurations(base, *listed)
-specs = [spec.replace(sparsity=sparsity) for sparsity in coarse_first(GRID) for spec in chosen]
+specs = [spec.replace(sparsity=sparsity) for sparsity in GRID for spec in chosen]
 
 
 def draw(study: Sweep[Point]) -> str:

@@ -32,7 +32,7 @@ from reflow_core.lab.cluster import Cluster
 from reflow_core.lab.pool import IDLE, Pool
 from reflow_core.lab.request import Answer, Context, Request, network_file
 from reflow_core.lab.store import Store
-from reflow_core.lab.sweep import Sweep, scrub
+from reflow_core.lab.sweep import Choose, Sweep, in_order, scrub
 from reflow_core.lab.turns import Job, Work
 from reflow_core.leftovers import LockedFolder, remove_leftovers
 from reflow_core.machine import devices, keep_for_good
@@ -206,11 +206,11 @@ class Lab:
         key = base, context.library.device
         return self._shared(key, context, lambda: scrub(base, self.pool, context), self.on_demand or not at_once)
 
-    def sweep(self, requests: Sequence[Request], digest: Callable[[Any], T]) -> Sweep[T]:
+    def sweep(self, requests: Sequence[Request], digest: Callable[[Any], T], choose: Choose[T] = in_order) -> Sweep[T]:
         """A sweep over requests about one model and its data, likewise shared; `digest`: what is kept of an answer."""
         wanted, context = tuple(requests), self.context(requests[0].spec)
         key = wanted, digest, context.library.device
-        return self._shared(key, context, lambda: Sweep(wanted, self.pool, digest, context))
+        return self._shared(key, context, lambda: Sweep(wanted, self.pool, digest, context, choose))
 
     def _shared(self, key: Hashable, context: Context, made: Callable[[], Sweep[T]], resting: bool = False) -> Sweep[T]:
         """This visit's view of a sweep: to pause it is each visitor's own decision."""

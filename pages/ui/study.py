@@ -17,8 +17,9 @@ from pages.ui.progress import progress_row
 from pages.ui.stage import confirm_cost, errors_shown
 from pages.ui.text import literal, sentence
 from reflow_core.diagnosis.point import Point, point
+from reflow_core.lab.curve import drawn_of_point
 from reflow_core.lab.request import Request
-from reflow_core.lab.sweep import Sweep
+from reflow_core.lab.sweep import Sweep, where_curves_bend
 from reflow_core.production.finding import Finding
 from reflow_core.pruning.criteria import criteria
 from reflow_core.pruning.updates import updates
@@ -83,7 +84,7 @@ def follow(
     """
     with errors_shown():
         confirm_cost(specs, most)
-    study = lab().sweep([Request(spec) for spec in specs], point)
+    study = lab().sweep([Request(spec) for spec in specs], point, where_curves_bend(drawn_of_point))
     watch(study, "diagnoses", draw, key, also, answer)
     return study
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -12,6 +13,7 @@ import sqlite3
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from reflow_core.diagnosis.result import Diagnosis
@@ -119,6 +121,11 @@ class Store:
 
     def __contains__(self, key: str) -> bool:
         return self._connection.execute("SELECT 1 FROM results WHERE key = ?", (key,)).fetchone() is not None
+
+    def which(self, keys: Iterable[str]) -> set[str]:
+        """Those of the keys under which something is stored."""
+        sql = "SELECT key FROM results WHERE key IN (SELECT value FROM json_each(?))"
+        return {row[0] for row in self._connection.execute(sql, (json.dumps(list(keys)),))}
 
     def get(self, key: str) -> Diagnosis | Finding | None:
         """What is stored, a diagnosis or a finding, or None. A row that cannot be read counts as missing."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.shown_classes import shown_classes
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError
+from reflow_core.lab.curve import Drawn, drawn_of, next_to_compute
 from reflow_core.lab.pool import Pool
 from reflow_core.lab.request import Context, Request
 from reflow_core.lab.turns import NOBODY, Job, Visitor
@@ -69,16 +73,93 @@ def pack(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
+def drawn_of_pack(point: Mapping[str, Any]) -> Drawn:
+    """What the scope draws of a packed point over sparsity."""
+    return drawn_of(point["score"], point["ratio"])
+
+
 def _round(value: float | None) -> float | None:
     return None if (value := finite(value)) is None else float(f"{value:.4g}")
+
+
+Choose = Callable[[Mapping[Request, T], Sequence[Request], Collection[Request], int], list[Request]]
+
+
+def in_order(
+    points: Mapping[Request, Any], requests: Sequence[Request], pending: Collection[Request], count: int
+) -> list[Request]:
+    """The next `count` of the requests that have no point and are not pending, as they are listed."""
+    left = (request for request in requests if not (request in points or request in pending))
+    return list(itertools.islice(left, count))
+
+
+def where_curves_bend(drawn: Callable[[T], Drawn]) -> Choose[T]:
+    """A choice among requests at many sparsities: each configuration in turn, each curve where it bends most.
+
+    `drawn`: what figures draw of a point.
+    """
+
+    def choose(
+        points: Mapping[Request, T], requests: Sequence[Request], pending: Collection[Request], count: int
+    ) -> list[Request]:
+        chosen: list[Request] = []
+        while len(chosen) < count and (open_curves := _open_curves(requests, {*points, *pending, *chosen})):
+            curve = open_curves[0]
+            known = {at: drawn(points[request]) for at, request in curve.items() if request in points}
+            taken = [at for at, request in curve.items() if request in pending or request in chosen]
+            chosen += [curve[at] for at in next_to_compute(known, curve, 1, taken)]
+        return chosen
+
+    return choose
+
+
+def _open_curves(requests: Sequence[Request], taken: Collection[Request]) -> list[dict[float, Request]]:
+    """The requests of each configuration by sparsity, of those with some left; that with the fewest taken first."""
+    curves: dict[Request, dict[float, Request]] = {}
+    for request in requests:
+        curves.setdefault(_configuration(request), {})[request.spec.sparsity] = request
+    counted = [(sum(request in taken for request in curve.values()), curve) for curve in curves.values()]
+    return [curve for count, curve in sorted(counted, key=lambda each: each[0]) if count < len(curve)]
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _configuration(request: Request) -> Request:
+    """What all points of a curve share: asked again for every request whenever one is done."""
+    return dataclasses.replace(request, spec=request.spec.replace(sparsity=0.0))
+
+
+@dataclass(eq=False)
+class _Shared(Generic[T]):
+    """What all views of a sweep have in common. `points` and `problems` are replaced, never changed in place.
+
+    `keys`: in the store, as far as they were needed. `looks`: of each view that is not stopped, whose it is and when it
+    was looked at last.
+    """
+
+    points: dict[Request, T] = field(default_factory=dict)
+    problems: dict[Request, str] = field(default_factory=dict)
+    waiting: dict[Request, Job] = field(default_factory=dict)
+    keys: dict[Request, str] = field(default_factory=dict)
+    looks: dict[object, tuple[float, Visitor]] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)  # a future that is done calls back at once
+
+    def keep(self, request: Request, point: T) -> None:
+        """A request has its point."""
+        with self.lock:
+            self.points = {**self.points, request: point}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody looked of late."""
+        return any(time.monotonic() - looked < ABANDONED_S for looked, _ in list(self.looks.values()))
 
 
 class Sweep(Generic[T]):
     """Many requests in the pool's background. It goes on only while somebody looks at it, and resumes from the store.
 
-    It may be shared: each visitor has a view of it by `seen_by`, and what one stops goes on while another looks.
-
-    `points`: what `digest` makes of each answer. `problems`: a sentence for each request that has none.
+    It may be shared: each visitor has a view of it by `seen_by`, and what one stops goes on while another looks. Only
+    as many requests are queued as the background computes at once: `choose` names the next when one is done, so that it
+    may heed what is known by then. What the store has is taken before anything is computed.
     """
 
     def __init__(
@@ -87,14 +168,11 @@ class Sweep(Generic[T]):
         pool: Pool,
         digest: Callable[[Any], T],
         context: Context | None = None,
+        choose: Choose[T] = in_order,
     ) -> None:
-        self.points: dict[Request, T] = {}
-        self.problems: dict[Request, str] = {}
-        self._requests = list(dict.fromkeys(requests))
-        self._pool, self._digest, self._context = pool, digest, context
-        self._lock = threading.Lock()
-        self._waiting: dict[Request, Job] = {}
-        self._looks: dict[object, float] = {}  # when each view that is not stopped was looked at last
+        self._requests = dict.fromkeys(requests)
+        self._pool, self._digest, self._context, self._choose = pool, digest, context or pool.context, choose
+        self._shared = _Shared[T]()
         self._view, self._visitor, self._stopped = object(), NOBODY, False
 
     def seen_by(self, visitor: Visitor) -> Sweep[T]:
@@ -104,24 +182,36 @@ class Sweep(Generic[T]):
         return view
 
     @property
+    def points(self) -> dict[Request, T]:
+        """What `digest` makes of each answer so far."""
+        return self._shared.points
+
+    @property
+    def problems(self) -> dict[Request, str]:
+        """A sentence for each request that has no answer."""
+        return self._shared.problems
+
+    @property
     def by_spec(self) -> dict[Spec, T]:
         """The points by spec, where each spec is asked about once."""
         return {request.spec: point for request, point in self.points.items()}
 
     def look(self) -> float:
         """Gather what is done, keep the rest going; returns the share done, 0 to 1."""
-        with self._lock:
-            if not self._stopped:
-                self._looks[self._view] = time.monotonic()
-                self._resume()
-            self._gather()
+        if not self._stopped:
+            self._shared.looks[self._view] = time.monotonic(), self._visitor
+        self._go_on()
         return self.share
+
+    def learn(self, request: Request, answer: Any) -> None:
+        """Take an answer that was computed for somebody else, if it is one of this sweep's."""
+        if request in self._requests and request not in self.points:
+            self._shared.keep(request, self._digest(answer))
 
     def stop(self) -> None:
         """Stop at the next batch, unless somebody else looks; what is done stays."""
         self._stopped = True
-        with self._lock:
-            self._looks.pop(self._view, None)
+        self._shared.looks.pop(self._view, None)
 
     def go_on(self) -> None:
         """Start again after `stop` or after nobody looked for a while."""
@@ -153,27 +243,57 @@ class Sweep(Generic[T]):
         """Whether points are still to come in this view."""
         return not self._stopped and self.done < self.total
 
-    def _wanted(self) -> bool:
-        return any(time.monotonic() - looked < ABANDONED_S for looked in list(self._looks.values()))
+    def _go_on(self, _: object = None) -> None:
+        """Gather what is done, and queue what is next while somebody looks."""
+        for request, job in list(self._shared.waiting.items()):
+            if job.future.done():
+                self._gather(request, job)
+        with self._shared.lock:
+            if self._shared.wanted:
+                for request in self._next():
+                    self._queue(request)
 
-    def _resume(self) -> None:
-        for request in self._requests:
-            if not (request in self._waiting or request in self.points or request in self.problems):
-                self._waiting[request] = self._pool.submit(
-                    request.answer, True, self._wanted, self._context, self._visitor
-                )
+    def _gather(self, request: Request, job: Job) -> None:
+        """Its digest is made outside of the lock, for others wait for that."""
+        if (problem := job.future.exception()) is None:
+            self._shared.keep(request, self._digest(job.future.result()))
+        elif isinstance(problem, ReflowError):
+            with self._shared.lock:
+                self._shared.problems = {**self.problems, request: str(problem)}
+        with self._shared.lock:
+            self._shared.waiting.pop(request, None)
 
-    def _gather(self) -> None:
-        for request, job in list(self._waiting.items()):
-            if not job.future.done():
-                continue
-            del self._waiting[request]
-            if (problem := job.future.exception()) is None:
-                self.points[request] = self._digest(job.future.result())
-            elif isinstance(problem, ReflowError):
-                self.problems[request] = str(problem)
+    def _next(self) -> list[Request]:
+        """What to queue now: what the store has, else what is chosen."""
+        shared = self._shared
+        if (room := self._pool.behind - len(shared.waiting)) <= 0:
+            return []
+        left = [request for request in self._requests if request not in shared.problems]
+        stored = self._stored([each for each in left if not (each in shared.points or each in shared.waiting)])
+        return stored[:room] or self._choose(shared.points, left, shared.waiting, room)
+
+    def _stored(self, requests: Sequence[Request]) -> list[Request]:
+        """Those whose answer is there already."""
+        keys = {request: key for request in requests if (key := self._key(request)) is not None}
+        there = self._context.store.which(keys.values())
+        return [request for request, key in keys.items() if key in there]
+
+    def _key(self, request: Request) -> str | None:
+        """The key in the store; None for what cannot be resolved: its answer will say why."""
+        if request not in self._shared.keys:
+            try:
+                self._shared.keys[request] = request.key(self._context.library)
+            except ReflowError:
+                return None
+        return self._shared.keys[request]
+
+    def _queue(self, request: Request) -> None:
+        visitor = max(self._shared.looks.values(), key=lambda look: look[0])[1]
+        job = self._pool.submit(request.answer, True, lambda: self._shared.wanted, self._context, visitor)
+        self._shared.waiting[request] = job
+        job.future.add_done_callback(self._go_on)
 
 
 def scrub(spec: Spec, pool: Pool, context: Context | None = None) -> Sweep[dict[str, Any]]:
     """The sweep over all sparsities that a slider follows."""
-    return Sweep([Request(at) for at in along(spec, coarse_first(SCRUB))], pool, pack, context)
+    return Sweep([Request(at) for at in along(spec)], pool, pack, context, where_curves_bend(drawn_of_pack))

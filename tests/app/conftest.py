@@ -32,4 +32,4 @@ def _abandoned() -> Iterator[None]:
     """Sweeps end with the test that looked at them, and go on where another looks."""
     yield
     for sweep in lab().sweeps._values.values():
-        sweep._looks.clear()
+        sweep._shared.looks.clear()

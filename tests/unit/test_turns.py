@@ -336,6 +336,9 @@ def test_a_shared_sweep_goes_on_while_anybody_who_has_not_paused_it_looks(pool: 
             self.number = number
             works[self] = Batches(clock, 1, name=str(number))
 
+        def key(self, library: Any) -> str:
+            return f"no key of the store's: {self.number}"
+
         def answer(self, context: Context, watch: Watch) -> str:
             return works[self](context, watch)
 
@@ -352,7 +355,7 @@ def test_a_shared_sweep_goes_on_while_anybody_who_has_not_paused_it_looks(pool: 
     bob.stop()
     works[requests[1]].step()
     works[requests[2]].step()
-    assert until(lambda: not bob._waiting or all(job.future.done() for job in bob._waiting.values()))
+    assert until(lambda: all(job.future.done() for job in bob._shared.waiting.values()))
     assert bob.look() < 1 and not bob.running
     ann.go_on()
     works[requests[2]].step()
@@ -376,6 +379,6 @@ def test_what_goes_with_a_sweep_that_others_have_completed_does_not_rest_with_it
     sweep.stop()
     gather(sweep, also)
     assert also.stopped
-    sweep.points[request] = "known"
+    sweep._shared.keep(request, "known")
     gather(sweep, also)
     assert not also.stopped
