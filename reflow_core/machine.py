@@ -20,6 +20,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from reflow_core.errors import ReflowError
+
 T = TypeVar("T")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # from glibc's malloc.h
 KEPT_BYTES = 1 << 30
@@ -88,9 +90,21 @@ def free_memory() -> int | None:
 
 
 class Memory:
-    """What one computation may take of this machine's memory: `most` bytes, None for all that there is."""
+    """What a calibration may hold of its images' activations: `most` bytes, None for all that there is."""
 
     most: int | None = None
+
+
+def allow(amount: str | None) -> None:
+    """Let calibrations hold so much memory, such as "4GB"; None: all that there is. Raises ReflowError."""
+    match = re.fullmatch(r"([\d.]+)\s*([MG])i?B", "0MB" if amount is None else amount, re.IGNORECASE)
+    try:
+        given = 0.0 if match is None else float(match.group(1))
+    except ValueError:
+        match = None
+    if match is None:
+        raise ReflowError(f"--memory {amount!r} is not an amount of memory; write 4GB or 800MB.")
+    Memory.most = None if amount is None else round(given * {"M": 10**6, "G": 10**9}[match.group(2).upper()])
 
 
 def bounded(needed: int) -> None:

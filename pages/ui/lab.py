@@ -35,7 +35,7 @@ from reflow_core.lab.store import Store
 from reflow_core.lab.sweep import Choose, Sweep, in_order, scrub
 from reflow_core.lab.turns import Job, Work
 from reflow_core.leftovers import LockedFolder, remove_leftovers
-from reflow_core.machine import devices, keep_for_good
+from reflow_core.machine import allow, devices, keep_for_good
 from reflow_core.memo import Memo
 from reflow_core.networks.checkpoint import weights_folder
 from reflow_core.networks.fetch import LIMITS, remove_part_files
@@ -82,6 +82,7 @@ class Started:
     `access`: what was opened. `on_demand`: sweeps around a view begin when asked for, not by themselves. In bytes:
     `cache`, what all results may take; `downloads`, what a folder of downloads may; `uploads`, what the files of all
     visitors may; `free`, what these leave free. `cluster`: where a Dask cluster computes, None: nowhere.
+    `memory`: what one calibration may hold, in words.
     """
 
     access: Access
@@ -91,6 +92,7 @@ class Started:
     uploads: int
     free: int
     cluster: str | None = None
+    memory: str | None = None
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> Started:
@@ -100,11 +102,18 @@ class Started:
         parser.add_argument("--allow-code", action="store_true")
         parser.add_argument("--on-demand", action="store_true")
         parser.add_argument("--cluster")
+        parser.add_argument("--memory")
         for name, default in DISK_GB.items():
             parser.add_argument(f"--{name}-gb", type=float, default=default)
         options, _ = parser.parse_known_args(arguments)
         given = {name: round(getattr(options, f"{name}_gb") * GB) for name in DISK_GB}
-        return cls(Access(options.data_root, options.allow_code), options.on_demand, **given, cluster=options.cluster)
+        return cls(
+            Access(options.data_root, options.allow_code),
+            options.on_demand,
+            **given,
+            cluster=options.cluster,
+            memory=options.memory,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,6 +355,7 @@ def lab() -> Lab:
     for folder in (cache_folder(), weights_folder()):
         remove_part_files(folder)
         remove_leftovers(folder)
+    allow(started.memory)
     LIMITS.most, LIMITS.least_free = started.downloads, started.free
     store, access = Store(most=started.cache, least_free=started.free), started.access
     library = Library(access)

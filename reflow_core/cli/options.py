@@ -11,7 +11,7 @@ from pathlib import Path
 from reflow_core.cli.printing import print_plain
 from reflow_core.diagnosis.fields import offered
 from reflow_core.lab.store import Store
-from reflow_core.machine import devices
+from reflow_core.machine import allow, devices
 from reflow_core.present.snippets import flag
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import Library
@@ -29,6 +29,7 @@ def add_spec(command: argparse.ArgumentParser, names: Sequence[str] = FIELDS) ->
         text = f"{about.help}{choices} (default: {DEFAULTS[name]})".replace("%", "%%")
         command.add_argument(flag(name), *aliases, dest=name, default=DEFAULTS[name], help=text)
     command.add_argument("--device", choices=devices(), default=devices()[0], help="(default: %(default)s)")
+    command.add_argument("--memory", help="what one calibration may hold of its images' activations, such as 4GB")
     command.add_argument("--checkpoint", type=Path, help="a state dict to load into the named model")
 
 
@@ -38,7 +39,8 @@ def add_again(command: argparse.ArgumentParser) -> None:
 
 
 def spec_of(options: argparse.Namespace) -> Spec:
-    """The spec that the options describe. Raises ReflowError."""
+    """The spec that the options describe, computed in the memory that they allow. Raises ReflowError."""
+    allow(getattr(options, "memory", None))
     spec = Spec(**{name: getattr(options, name) for name in ABOUT if hasattr(options, name)})
     Library(EVERYTHING).info(parted(spec.model)[0])
     return spec if options.checkpoint is None else spec.replace(model=f"{spec.model}@{options.checkpoint.resolve()}")

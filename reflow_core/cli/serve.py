@@ -22,6 +22,7 @@ def add(commands: Any) -> None:
     command.add_argument("--data-root", type=Path, help="visitors may use images below this folder")
     command.add_argument("--allow-code", action="store_true", help="visitors may use code below that folder")
     command.add_argument("--on-demand", action="store_true", help="sweeps around a view start on request")
+    command.add_argument("--memory", help="what one calibration may hold of its images' activations, such as 4GB")
     command.add_argument("--cluster", help="a Dask cluster that computes: tcp://HOST:PORT, or local")
     for name, default in DISK_GB.items():
         what = "kept free on the disk" if name == "free" else f"maximum of {name} on the disk"
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "streamlit", "run", str(DASHBOARD)]
     command += ["--server.port", str(options.port), "--server.address", options.address, "--"]
     command += [] if options.data_root is None else ["--data-root", str(options.data_root.resolve())]
+    command += [] if options.memory is None else ["--memory", options.memory]
     command += [] if options.cluster is None else ["--cluster", options.cluster]
     command += [f"--{name.replace('_', '-')}" for name in ("allow_code", "on_demand") if getattr(options, name)]
     command += [word for name in DISK_GB for word in (f"--{name}-gb", str(getattr(options, f"{name}_gb")))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from reflow_core.batches import at_once
 from reflow_core.diagnosis.calibration import evaluation_inputs
 from reflow_core.diagnosis.experiment import form_of, trace_of
+from reflow_core.machine import Memory
 from reflow_core.networks.info import Facts, facts_of
 from reflow_core.repairs import repairs
+from reflow_core.repairs.lockstep import HELD
 from reflow_core.signal.copies import clone_on, device_of, hooked
 from reflow_core.signal.fold import Folded
 from reflow_core.signal.layers import batch_norms, is_norm
@@ -24,7 +27,6 @@ from reflow_core.spec import Spec
 SIZES = (1, 1, 8, 8, 32, 32, 128)  # images of the passes that warm up, as far as they make one pass
 WARM_UP_S = 4.0  # of warm-up, at most; a busy machine is slow at one_image images
 COPIES = 3.3  # dense, a private and a folded copy, masks and the share of scores that is kept
-HELD = 1.5  # what waits at a norm, and the shortcuts and freed memory beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def preflight(spec: Spec, source: Library) -> Preflight:
         one_image.seconds,
         round(COPIES * weights)
         + min(one_image.at_once, max(evaluated, calibrated)) * one_image.bytes
-        + round(HELD * calibrated * one_image.waiting),
+        + min(round(HELD * calibrated * one_image.waiting), Memory.most or sys.maxsize),
     )
 
 

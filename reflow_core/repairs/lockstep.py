@@ -19,6 +19,7 @@ from reflow_core.signal.layers import BatchNorms
 from reflow_core.signal.moments import Moments, channel_moments
 from reflow_core.watch import Watch
 
+HELD = 2.0  # what waits at a norm, beside it shortcuts and what becomes of the blocks that went on
 Arrival = tuple[nn.Module, Moments]
 
 
@@ -63,7 +64,7 @@ class _Pass(threading.Thread):
 
     def arrive(self, norm: nn.Module, arriving: Tensor) -> None:
         """Wait at a norm for all other blocks. Raises torch's own error where all of them need too much memory."""
-        bounded(round(arriving.nbytes / self._share))
+        bounded(round(HELD * arriving.nbytes / self._share))
         self._arrival = norm, channel_moments(arriving)
         self._back.release()
         self._wait()

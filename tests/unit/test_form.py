@@ -15,8 +15,8 @@ from reflow_core import Library
 from reflow_core.batches import at_once
 from reflow_core.diagnosis import form
 from reflow_core.diagnosis.evaluate import observe
-from reflow_core.errors import Cancelled
-from reflow_core.machine import Memory
+from reflow_core.errors import Cancelled, ReflowError
+from reflow_core.machine import Memory, allow
 from reflow_core.networks.vision import torchvision
 from reflow_core.repairs import Calibration, estimators
 from reflow_core.repairs.reflow import recalibrate
@@ -242,10 +242,23 @@ def test_a_bound_on_memory_is_kept_norm_by_norm(library: Library, monkeypatch: p
     free, bounded = (copy.deepcopy(library.network("resnet20-digits").module) for _ in range(2))
     recalibrate(free, Calibration(images))
     small_blocks(monkeypatch)
-    monkeypatch.setattr(Memory, "most", 40 * 16 * 16 * 16 * 4 - 1)  # bytes of what arrives at the first norm
+    monkeypatch.setattr(Memory, "most", 2 * 40 * 16 * 16 * 16 * 4 - 1)  # bytes of what arrives at the first norm, twice
     assert "low on memory" in recalibrate(bounded, Calibration(images))
     for key, value in statistics(free).items():
         torch.testing.assert_close(value, statistics(bounded)[key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("amount", "expected"), [("4GB", 4 * 10**9), ("800 MB", 8 * 10**8), (None, None)])
+def test_an_amount_of_memory_is_read(amount: str | None, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Memory, "most", 1)
+    allow(amount)
+    assert Memory.most == expected
+
+
+@pytest.mark.parametrize("amount", ["", "four", "4", "1.2.3GB", "-1GB"])
+def test_anything_else_is_refused(amount: str) -> None:
+    with pytest.raises(ReflowError, match="4GB"):
+        allow(amount)
 
 
 def test_large_images_pass_a_few_at_a_time_and_small_ones_many() -> None:
