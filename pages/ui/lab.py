@@ -43,7 +43,7 @@ from reflow_core.places import DISK_GB, cache_folder
 from reflow_core.production.finding import Finding
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.sources.access import Access
-from reflow_core.sources.library import Library
+from reflow_core.sources.library import Library, missing
 from reflow_core.sources.uploads import Ledger, Quota, Uploads, bare_name
 from reflow_core.spec import Spec, needs_upload
 from reflow_core.watch import Watch
@@ -59,6 +59,7 @@ STAGES = {
     "load": "Loading",
     "send": "Sending the network or its images to a worker",
     "read": "Reading your file",
+    "decode": "Decoding images",
     "wait for a reader": "Waiting to read your file",
     "wait for another process": "Waiting for another visitor's identical computation",
     "dense": "Dense network",
@@ -240,15 +241,18 @@ class Lab:
         return scalable(diagnosis.spec, names, diagnosis.sparsity)
 
     def load(self, spec: Spec) -> None:
-        """Have the files read that a spec needs of this visit; shows progress, and stops for a newer control value.
+        """Have a spec's files read and its pictures decoded; shows progress, and stops for a newer control value.
 
         Raises ReflowError.
         """
-        if not needs_upload(spec.model, spec.data) or (spec.model, spec.data) in (read := self.visit().read):
+        own = needs_upload(spec.model, spec.data)
+        if own and (spec.model, spec.data) in self.visit().read:
             return
         context = self.context(spec)
-        self._wait(lambda own, watch: own.library.load(spec, watch), context, st.empty())
-        read.add((spec.model, spec.data))
+        if own or (not missing(spec.model, spec.data) and context.library.decodes(spec)):
+            self._wait(lambda own, watch: own.library.load(spec, watch), context, st.empty())
+        if own:
+            self.visit().read.add((spec.model, spec.data))
 
     def read_once(self, file: UploadedFile, reader: Callable[[Path, str, Watch], T]) -> T:
         """What a reader makes of a visitor's file, once a file; shows progress meanwhile. Raises ReflowError."""

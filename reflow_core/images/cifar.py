@@ -15,7 +15,7 @@ from reflow_core.networks.fetch import alone, fetch
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.vision import torchvision
 from reflow_core.numbers import size
-from reflow_core.watch import Watch
+from reflow_core.watch import Watch, ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Archive:
         """As it is called in a spec."""
         return self.kind.lower()
 
-    def open(self, root: Path, info: NetworkInfo) -> ImageSet:
+    def open(self, root: Path, info: NetworkInfo, watch: Watch = ignore) -> ImageSet:
         """50,000 training and 10,000 test images, 32x32. Raises ReflowError where they are not on this machine."""
         try:
             train, test = (self._dataset()(str(root), train=part) for part in (True, False))

@@ -19,7 +19,7 @@ from reflow_core.images.classes import fitted
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.places import ASSETS
-from reflow_core.watch import Watch
+from reflow_core.watch import Watch, ignore
 
 FILE = ASSETS / "digits.npz"  # (N, 8, 8) of levels 0 to 16, labels (N,)
 TEST_IMAGES = 700
@@ -38,7 +38,7 @@ class Digits:
     bytes: int = 0
     tail: float = 1.0
 
-    def open(self, root: Path, info: NetworkInfo) -> ImageSet:
+    def open(self, root: Path, info: NetworkInfo, watch: Watch = ignore) -> ImageSet:
         """All images with the network's classes. Raises ReflowError for a network of another size or other classes."""
         whole = digits()
         train = whole.train[whole.train.long_tailed(self.tail)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from reflow_core.images.classes import Match, match
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.machine import cores
 from reflow_core.networks.info import NetworkInfo
+from reflow_core.watch import Watch, ignore
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,22 +57,18 @@ class Listed:
     classes: tuple[str, ...]
 
 
-def image_folder(root: Path, info: NetworkInfo) -> ImageSet:
-    """Images from root/train/CLASS/* and root/test/CLASS/* (or val/); or one of these or root/CLASS/*, split.
-
-    Raises ReflowError for an empty folder and for classes that the model does not have.
-    """
-    return image_set(_tree(root), info, root.name, _name(root))
-
-
-def image_set(tree: Tree, info: NetworkInfo, place: str, name: str = "", most: int = MOST_BYTES) -> ImageSet:
+def image_set(
+    tree: Tree, info: NetworkInfo, place: str, name: str = "", most: int = MOST_BYTES, watch: Watch = ignore
+) -> ImageSet:
     """Images from a tree of pictures, whether in a folder or in an archive.
 
+    The tree holds train/CLASS/* and test/CLASS/* (or val/); or one of these or CLASS/*, which is split.
     Class folders are matched with the model's classes (see `classes.match`). Pictures without class folders are images
     without labels. Many pictures are sampled, broken files skipped, and the notes say so. `place`: what its owner calls
     the tree; `name`: the set's own name where it is another. `most`: bytes of decoded pixels a part.
+    `watch`: called for every picture.
 
-    Raises ReflowError for a tree without pictures, and for classes that the model does not have.
+    Raises ReflowError for a tree without pictures, for classes that the model does not have, and what `watch` does.
     """
     tests = [part for part in TEST_NAMES if any(parts[0] == part for parts in tree)]
     parts, notes = [_listed(_below(tree, "train")), _listed(_below(tree, tests[0]) if tests else tree)], []
@@ -85,7 +82,7 @@ def image_set(tree: Tree, info: NetworkInfo, place: str, name: str = "", most: i
         raise ReflowError(f"{place!r} has no readable image; {LAYOUT}.")
     matched = match(tuple(dict.fromkeys(parts[1].classes + parts[0].classes)), info, place)
     budget = _Budget()
-    train, test = (_read(part, matched, info, notes, most, budget) for part in parts)
+    train, test = (_read(part, matched, info, notes, most, budget, watch) for part in parts)
     if len(test) == 0:
         raise ReflowError(f"{place!r} has no readable image; {LAYOUT}.")
     if len(parts[1].classes) == 1:
@@ -111,7 +108,7 @@ def framed(picture: Image.Image, info: NetworkInfo) -> NDArray[np.uint8]:
     return np.asarray(picture.crop((left, top, left + width, top + height)))
 
 
-def _tree(folder: Path, levels: int = LEVELS) -> dict[tuple[str, ...], Opening]:
+def tree_of(folder: Path, levels: int = LEVELS) -> dict[tuple[str, ...], Opening]:
     """The pictures in a folder and, `levels` deep, below it, by their place."""
     tree: dict[tuple[str, ...], Opening] = {}
     if not folder.is_dir():
@@ -120,7 +117,7 @@ def _tree(folder: Path, levels: int = LEVELS) -> dict[tuple[str, ...], Opening]:
         if entry.suffix.lower() in SUFFIXES and entry.is_file():
             tree[(entry.name,)] = functools.partial(_opened, entry)
         elif levels > 1 and entry.is_dir() and not entry.is_symlink():
-            tree |= {(entry.name, *parts): opening for parts, opening in _tree(entry, levels - 1).items()}
+            tree |= {(entry.name, *parts): opening for parts, opening in tree_of(entry, levels - 1).items()}
     return tree
 
 
@@ -173,9 +170,11 @@ def sampled(numbers: Sequence[int], info: NetworkInfo, most: int, notes: list[st
     return sorted(stratified(numbers)[:count])
 
 
-def _read(part: Listed, matched: Match, info: NetworkInfo, notes: list[str], most: int, budget: _Budget) -> Images:
+def _read(
+    part: Listed, matched: Match, info: NetworkInfo, notes: list[str], most: int, budget: _Budget, watch: Watch
+) -> Images:
     files = [part.files[place] for place in sampled([file.number for file in part.files], info, most, notes)]
-    decoded = parallel(lambda file: _decode(file, info, budget), files)
+    decoded = parallel(lambda file: _decode(file, info, budget), files, watch)
     broken = [file.name for file, pixels in zip(files, decoded, strict=True) if pixels is None]
     if broken:
         notes.append(f"{len(broken)} broken image(s) skipped: {', '.join(broken[:3])}.")
@@ -220,10 +219,17 @@ def is_sound(size: tuple[int, int]) -> bool:
     return short > 0 and long <= MOST_RATIO * short and short * long <= MOST_PIXELS
 
 
-def parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """The function of each item, in order, by a thread a core."""
-    with ThreadPoolExecutor(cores()) as threads:
-        return list(threads.map(function, items))
+def parallel(function: Callable[[T], R], items: Sequence[T], watch: Watch = ignore) -> list[R]:
+    """The function of each item, in order, by a thread a core. `watch` may end it, as the first error does."""
+    results: list[R] = []
+    threads = ThreadPoolExecutor(cores())
+    try:
+        for result in threads.map(function, items):
+            results.append(result)
+            watch("decode", len(results), len(items))
+    finally:
+        threads.shutdown(cancel_futures=True)
+    return results
 
 
 def stacked(pixels: Sequence[NDArray[np.uint8]], labels: Sequence[int], info: NetworkInfo) -> Images:
@@ -233,5 +239,5 @@ def stacked(pixels: Sequence[NDArray[np.uint8]], labels: Sequence[int], info: Ne
     return Images(torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous(), known)
 
 
-def _name(path: Path) -> str:
+def name_of(path: Path) -> str:
     return f"{path.name}:{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reflow_core.errors import ReflowError
-from reflow_core.images.folder import image_folder
+from reflow_core.images.decoded import decoded_folder
 from reflow_core.images.image_set import ImageSet
 from reflow_core.leftovers import LockedFolder, remove_tree
 from reflow_core.networks.fetch import alone, fetch
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.networks.vision import torchvision
-from reflow_core.watch import Watch
+from reflow_core.watch import Watch, ignore
 
 FOLDER = "imagenette2-320"
 SIZE_NAME = "320px"  # the shorter side, enough for the usual crop of 224 from 256
@@ -25,14 +25,14 @@ class Imagenette:
     name: str = "imagenette"
     bytes: int = 341_663_724
 
-    def open(self, root: Path, info: NetworkInfo) -> ImageSet:
+    def open(self, root: Path, info: NetworkInfo, watch: Watch = ignore) -> ImageSet:
         """Training and validation images, classes by synset. Raises ReflowError where they are not on this machine."""
         if not self.present(root):
             raise ReflowError(
                 "Imagenette is not on this machine; get it with 'python -m reflow_core download imagenette' (342 MB), "
                 "or bring a folder of your own with --data."
             )
-        return image_folder(root / FOLDER, info)
+        return decoded_folder(root / FOLDER, info, watch)
 
     def download(self, root: Path, watch: Watch) -> None:
         """Fetch the archive into `root`, check its MD5 and unpack it, once where two ask for it.

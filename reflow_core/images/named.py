@@ -7,7 +7,7 @@ from typing import Protocol
 
 from reflow_core.images.image_set import ImageSet
 from reflow_core.networks.info import NetworkInfo
-from reflow_core.watch import Watch
+from reflow_core.watch import Watch, ignore
 
 
 class NamedSet(Protocol):
@@ -27,5 +27,5 @@ class NamedSet(Protocol):
     def download(self, root: Path, watch: Watch) -> None:
         """Fetch them into `root`. Raises ReflowError."""
 
-    def open(self, root: Path, info: NetworkInfo) -> ImageSet:
+    def open(self, root: Path, info: NetworkInfo, watch: Watch = ignore) -> ImageSet:
         """The images as the network reads them. Raises ReflowError where they are not on this machine."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.images.cifar import CIFAR10, CIFAR100
+from reflow_core.images.decoded import decoded_folder
 from reflow_core.images.digits import Digits
-from reflow_core.images.folder import image_folder
 from reflow_core.images.image_set import ImageSet
 from reflow_core.images.imagenette import Imagenette
 from reflow_core.images.named import NamedSet
@@ -37,6 +37,7 @@ SHIPPED = ASSETS / "networks"
 SELECTION_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
 VISIT_BYTES = 4 << 20  # the same, of one visitor's uploads
 PICTURES = (".zip", ".npz")
+PHOTOGRAPHS = ("imagenette",)  # of the sets with a name, those that have to be decoded
 MOST_CLASSES = 25_000  # of a checkpoint's classifier; ImageNet-21k has 21,843
 LONGTAIL = Digits("digits-longtail", tail=10.0)
 SETS: dict[str, NamedSet] = {each.name: each for each in (Digits(), LONGTAIL, CIFAR10, CIFAR100, Imagenette())}
@@ -85,17 +86,28 @@ class Library:
         """The image set of a spec, in the size and class order of its model. Raises ReflowError."""
         if self._shared is not None and not needs_upload(spec.model, spec.data):
             return self._shared.images(spec)
+        name, info, key = self._named(spec)
+        return self._images.get(key, lambda: self._open(name, info, watch))
+
+    def _named(self, spec: Spec) -> tuple[str, NetworkInfo, tuple[object, ...]]:
+        """The images' name, who reads them, and the key under which they are remembered."""
         info = self.network(spec.model).info
         name = info.data if spec.data == "auto" else spec.data
         if not name:
             raise ReflowError(f"The training images of {info.name!r} are unknown; bring yours with --data.")
-        key = name, self._changed(name), info.stored, info.classes
-        return self._images.get(key, lambda: self._open(name, info, watch))
+        return name, info, (name, self._changed(name), info.stored, info.classes)
 
     @property
     def public(self) -> bool:
         """Whether nothing here is one visitor's own."""
         return self._uploads is None
+
+    def decodes(self, spec: Spec) -> bool:
+        """Whether the images of a spec are pictures that are not in memory yet. Raises ReflowError."""
+        if self._shared is not None and not needs_upload(spec.model, spec.data):
+            return self._shared.decodes(spec)
+        name, _, key = self._named(spec)
+        return key not in self._images and (name in PHOTOGRAPHS or (name not in SETS and not is_upload(name)))
 
     def load(self, spec: Spec, watch: Watch = ignore) -> None:
         """Load the network and the images of a spec. Raises ReflowError and what `watch` does."""
@@ -171,13 +183,13 @@ class Library:
 
     def _open(self, name: str, info: NetworkInfo, watch: Watch) -> ImageSet:
         if name in SETS:
-            return SETS[name].open(cache_folder(), info)
+            return SETS[name].open(cache_folder(), info, watch)
         if is_upload(name):
             upload = self._uploaded(name)
             return strange_pictures(upload.path, info, upload.name, self.while_here(watch))
         if (path := self.access.path(name)) is None or not path.exists():
             raise unknown("data", name, SETS)
-        return image_folder(path, info) if path.is_dir() else pictures(path, info, path.name)
+        return decoded_folder(path, info, watch) if path.is_dir() else pictures(path, info, path.name)
 
 
 def held(value: object) -> int:

@@ -13,7 +13,7 @@ from PIL import Image
 from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
-from reflow_core.images.folder import image_folder
+from reflow_core.images.decoded import decoded_folder
 from reflow_core.networks.catalog import find
 from reflow_core.networks.zoo import zoo
 from reflow_core.sources.access import EVERYTHING
@@ -164,7 +164,7 @@ def test_imagenets_validation_folder_as_torchvision_lays_it_out_is_split(tmp_pat
         for number in range(count):
             name = f"ILSVRC2012_val_{number:08}.JPEG"
             Image.new("RGB", (300, 260), (40 * number, 99, 0)).save(tmp_path / "val" / synset / name, "JPEG")
-    images = image_folder(tmp_path, zoo()["resnet18"])
+    images = decoded_folder(tmp_path, zoo()["resnet18"])
     assert (len(images.train), len(images.test)) == (5, 5) and len(images.classes) == 1000
     assert set(images.test.labels.tolist()) == {0, 566}  # type: ignore[union-attr]  # tench and French horn
     assert any("There is no folder train/" in note for note in images.notes)
