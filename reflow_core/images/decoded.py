@@ -28,10 +28,8 @@ def decoded_folder(root: Path, info: NetworkInfo, watch: Watch = ignore) -> Imag
     """
     tree = tree_of(root)
     file = cache_folder() / "decoded" / f"{_key(root, tree, info)}.safetensors"
-    if file.is_file():
-        with contextlib.suppress(
-            ReflowError, SafetensorError, OSError, KeyError, ValueError
-        ):  # one that was cut short is made anew
+    if file.is_file():  # one that was cut short is made anew
+        with contextlib.suppress(ReflowError, SafetensorError, OSError, KeyError, ValueError):
             os.utime(file)
             return unpack(file, info)
     images = image_set(tree, info, root.name, name_of(root), watch=watch)

@@ -7,6 +7,7 @@ once, in parts. Whatever is wrong with the cluster, the answer is then computed 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import secrets
 import threading
@@ -78,10 +79,12 @@ class Cluster:
 
     def begin(self) -> None:
         """Connect, now and whenever it is there again; `problem` says if it is not."""
+        atexit.register(self.close)
         threading.Thread(target=self._watch_over, name="reflow-cluster", daemon=True).start()
 
     def close(self) -> None:
         """Let it go; a local one ends."""
+        atexit.unregister(self.close)
         self._closed.set()
         self._disconnect()
         if self._local is not None:
@@ -236,7 +239,7 @@ class Cluster:
                 return reply
             finally:
                 with contextlib.suppress(Exception):
-                    future.cancel()
+                    future.release() if ended.is_set() else future.cancel()
         finally:
             del self._progress[key]
 

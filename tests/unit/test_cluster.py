@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pages.ui.lab import Visit
 from reflow_core.cli import main
 from reflow_core.diagnosis.diagnose import diagnose
 from reflow_core.diagnosis.result import Diagnosis
@@ -30,7 +31,7 @@ from reflow_core.production.finding import to_json
 from reflow_core.production.inspections import inspect
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import SHIPPED, Library
-from reflow_core.sources.uploads import Uploads
+from reflow_core.sources.uploads import Ledger, Uploads
 from reflow_core.spec import Spec
 from reflow_core.watch import Watch, ignore
 from tests.dask_processes import Processes, processes
@@ -187,6 +188,25 @@ def test_an_upload_travels_for_its_visit_only_and_ends_with_it(
     cluster.forget("0123")
     until(lambda: not files(dask, "tmp", "*.safetensors"))
     assert {file.name for file in files(dask, "cache")} <= before | images
+
+
+def test_results_of_an_upload_stay_with_the_visit_and_nothing_is_computed_after_it(
+    cluster: Sent, dask: Processes, library: Library
+) -> None:
+    visit = Visit.opened(library, Ledger(), cluster)
+    state = (SHIPPED / "mobilenet-digits.safetensors").read_bytes()
+    token = visit.uploads.add("mine.safetensors", io.BytesIO(state), (".safetensors",))
+    request = Request(SMALL.replace(model=f"mobilenet-digits@{token}"))
+    answer = request.answer(visit.context)
+    assert same(answer, diagnose(request.spec, visit.context.library)) and cluster.here.times == 0
+    assert files(dask, "tmp", "*.safetensors") and not files(dask, "cache", "*.sqlite*")
+    kept = visit.context.library
+    visit.close()
+    until(lambda: not files(dask, "tmp", "*.safetensors"))
+    assert visit.context.compute is not None
+    with pytest.raises(Cancelled, match="the visit has ended"):
+        visit.context.compute(request, kept, ignore)
+    assert not files(dask, "tmp", "*.safetensors") and cluster.here.times == 0
 
 
 def test_content_that_is_not_what_its_digest_says_is_not_used(dask: Processes, library: Library) -> None:
