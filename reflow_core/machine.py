@@ -160,6 +160,12 @@ def keep_large_blocks() -> bool:
     return bool(kept and mallopt(M_ARENA_MAX, 1))  # what one thread gave back, the next can take
 
 
+def give_back() -> None:
+    """Return what glibc keeps of freed memory to the system; nothing elsewhere than on glibc."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def cloned(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
     """Copies of CPU tensors in one block of memory, which is given back whole; of others one by one."""
     tensors = list(tensors)

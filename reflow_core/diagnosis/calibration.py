@@ -106,4 +106,4 @@ def evaluation_inputs(images: Images, info: NetworkInfo) -> Callable[[slice], Te
 def normalize_images(pixels: Tensor, info: NetworkInfo) -> Tensor:
     """Subtract the network's mean, divide by its standard deviation, per channel: floats (N, 3, H, W) in, same out."""
     mean, std = torch.tensor(info.mean)[:, None, None], torch.tensor(info.std)[:, None, None]
-    return (pixels - mean) / std
+    return (pixels - mean).div_(std)

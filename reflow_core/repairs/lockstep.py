@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from reflow_core.machine import bounded, prepare
+from reflow_core.machine import bounded, give_back, prepare
 from reflow_core.signal.copies import device_of, hooked
 from reflow_core.signal.layers import BatchNorms
 from reflow_core.signal.moments import Moments, channel_moments
@@ -99,6 +99,8 @@ def in_step(network: nn.Module, norms: BatchNorms, blocks: tuple[Tensor, ...], w
         finally:
             for each in passes:
                 each.stop()
+            passes.clear()
+            give_back()  # else holes between what is still held would add up from pass to pass
 
 
 def _meet(passes: list[_Pass]) -> bool:

@@ -204,7 +204,7 @@ def test_blocks_in_step_give_what_one_batch_gives(layout: str, monkeypatch: pyte
     report = recalibrate(apart, Calibration(images), lambda *at: seen.append(at))
     assert report == "Running mean and variance of 3 BatchNorm layers, from 40 images."
     for key, value in statistics(together).items():
-        torch.testing.assert_close(value, statistics(apart)[key], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(value, statistics(apart)[key], rtol=1e-4, atol=1e-5)
     assert {stage for stage, _, _ in seen} == {"calibrate"}
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     assert not [thread for thread in threading.enumerate() if thread.name == "reflow-block"]
