@@ -139,7 +139,7 @@ def _used(shelf: str, content: Content) -> Path:
 def _check(digest: str, content: Content, path: Path) -> None:
     if digest != content.digest:
         path.unlink(missing_ok=True)
-        raise _Refused(f"the {content.kind} that arrived are not those that were sent")
+        raise _Refused(f"the {content.kind} changed on the way")
 
 
 @dataclass(eq=False)
