@@ -186,7 +186,7 @@ class Cluster:
         for _ in range(MOST_TRIES):
             reply = self._reply(task, watch, ready)
             if reply.refused:
-                raise _Unavailable(f"The cluster did not compute something, for {reply.refused}: {HERE}")
+                raise _Unavailable(f"Results are computed on this machine: {reply.refused}.")
             if reply.problem:
                 raise ReflowError(reply.problem)
             if reply.answer:

@@ -139,7 +139,7 @@ def _used(shelf: str, content: Content) -> Path:
 def _check(digest: str, content: Content, path: Path) -> None:
     if digest != content.digest:
         path.unlink(missing_ok=True)
-        raise _Refused(f"the {content.kind} that arrived are not those that were sent")
+        raise _Refused(f"the {content.kind} changed on the way")
 
 
 @dataclass(eq=False)
@@ -159,7 +159,7 @@ _lock = threading.Lock()
 def work(task: Task) -> Reply:
     """Compute it in a worker's thread, on one core, unless something is missing."""
     if task.code != code_hash():
-        return Reply(refused="its workers run another version of the lab; install the same version there")
+        return Reply(refused="the workers run another version of the lab; install the same version on them")
     worker = get_worker()
     lacking = tuple(each for each in (task.network, task.images) if not has(*each))
     if lacking:
@@ -169,7 +169,7 @@ def work(task: Task) -> Reply:
         library = _shelf(task.visit).library.of(task)
         answer = task.request.compute(library, _watch(task.topic))
     except _Refused as reason:
-        return Reply(refused=f"a worker could not use what it needs ({reason})")
+        return Reply(refused=f"a worker cannot use what it was sent ({reason})")
     except ReflowError as error:
         return Reply(problem=str(error))
     except Cancelled:

@@ -28,8 +28,9 @@ SLIDER = ".scope input[type=range]"
 REFERENCE_SLIDER = "[data-testid=stSlider] [role=slider], [data-testid=stSlider] input"
 STUDY = "criteria=magnitude&criteria=wanda&criteria=snip&criteria=fisher&evaluation_images=700&seed=2"
 OUTLINED = """new MutationObserver((_, watch) => {
-  if (document.querySelector(".skeleton, .js-plotly-plot")) { window.outlined = performance.now(); watch.disconnect(); }
-}).observe(document, { childList: true, subtree: true });"""  # before, some pages had no outline
+  const shown = document.querySelector(".skeleton, .js-plotly-plot, button[kind=primary]");
+  if (shown) { window.outlined = performance.now(); watch.disconnect(); }
+}).observe(document, { childList: true, subtree: true });"""  # before, some pages had no outline; a price has a button
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 

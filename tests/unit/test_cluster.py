@@ -10,6 +10,8 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -27,7 +29,7 @@ from reflow_core.lab.request import Context, Request
 from reflow_core.lab.store import Store
 from reflow_core.lab.sweep import along
 from reflow_core.machine import cores
-from reflow_core.production.finding import to_json
+from reflow_core.production.finding import Finding
 from reflow_core.production.inspections import inspect
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import SHIPPED, Library
@@ -91,7 +93,10 @@ def files(dask: Processes, what: str, pattern: str = "*") -> list[Path]:
 
 
 def same(one: Diagnosis, other: Diagnosis) -> bool:
-    return (one.dense, one.pruned, one.repaired) == (other.dense, other.pruned, other.repaired)
+    """Whether two machines could have come to it: each sums in the order that is quickest there."""
+    pairs = [(one.predictions[name], other.predictions[name]) for name in ("dense", "pruned", "repaired")]
+    agreed = all((a.predicted == b.predicted).mean() > 0.98 for a, b in pairs)
+    return agreed and all(np.allclose(a.confidence, b.confidence, atol=1e-3) for a, b in pairs)
 
 
 def idle(cluster: Cluster) -> bool:
@@ -114,13 +119,16 @@ def test_answers_are_those_of_this_machine_and_content_travels_once(
     assert cluster.here.times == 0 and cluster.problem is None
     assert len(set(cluster.sent)) == len(cluster.sent) == 2 * len({worker for worker, _ in cluster.sent})
     network, images = library.network(SMALL.model), library.images(SMALL)
-    assert {file.stem for file in files(dask, "cache")} == {network.digest, images.digest}
+    assert {file.stem for file in files(dask, "cache", "*.safetensors")} == {network.digest, images.digest}
 
 
 def test_an_inspection_is_computed_there_too(cluster: Sent, library: Library) -> None:
     found = cluster.compute(Request(SMALL, inspection="stale"), library, ignore)
-    assert to_json(found) == to_json(inspect("stale", SMALL, library))  # type: ignore[arg-type]
-    assert cluster.here.times == 0
+    expected = inspect("stale", SMALL, library)
+    assert isinstance(found, Finding) and found.answer == expected.answer and cluster.here.times == 0
+    assert found.tables.keys() == expected.tables.keys()
+    for title, table in expected.tables.items():
+        pd.testing.assert_frame_equal(found.tables[title], table, check_dtype=False, rtol=1e-3, atol=1e-6)
 
 
 def test_bad_input_is_said_as_here(cluster: Sent, library: Library) -> None:
@@ -221,7 +229,7 @@ def test_content_that_is_not_what_its_digest_says_is_not_used(dask: Processes, l
         until(lambda: cluster.workers == 2)
         answer = cluster.compute(Request(spec), library, ignore)
         assert isinstance(answer, Diagnosis) and same(answer, diagnose(spec, library)) and cluster.here.times == 1
-        assert "not those that were sent" in str(cluster.problem)
+        assert "changed on the way" in str(cluster.problem)
         assert len(files(dask, "cache", f"{digest}.safetensors")) == 1, "it is deleted"
         while digest not in {content for _, content in cluster.sent}:  # the other worker may come first
             assert same(cluster.compute(Request(spec), library, ignore), answer)  # type: ignore[arg-type]
