@@ -26,13 +26,13 @@ from reflow_core.diagnosis.experiment import trace_of
 from reflow_core.diagnosis.fields import scalable
 from reflow_core.diagnosis.preflight import Preflight, cost, preflight
 from reflow_core.diagnosis.result import Diagnosis
-from reflow_core.lab.pool import IDLE, Pool
+from reflow_core.lab.pool import IDLE, LIGHT, TIMED, Pool
 from reflow_core.lab.request import Answer, Context, Request, network_file
 from reflow_core.lab.store import Store
 from reflow_core.lab.sweep import Choose, Sweep, in_order, scrub
 from reflow_core.lab.turns import Job, Work
 from reflow_core.leftovers import LockedFolder, remove_leftovers
-from reflow_core.machine import devices, keep_for_good
+from reflow_core.machine import devices, keep_for_good, prepare
 from reflow_core.memo import Memo
 from reflow_core.networks.checkpoint import weights_folder
 from reflow_core.networks.fetch import LIMITS, remove_part_files
@@ -210,7 +210,7 @@ class Lab:
         if not needs_upload(spec.model, spec.data) or (spec.model, spec.data) in (read := self.visit().read):
             return
         context = self.context(spec)
-        self._wait(lambda own, watch: own.library.load(spec, watch), context, st.empty())
+        self._wait(lambda own, watch: own.library.load(spec, watch), context, st.empty(), places=LIGHT)
         read.add((spec.model, spec.data))
 
     def read_once(self, file: UploadedFile, reader: Callable[[Path, str, Watch], T]) -> T:
@@ -221,7 +221,9 @@ class Lab:
         with LockedFolder("reflow-upload-") as folder:
             path, name = folder / "file", bare_name(file.name)
             path.write_bytes(file.getbuffer())
-            return cast(T, self._wait(lambda _, watch: reader(path, name, watch), self.public, st.empty()))
+            return cast(
+                T, self._wait(lambda _, watch: reader(path, name, watch), self.public, st.empty(), places=LIGHT)
+            )
 
     def known(self, spec: Spec) -> bool:
         """Whether the diagnosis of a spec is there already. Raises ReflowError."""
@@ -229,7 +231,8 @@ class Lab:
         return Request(spec).key(context.library) in context.store
 
     def preflight(self, spec: Spec) -> Preflight:
-        """What a spec will cost. Raises ReflowError."""
+        """What a spec will cost on the cores that a job would have now. Raises ReflowError."""
+        prepare(self.pool.threads)
         return preflight(spec, self.context(spec).library)
 
     def cost(self, spec: Spec) -> int:
@@ -257,7 +260,13 @@ class Lab:
             self.pool.attend()
         answer = None if anew else request.stored(context)
         if answer is None:
-            answer = self._wait(functools.partial(request.answer, again=anew), context, slot, request.spec)
+            answer = self._wait(
+                functools.partial(request.answer, again=anew),
+                context,
+                slot,
+                request.spec,
+                TIMED if request.timed else 1,
+            )
             self.pool.attend()
         skeleton.result_shown()
         return cast(Answer, answer)
@@ -267,11 +276,14 @@ class Lab:
         work = functools.partial(network_file, spec, kind)
         return cast(bytes, self._wait(work, self.context(spec), st.empty(), spec))
 
-    def _wait(self, work: Work, context: Context, slot: DeltaGenerator, spec: Spec | None = None) -> Any:
+    def _wait(
+        self, work: Work, context: Context, slot: DeltaGenerator, spec: Spec | None = None, places: int = 1
+    ) -> Any:
         asked, looked, shown = time.monotonic(), 0.0, None
         plan = None if spec is None else self.preflight(spec)
         what = "" if spec is None else f"{literal(bare_name(spec.model))} · "
-        job, place = self.pool.submit(work, context=context, visitor=visitor()), skeleton.outline(slot)
+        job = self.pool.submit(work, context=context, visitor=visitor(), places=places)
+        place = skeleton.outline(slot)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt

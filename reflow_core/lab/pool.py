@@ -32,6 +32,7 @@ POLL_S = 0.1
 MOST_PAUSED = 8  # each holds its networks and activations
 LEAST_FREE = 2 << 30  # bytes of memory below which no job begins beside paused ones
 IDLE = (WAITS, READS, QUEUES)  # stages that need no worker
+LIGHT, TIMED = 0, 2  # workers that work needs which reads a file, and which measures seconds
 MOST_WAITING = 8  # jobs of one visitor
 
 
@@ -68,6 +69,10 @@ def _longer(since: tuple[float, float], now: tuple[float, float], seconds: float
 class Pool:
     """Daemon threads that compute: `workers` at a time for people, and one of lowest priority while no one waits.
 
+    Whoever computes alone has all cores, so that one person's answer comes soon; of several each has its share. On one
+    core each, two answers cost half of what they cost on two cores each: the threads of one wait for each other
+    wherever others have a core, and a small network waits there for most of the time.
+
     `behind`: how many jobs of the background are computed at once.
     """
 
@@ -75,8 +80,7 @@ class Pool:
 
     def __init__(self, context: Context, workers: int | None = None) -> None:
         self.context = context
-        self._workers = workers or max(1, cores() // 2)  # two cores a person, whose one answer is to come soon
-        self._threads_each = max(1, cores() // self._workers)
+        self._workers = workers or cores()
         self._people, self._behind = Turns(), Turns()
         self._free = self._workers
         self._begun_by: Counter[Visitor] = Counter()
@@ -94,12 +98,14 @@ class Pool:
         wanted: Callable[[], bool] = lambda: True,
         context: Context | None = None,
         visitor: Visitor = NOBODY,
+        places: int = 1,
     ) -> Job:
         """Queue some work. `wanted`: asked at every batch; False cancels it. `context`: another than the pool's.
 
-        `visitor`: whose turn it takes. Raises ReflowError where too many of this visitor's wait already.
+        `visitor`: whose turn it takes. `places`: how many workers it needs: TIMED if it measures seconds, LIGHT if it
+        computes next to nothing and so waits for nobody. Raises ReflowError where too many of this visitor's wait.
         """
-        job = Job(work, background, wanted, context or self.context, visitor)
+        job = Job(work, background, wanted, context or self.context, visitor, min(places, self._workers))
         with self._changed:
             self._drop_cancelled()
             if not background and sum(each.visitor == visitor for each in self._people.waiting) >= MOST_WAITING:
@@ -116,6 +122,11 @@ class Pool:
             self._drop_cancelled()
             turns = (self._behind if job.background else self._people).copy()
         return turns.before(job)
+
+    @property
+    def threads(self) -> int:
+        """The cores that one job may use now: its share of those of all that compute."""
+        return max(1, cores() // max(1, self._workers - self._free))
 
     def attend(self) -> None:
         """A person is at work: the background keeps still for a moment."""
@@ -139,9 +150,9 @@ class Pool:
 
     def _pass_on(self) -> None:
         """Give free workers to those whose turn it is."""
-        while self._free > 0 and (job := self._next()) is not None:
+        while (job := self._next()) is not None and job.places <= self._free:
             self._people.begin(job)
-            self._free -= 1
+            self._free -= job.places
             job.turn = time.monotonic()
             if not job.begun:
                 job.begun = True
@@ -152,9 +163,13 @@ class Pool:
     def _next(self) -> Job | None:
         """Whose turn it is; where many are paused or memory is short, those that have begun end first."""
         self._drop_cancelled()
-        free = free_memory() if sum(self._begun_by.values()) >= self._workers else None
+        free = free_memory() if self._begun_by else None
         short = free is not None and free < LEAST_FREE
-        return self._people.first(lambda job: job.begun or (not short and self._has_room(job)))
+
+        def may(job: Job) -> bool:
+            return job.begun or (not short and self._has_room(job))
+
+        return self._people.first(lambda job: job.places == LIGHT and may(job)) or self._people.first(may)
 
     def _has_room(self, job: Job) -> bool:
         """Whether another may begin; the last places are for those of whom nothing has begun, so that none starves."""
@@ -171,7 +186,6 @@ class Pool:
         return self._closed or job.cancelled or not job.wanted()
 
     def _work_for_a_person(self, job: Job) -> None:
-        prepare(self._threads_each)
         waits_by(lambda: self._aside(job))
         self._run(job)
         with self._changed:
@@ -187,7 +201,7 @@ class Pool:
     def _end_turn(self, job: Job) -> None:
         job.spent, job.turn = job.seconds, None
         self._people.end(job)
-        self._free += 1
+        self._free += job.places
 
     @contextlib.contextmanager
     def _aside(self, job: Job) -> Iterator[None]:
@@ -226,7 +240,6 @@ class Pool:
             return (other := self._next()) is not None and other.visitor != job.visitor
 
     def _work_behind(self) -> None:
-        prepare(self._threads_each)
         lowest_priority()
         while (job := self._take_behind()) is not None:
             job.begun = True
@@ -264,9 +277,10 @@ class Pool:
         return False
 
     def _watch(self, job: Job) -> Watch:
-        clock = _Worked(job)
+        clock, threads = _Worked(job), self._adjust(job, 0)
 
         def watch(stage: str, done: int, total: int) -> None:
+            nonlocal threads
             job.progress = (stage, done, total)
             job.pace.saw(stage, done, total, job.seconds)
             if self._unwanted(job):
@@ -282,5 +296,13 @@ class Pool:
                     self._wait_for_turn(job)
             elif clock.turn_is_over() and self._others_wait(job):
                 self._step_aside(job)
+            threads = self._adjust(job, threads)
 
         return watch
+
+    def _adjust(self, job: Job, before: int) -> int:
+        """Have this thread compute on its share of the cores, which were `before`; returns how many these are."""
+        threads = before if job.background and before else job.places if job.places > 1 else self.threads
+        if threads != before:
+            prepare(threads)
+        return threads

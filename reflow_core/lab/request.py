@@ -50,7 +50,7 @@ class Request:
         Raises ReflowError for names that cannot be resolved.
         """
         spec, measured = self._normalized_spec(), self.inspection or self.claim or ""
-        machine = fingerprint() if self._timed else ""
+        machine = fingerprint() if self.timed else ""
         code = code_hash(findings=bool(measured))
         content = f"{measured}|{machine}|{spec.canonical()}|{library.identity(spec)}|{code}"
         return hashlib.sha256(content.encode()).hexdigest()
@@ -89,7 +89,8 @@ class Request:
         return InspectionInfo("", "", "", "") if self.inspection is None else inspections[self.inspection].info
 
     @property
-    def _timed(self) -> bool:
+    def timed(self) -> bool:
+        """Whether the answer says how long something takes on this machine, which nothing else may disturb."""
         return self.claim is not None or self._info.timed
 
     def _normalized_spec(self) -> Spec:

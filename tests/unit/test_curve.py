@@ -129,7 +129,9 @@ def test_configurations_take_turns_and_each_curve_is_split_where_it_bends() -> N
 
 
 @pytest.fixture
-def pool(library: Library, tmp_path: Path) -> Iterator[Pool]:
+def pool(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    """A sweep that is looked at once goes on, however slow the machine."""
+    monkeypatch.setattr("reflow_core.lab.sweep.ABANDONED_S", 1e9)
     made = Pool(Context(library, Store(tmp_path)), workers=1)
     yield made
     made.close()
