@@ -23,13 +23,13 @@ from pages.ui.upload_memory import bound_upload_memory
 from pages.ui.visitor import visitor
 from reflow_core import sandbox
 from reflow_core.diagnosis.experiment import trace_of
-from reflow_core.diagnosis.fields import scalable
+from reflow_core.diagnosis.fields import is_total, scalable
 from reflow_core.diagnosis.preflight import Preflight, cost, preflight
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.lab.pool import IDLE, LIGHT, TIMED, Pool
 from reflow_core.lab.request import Answer, Context, Request, network_file
 from reflow_core.lab.store import Store
-from reflow_core.lab.sweep import Choose, Sweep, in_order, scrub
+from reflow_core.lab.sweep import Choose, Sweep, along, in_order, scrub
 from reflow_core.lab.turns import Job, Work
 from reflow_core.leftovers import LockedFolder, remove_leftovers
 from reflow_core.machine import devices, keep_for_good, prepare
@@ -47,11 +47,12 @@ from reflow_core.watch import Watch
 
 T = TypeVar("T")
 POLL_S = 0.1
+WAITING_POLL_S = 0.25  # where nothing is computed for it yet: twenty who look ten times a second cost a fifth of a core
 QUEUE_S = 1.0  # after which a place in the queue is looked at again
 GB = 10**9
 VISIT_RESULTS = GB // 4  # bytes of what was computed from one visitor's uploads
 SWITCH_S = 0.0005  # after which a thread that draws lets one that computes go on; each small operation waits for that
-SOON_S = 1.0  # work that takes no longer needs no progress bar
+SOON_S = 0.5  # work that takes no longer needs no progress bar
 SOON_OVER_S = 2.0  # a remaining time too short to mention
 STAGES = {
     "load": "Loading",
@@ -239,18 +240,33 @@ class Lab:
         """Multiply-adds an image in the layers that can be pruned. Raises ReflowError."""
         return cost(spec, self.context(spec).library)
 
-    def diagnose(self, spec: Spec) -> Diagnosis:
+    def diagnose(self, spec: Spec, meanwhile: Callable[[Diagnosis], object] | None = None) -> Diagnosis:
         """The diagnosis of a spec; shows progress while it is computed, and stops when a newer control value comes.
 
-        Raises ReflowError.
+        `meanwhile`: draws what the nearest sparsity that is known says, if one is, while this one is computed. The page
+        then runs again: what is drawn once in a run cannot be replaced in it. Raises ReflowError.
         """
-        return cast(Diagnosis, self.answer(Request(spec)))
+        return cast(Diagnosis, self.answer(Request(spec), meanwhile=meanwhile))
+
+    def nearest(self, spec: Spec) -> Diagnosis | None:
+        """The diagnosis that is stored of the nearest sparsity of the slider, other fields alike; None without one.
+
+        Where sparsities by layer are given or a pattern fixes them, there is none that is alike. Raises ReflowError.
+        """
+        if not is_total(spec):
+            return None
+        context = self.context(spec)
+        keys = {Request(at).key(context.library): at for at in along(spec)}
+        there = [(abs(keys[key].sparsity - spec.sparsity), key) for key in context.store.which(keys)]
+        return cast("Diagnosis | None", context.store.get(min(there)[1])) if there else None
 
     def inspect(self, name: str, spec: Spec, again: bool = False) -> Finding:
         """The finding of an inspection, likewise; `again`: not the one that is stored. Raises ReflowError."""
         return cast(Finding, self.answer(Request(spec, inspection=name), again))
 
-    def answer(self, request: Request, anew: bool = False) -> Answer:
+    def answer(
+        self, request: Request, anew: bool = False, meanwhile: Callable[[Diagnosis], object] | None = None
+    ) -> Answer:
         """The answer to a request, likewise; `anew`: not the one that is stored. Raises ReflowError."""
         context = self.context(request.spec)
         slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
@@ -260,14 +276,16 @@ class Lab:
             self.pool.attend()
         answer = None if anew else request.stored(context)
         if answer is None:
-            answer = self._wait(
-                functools.partial(request.answer, again=anew),
-                context,
-                slot,
-                request.spec,
-                TIMED if request.timed else 1,
-            )
+            places = TIMED if request.timed else 1
+            work = functools.partial(request.answer, again=anew)
+            near = None if meanwhile is None else self.nearest(request.spec)
+            if meanwhile is not None and near is not None:
+                meanwhile(near)
+                skeleton.result_shown()
+            answer = self._wait(work, context, slot, request.spec, places)
             self.pool.attend()
+            if near is not None:
+                st.rerun()
         skeleton.result_shown()
         return cast(Answer, answer)
 
@@ -293,7 +311,7 @@ class Lab:
                     if (state := self._progress(job, plan)) != shown:
                         shown = state
                         place.progress(shown[0], what + shown[1])
-                wait([job.future], timeout=POLL_S)
+                wait([job.future], timeout=POLL_S if job.turn is not None else WAITING_POLL_S)
             return job.future.result()
         finally:
             job.cancel()

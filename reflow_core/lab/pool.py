@@ -30,6 +30,7 @@ MOSTLY_WAITING = 4  # seconds for one of the processor
 FIRST_S, NEXT_S = 2.0, 0.5  # a turn: at first long enough for the usual answer, those of long jobs are short
 POLL_S = 0.1
 MOST_PAUSED = 8  # each holds its networks and activations
+MOST_BEHIND, MUCH_FREE = 4, 8 << 30  # jobs of the background at once, and the free bytes that more than one needs
 LEAST_FREE = 2 << 30  # bytes of memory below which no job begins beside paused ones
 IDLE = (WAITS, READS, QUEUES)  # stages that need no worker
 LIGHT, TIMED = 0, 2  # workers that work needs which reads a file, and which measures seconds
@@ -67,28 +68,28 @@ def _longer(since: tuple[float, float], now: tuple[float, float], seconds: float
 
 
 class Pool:
-    """Daemon threads that compute: `workers` at a time for people, and one of lowest priority while no one waits.
+    """Daemon threads that compute: `workers` at a time for people, few of lowest priority while no one waits.
 
     Whoever computes alone has all cores, so that one person's answer comes soon; of several each has its share. On one
     core each, two answers cost half of what they cost on two cores each: the threads of one wait for each other
     wherever others have a core, and a small network waits there for most of the time.
 
-    `behind`: how many jobs of the background are computed at once.
+    `behind`: how many jobs of the background are computed at once, on their share of the cores each.
     """
-
-    behind = 1
 
     def __init__(self, context: Context, workers: int | None = None) -> None:
         self.context = context
         self._workers = workers or cores()
         self._people, self._behind = Turns(), Turns()
         self._free = self._workers
+        self.behind, self._taken_behind = min(self._workers, MOST_BEHIND), 0
         self._begun_by: Counter[Visitor] = Counter()
         self._changed = threading.Condition()
         self._quiet_until = 0.0
         self._closed = False
         self._threads: set[threading.Thread] = set()
-        self._start(self._work_behind)
+        for _ in range(self.behind):
+            self._start(self._work_behind)
         atexit.register(self.close)
 
     def submit(
@@ -122,6 +123,11 @@ class Pool:
             self._drop_cancelled()
             turns = (self._behind if job.background else self._people).copy()
         return turns.before(job)
+
+    @property
+    def asked(self) -> int:
+        """How much work of people waits or runs."""
+        return len(self._people)
 
     @property
     def threads(self) -> int:
@@ -246,6 +252,8 @@ class Pool:
             again = self._run(job)
             with self._changed:
                 self._behind.end(job)
+                self._taken_behind -= self._places_behind(job)
+                self._changed.notify_all()
                 if again:
                     self._behind.waiting.append(job)
                 else:
@@ -253,12 +261,22 @@ class Pool:
 
     def _take_behind(self) -> Job | None:
         with self._changed:
-            while not self._closed and ((job := self._behind.first()) is None or self._people_first()):
+            while not self._closed and ((job := self._behind.first()) is None or not self._may_behind(job)):
                 self._changed.wait(self._still() or None)
             if self._closed or job is None:
                 return None
             self._behind.begin(job)
+            self._taken_behind += self._places_behind(job)
             return job
+
+    def _may_behind(self, job: Job) -> bool:
+        """Whether the background may begin a job now: beside another only where there is memory for both."""
+        if self._people_first() or self._taken_behind + self._places_behind(job) > self.behind:
+            return False
+        return not self._taken_behind or (free := free_memory()) is None or free >= MUCH_FREE
+
+    def _places_behind(self, job: Job) -> int:
+        return 1 if job.places < TIMED else self.behind
 
     def _people_first(self) -> bool:
         return len(self._people) > 0 or self._still() > 0
@@ -302,7 +320,9 @@ class Pool:
 
     def _adjust(self, job: Job, before: int) -> int:
         """Have this thread compute on its share of the cores, which were `before`; returns how many these are."""
-        threads = before if job.background and before else job.places if job.places > 1 else self.threads
+        threads = job.places
+        if threads < TIMED:
+            threads = max(1, cores() // self.behind) if job.background else self.threads
         if threads != before:
             prepare(threads)
         return threads
