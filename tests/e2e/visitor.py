@@ -23,7 +23,8 @@ XSRF = "_streamlit_xsrf"
 class Visitor:
     """One session.
 
-    `widgets`: ids by label; `scope`: what it shows; `said`: alerts, `errors` those that are; `problems`: exceptions;
+    `widgets`: ids by label; `scope`: what it shows; `scopes`: of each so far the
+    sparsity, and whether its answer is exact; `said`: alerts, `errors` those that are; `problems`: exceptions;
     `page`: its name in the address, "" for the first; `texts`: markdown and progress; `runs`: how often a page was
     complete; `said_of_work`: whether the present run has said how far a computation is, None before it began.
     """
@@ -36,6 +37,7 @@ class Visitor:
     widgets: dict[str, str] = field(default_factory=dict)
     states: dict[str, WidgetState] = field(default_factory=dict)
     scope: dict[str, Any] = field(default_factory=dict)
+    scopes: list[tuple[float, bool]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -176,6 +178,7 @@ class Visitor:
             self.widgets[content.label] = content.id
         elif kind == "bidi_component" and content.component_name == "reflow_scope":
             self.scope = json.loads(content.json)
+            self.scopes.append((self.scope["value"], self.scope["exact"] is not None))
 
     async def _poll(self, wanted: Any) -> None:
         while True:
