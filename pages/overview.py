@@ -29,7 +29,7 @@ spec = controls(own={SHOW: VIEWS})
 if shell.in_demo():
     demo.show(spec)
     st.stop()
-diagnosis = diagnosed(spec)
+diagnosis = diagnosed(spec, meanwhile=lambda near: staged(near, spec.sparsity))
 layer = staged(diagnosis)
 panels.repair_caption(diagnosis)
 if st.toggle(

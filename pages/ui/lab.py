@@ -25,17 +25,17 @@ from pages.ui.upload_memory import bound_upload_memory
 from pages.ui.visitor import visitor
 from reflow_core import sandbox
 from reflow_core.diagnosis.experiment import trace_of
-from reflow_core.diagnosis.fields import scalable
+from reflow_core.diagnosis.fields import is_total, scalable
 from reflow_core.diagnosis.preflight import Preflight, cost, preflight
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.lab.cluster import Cluster
-from reflow_core.lab.pool import IDLE, Pool
+from reflow_core.lab.pool import IDLE, LIGHT, TIMED, Pool
 from reflow_core.lab.request import Answer, Context, Request, network_file
 from reflow_core.lab.store import Store
-from reflow_core.lab.sweep import Choose, Sweep, in_order, scrub
+from reflow_core.lab.sweep import Choose, Sweep, along, in_order, scrub
 from reflow_core.lab.turns import Job, Work
 from reflow_core.leftovers import LockedFolder, remove_leftovers
-from reflow_core.machine import allow, devices, keep_for_good
+from reflow_core.machine import allow, devices, keep_for_good, prepare
 from reflow_core.memo import Memo
 from reflow_core.networks.checkpoint import weights_folder
 from reflow_core.networks.fetch import LIMITS, remove_part_files
@@ -50,10 +50,11 @@ from reflow_core.watch import Watch
 
 T = TypeVar("T")
 POLL_S = 0.1
+WAITING_POLL_S = 0.25  # where nothing is computed for it yet: twenty who look ten times a second cost a fifth of a core
 QUEUE_S = 1.0  # after which a place in the queue is looked at again
 GB = 10**9
 VISIT_RESULTS = GB // 4  # bytes of what was computed from one visitor's uploads
-SOON_S = 1.0  # work that takes no longer needs no progress bar
+SOON_S = 0.5  # work that takes no longer needs no progress bar
 SOON_OVER_S = 2.0  # a remaining time too short to mention
 STAGES = {
     "load": "Loading",
@@ -250,7 +251,8 @@ class Lab:
             return
         context = self.context(spec)
         if own or (not missing(spec.model, spec.data) and context.library.decodes(spec)):
-            self._wait(lambda own, watch: own.library.load(spec, watch), context, st.empty())
+            places = LIGHT if own else 1
+            self._wait(lambda own, watch: own.library.load(spec, watch), context, st.empty(), places=places)
         if own:
             self.visit().read.add((spec.model, spec.data))
 
@@ -262,7 +264,9 @@ class Lab:
         with LockedFolder("reflow-upload-") as folder:
             path, name = folder / "file", bare_name(file.name)
             path.write_bytes(file.getbuffer())
-            return cast(T, self._wait(lambda _, watch: reader(path, name, watch), self.public, st.empty()))
+            return cast(
+                T, self._wait(lambda _, watch: reader(path, name, watch), self.public, st.empty(), places=LIGHT)
+            )
 
     def known(self, spec: Spec) -> bool:
         """Whether the diagnosis of a spec is there already. Raises ReflowError."""
@@ -270,25 +274,41 @@ class Lab:
         return Request(spec).key(context.library) in context.store
 
     def preflight(self, spec: Spec) -> Preflight:
-        """What a spec will cost. Raises ReflowError."""
+        """What a spec will cost on the cores that a job would have now. Raises ReflowError."""
+        prepare(self.pool.threads)
         return preflight(spec, self.context(spec).library)
 
     def cost(self, spec: Spec) -> int:
         """Multiply-adds an image in the layers that can be pruned. Raises ReflowError."""
         return cost(spec, self.context(spec).library)
 
-    def diagnose(self, spec: Spec) -> Diagnosis:
+    def diagnose(self, spec: Spec, meanwhile: Callable[[Diagnosis], object] | None = None) -> Diagnosis:
         """The diagnosis of a spec; shows progress while it is computed, and stops when a newer control value comes.
 
-        Raises ReflowError.
+        `meanwhile`: draws what the nearest sparsity that is known says, if one is, while this one is computed. The page
+        then runs again: what is drawn once in a run cannot be replaced in it. Raises ReflowError.
         """
-        return cast(Diagnosis, self.answer(Request(spec)))
+        return cast(Diagnosis, self.answer(Request(spec), meanwhile=meanwhile))
+
+    def nearest(self, spec: Spec) -> Diagnosis | None:
+        """The diagnosis that is stored of the nearest sparsity of the slider, other fields alike; None without one.
+
+        Where sparsities by layer are given or a pattern fixes them, there is none that is alike. Raises ReflowError.
+        """
+        if not is_total(spec):
+            return None
+        context = self.context(spec)
+        keys = {Request(at).key(context.library): at for at in along(spec)}
+        there = [(abs(keys[key].sparsity - spec.sparsity), key) for key in context.store.which(keys)]
+        return cast("Diagnosis | None", context.store.get(min(there)[1])) if there else None
 
     def inspect(self, name: str, spec: Spec, again: bool = False) -> Finding:
         """The finding of an inspection, likewise; `again`: not the one that is stored. Raises ReflowError."""
         return cast(Finding, self.answer(Request(spec, inspection=name), again))
 
-    def answer(self, request: Request, anew: bool = False) -> Answer:
+    def answer(
+        self, request: Request, anew: bool = False, meanwhile: Callable[[Diagnosis], object] | None = None
+    ) -> Answer:
         """The answer to a request, likewise; `anew`: not the one that is stored. Raises ReflowError."""
         context = self.context(request.spec)
         slot = st.empty()  # there for every spec, so that what follows keeps its place on the page
@@ -298,8 +318,16 @@ class Lab:
             self.pool.attend()
         answer = None if anew else request.stored(context)
         if answer is None:
-            answer = self._wait(functools.partial(request.answer, again=anew), context, slot, request.spec)
+            places = TIMED if request.timed else 1
+            work = functools.partial(request.answer, again=anew)
+            near = None if meanwhile is None else self.nearest(request.spec)
+            if meanwhile is not None and near is not None:
+                meanwhile(near)
+                skeleton.result_shown()
+            answer = self._wait(work, context, slot, request.spec, places)
             self.pool.attend()
+            if near is not None:
+                st.rerun()
         skeleton.result_shown()
         return cast(Answer, answer)
 
@@ -308,11 +336,14 @@ class Lab:
         work = functools.partial(network_file, spec, kind)
         return cast(bytes, self._wait(work, self.context(spec), st.empty(), spec))
 
-    def _wait(self, work: Work, context: Context, slot: DeltaGenerator, spec: Spec | None = None) -> Any:
+    def _wait(
+        self, work: Work, context: Context, slot: DeltaGenerator, spec: Spec | None = None, places: int = 1
+    ) -> Any:
         asked, looked, shown = time.monotonic(), 0.0, None
         plan = None if spec is None else self.preflight(spec)
         what = "" if spec is None else f"{literal(bare_name(spec.model))} · "
-        job, place = self.pool.submit(work, context=context, visitor=visitor()), skeleton.outline(slot)
+        job = self.pool.submit(work, context=context, visitor=visitor(), places=places)
+        place = skeleton.outline(slot)
         try:
             while not job.future.done():
                 _ = "sparsity" in st.session_state  # any look into the session lets newer values interrupt
@@ -322,7 +353,7 @@ class Lab:
                     if (state := self._progress(job, plan)) != shown:
                         shown = state
                         place.progress(shown[0], what + shown[1])
-                wait([job.future], timeout=POLL_S)
+                wait([job.future], timeout=POLL_S if job.turn is not None else WAITING_POLL_S)
             return job.future.result()
         finally:
             job.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from reflow_core.diagnosis.preflight import Preflight
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError
+from reflow_core.lab.request import Request
 from reflow_core.lab.sweep import Sweep
 from reflow_core.machine import free_memory
 from reflow_core.networks.catalog import find
@@ -32,22 +33,37 @@ from reflow_core.spec import Spec
 
 LONG_S = 30.0  # a computation that the person has to agree to
 SHORT_S = 5.0  # a diagnosis so short that a hundred of them are computed unasked
+POLL_S, MOST_POLL_S, EACH = 1.0, 4.0, 5  # seconds between two looks at a sweep: each five who wait add one
 REDRAW_EVERY = 12  # new sweep points that are worth a redraw
 
 
-def diagnosed(spec: Spec, called: str = "") -> Diagnosis:
-    """The diagnosis of a spec; stops the page with a sentence where there is none. `called`: where it is one of two."""
+def diagnosed(spec: Spec, called: str = "", meanwhile: Callable[[Diagnosis], object] | None = None) -> Diagnosis:
+    """The diagnosis of a spec; stops the page with a sentence where there is none. `called`: where it is one of two.
+
+    `meanwhile`: draws the page's beginning from the nearest sparsity that is known, while this one is computed.
+    """
     require_local(spec)
+
+    def beginning(near: Diagnosis) -> None:
+        _notes(near, called)
+        if meanwhile is not None:
+            meanwhile(near)
+
     with errors_shown():
         confirm_cost([spec])
-        diagnosis = lab().diagnose(spec)
-    if problem := lab().context(spec).store.problem:
+        diagnosis = lab().diagnose(spec, None if meanwhile is None else beginning)
+    _notes(diagnosis, called)
+    return diagnosis
+
+
+def _notes(diagnosis: Diagnosis, called: str) -> None:
+    """What a diagnosis says of itself and where it is kept."""
+    if problem := lab().context(diagnosis.spec).store.problem:
         st.warning(sentence(problem), icon=":material/save:")
     doubt = doubt_of(diagnosis)
     for note in diagnosis.notes:
         text = f"{called}: {sentence(note)}" if called else sentence(note)
         st.warning(text, icon=":material/rule:") if note == doubt else st.info(text)
-    return diagnosis
 
 
 @contextmanager
@@ -113,10 +129,13 @@ def minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def stage(diagnosis: Diagnosis, view: View = PLAIN, also: Sweep[Any] | None = None) -> str | None:
+def stage(
+    diagnosis: Diagnosis, view: View = PLAIN, also: Sweep[Any] | None = None, asked: float | None = None
+) -> str | None:
     """Draw the scope with the sweep around it; returns the layer that every panel shows.
 
-    `also`: another sweep whose points the view draws.
+    `also`: another sweep whose points the view draws. `asked`: the sparsity that is still being computed, where the
+    diagnosis is that of the nearest known.
     """
     layer = chosen_layer(diagnosis)
     if sparsity_fixed(diagnosis.spec):
@@ -124,12 +143,18 @@ def stage(diagnosis: Diagnosis, view: View = PLAIN, also: Sweep[Any] | None = No
         return layer
     moved = lab().moved(diagnosis)
     sweep = lab().scrub(moved, at_once=sum(diagnosis.seconds.values()) < SHORT_S)
+    sweep.learn(Request(moved), diagnosis)
     gather(sweep, also)
-    scope(diagnosis, list(sweep.points.values()), layer, view, moved)
+    scope(diagnosis, list(sweep.points.values()), layer, view, moved, asked)
     session().drawn_points = points_to_draw(sweep, also)
     polling = running(sweep, also)
-    st.fragment(progress, run_every=1.0 if polling else None)(sweep, also, polling)
+    st.fragment(progress, run_every=_poll_s() if polling else None)(sweep, also, polling)
     return layer
+
+
+def _poll_s() -> float:
+    """How often to look after the background: seldom where many people wait, for whom it rests."""
+    return min(POLL_S * (1 + lab().pool.asked / EACH), MOST_POLL_S)
 
 
 def chosen_layer(diagnosis: Diagnosis) -> str | None:

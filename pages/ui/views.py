@@ -14,10 +14,16 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.present.report import tables_of
 
 
-def staged(diagnosis: Diagnosis) -> str | None:
-    """Draw the scope in the view that is chosen above it, and the view's data; returns the layer that is shown."""
+def staged(diagnosis: Diagnosis, asked: float | None = None) -> str | None:
+    """Draw the scope in the view that is chosen above it, and the view's data; returns the layer that is shown.
+
+    `asked`: the sparsity that is still being computed, where the diagnosis is that of the nearest known. The first view
+    shows it so; the others have nothing to show of it.
+    """
     with st.container(key="views", horizontal=True, horizontal_alignment="right"):
         chosen = _choose()
+    if asked is not None:
+        return stage(diagnosis, asked=asked) if chosen == VIEWS[0] else None
     drawn = portraits(diagnosis) if chosen != VIEWS[0] else None
     layer = stage(diagnosis) if drawn is None else stage(diagnosis, drawn.view([chosen]), drawn.around)
     with st.container(horizontal=True, vertical_alignment="center"):

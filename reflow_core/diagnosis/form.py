@@ -89,7 +89,7 @@ def winner(network: nn.Module, images: Tensor) -> str:
 def _kind(network: nn.Module, images: Tensor) -> str:
     """What a winner is remembered for: machine and device, the shapes of weights and images."""
     shapes = [tuple(parameter.shape) for parameter in network.parameters()]
-    about = f"{fingerprint()}|{device_of(network)}|{torch.get_num_threads()}|{shapes}|{tuple(images.shape[1:])}"
+    about = f"{fingerprint()}|{device_of(network)}|{shapes}|{tuple(images.shape[1:])}"
     return hashlib.sha256(about.encode()).hexdigest()
 
 

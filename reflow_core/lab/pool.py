@@ -30,8 +30,10 @@ MOSTLY_WAITING = 4  # seconds for one of the processor
 FIRST_S, NEXT_S = 2.0, 0.5  # a turn: at first long enough for the usual answer, those of long jobs are short
 POLL_S = 0.1
 MOST_PAUSED = 8  # each holds its networks and activations
+MOST_BEHIND, MUCH_FREE = 4, 8 << 30  # jobs of the background at once, and the free bytes that more than one needs
 LEAST_FREE = 2 << 30  # bytes of memory below which no job begins beside paused ones
 IDLE = (WAITS, READS, QUEUES)  # stages that need no worker
+LIGHT, TIMED = 0, 2  # workers that work needs which reads a file, and which measures seconds
 MOST_WAITING = 8  # jobs of one visitor
 
 
@@ -66,27 +68,30 @@ def _longer(since: tuple[float, float], now: tuple[float, float], seconds: float
 
 
 class Pool:
-    """Daemon threads that compute: `workers` at a time for people, and one of lowest priority while no one waits.
+    """Daemon threads that compute: `workers` at a time for people, few of lowest priority while no one waits.
 
-    `behind`: how many jobs of the background are computed at once.
+    Whoever computes alone has all cores, so that one person's answer comes soon; of several each has its share. On one
+    core each, two answers cost half of what they cost on two cores each: the threads of one wait for each other
+    wherever others have a core, and a small network waits there for most of the time.
+
+    `behind`: how many jobs of the background are computed at once, on their share of the cores each.
     """
-
-    behind = 1
 
     def __init__(self, context: Context, workers: int | None = None) -> None:
         self.context = context
-        self._workers = workers or max(1, cores() // 2)  # two cores a person, whose one answer is to come soon
-        self._threads_each = max(1, cores() // self._workers)
+        self._workers = workers or cores()
         self._people, self._behind = Turns(), Turns()
         self._free = self._here = self._workers
-        self._elsewhere, self._hands = False, 1
+        self.behind = min(self._workers, MOST_BEHIND)
+        self._elsewhere, self._hands = False, self.behind
         self._working: set[Job] = set()  # jobs of the background
         self._begun_by: Counter[Visitor] = Counter()
         self._changed = threading.Condition()
         self._quiet_until = 0.0
         self._closed = False
         self._threads: set[threading.Thread] = set()
-        self._start(self._work_behind)
+        for _ in range(self.behind):
+            self._start(self._work_behind)
         atexit.register(self.close)
 
     def submit(
@@ -96,12 +101,14 @@ class Pool:
         wanted: Callable[[], bool] = lambda: True,
         context: Context | None = None,
         visitor: Visitor = NOBODY,
+        places: int = 1,
     ) -> Job:
         """Queue some work. `wanted`: asked at every batch; False cancels it. `context`: another than the pool's.
 
-        `visitor`: whose turn it takes. Raises ReflowError where too many of this visitor's wait already.
+        `visitor`: whose turn it takes. `places`: how many workers it needs: TIMED if it measures seconds, LIGHT if it
+        computes next to nothing and so waits for nobody. Raises ReflowError where too many of this visitor's wait.
         """
-        job = Job(work, background, wanted, context or self.context, visitor)
+        job = Job(work, background, wanted, context or self.context, visitor, min(places, self._workers))
         with self._changed:
             self._drop_cancelled()
             if not background and sum(each.visitor == visitor for each in self._people.waiting) >= MOST_WAITING:
@@ -124,11 +131,21 @@ class Pool:
         with self._changed:
             self._elsewhere, workers = workers > 0, workers or self._here
             self._free += workers - self._workers
-            self._workers, self.behind = workers, workers if self._elsewhere else Pool.behind
+            self._workers, self.behind = workers, workers if self._elsewhere else min(workers, MOST_BEHIND)
             for _ in range(self._hands, self.behind):
                 self._start(self._work_behind)
             self._hands = max(self._hands, self.behind)
             self._pass_on()
+
+    @property
+    def asked(self) -> int:
+        """How much work of people waits or runs."""
+        return len(self._people)
+
+    @property
+    def threads(self) -> int:
+        """The cores that one job may use now: its share of those of all that compute."""
+        return max(1, cores() // max(1, self._workers - self._free))
 
     def attend(self) -> None:
         """A person is at work: the background keeps still for a moment."""
@@ -152,9 +169,10 @@ class Pool:
 
     def _pass_on(self) -> None:
         """Give free workers to those whose turn it is."""
-        while self._free > 0 and (job := self._next()) is not None:
+        while (job := self._next()) is not None and min(job.places, self._workers) <= self._free:
+            job.places = min(job.places, self._workers)
             self._people.begin(job)
-            self._free -= 1
+            self._free -= job.places
             job.turn = time.monotonic()
             if not job.begun:
                 job.begun = True
@@ -165,9 +183,13 @@ class Pool:
     def _next(self) -> Job | None:
         """Whose turn it is; where many are paused or memory is short, those that have begun end first."""
         self._drop_cancelled()
-        free = free_memory() if sum(self._begun_by.values()) >= self._workers else None
+        free = free_memory() if self._begun_by else None
         short = free is not None and free < LEAST_FREE
-        return self._people.first(lambda job: job.begun or (not short and self._has_room(job)))
+
+        def may(job: Job) -> bool:
+            return job.begun or (not short and self._has_room(job))
+
+        return self._people.first(lambda job: job.places == LIGHT and may(job)) or self._people.first(may)
 
     def _has_room(self, job: Job) -> bool:
         """Whether another may begin; the last places are for those of whom nothing has begun, so that none starves."""
@@ -184,7 +206,6 @@ class Pool:
         return self._closed or job.cancelled or not job.wanted()
 
     def _work_for_a_person(self, job: Job) -> None:
-        prepare(self._threads_each)
         waits_by(lambda: self._aside(job))
         self._run(job)
         with self._changed:
@@ -200,7 +221,7 @@ class Pool:
     def _end_turn(self, job: Job) -> None:
         job.spent, job.turn = job.seconds, None
         self._people.end(job)
-        self._free += 1
+        self._free += job.places
 
     @contextlib.contextmanager
     def _aside(self, job: Job) -> Iterator[None]:
@@ -239,7 +260,6 @@ class Pool:
             return (other := self._next()) is not None and other.visitor != job.visitor
 
     def _work_behind(self) -> None:
-        prepare(self._threads_each)
         lowest_priority()
         while (job := self._take_behind()) is not None:
             job.begun = True
@@ -255,7 +275,7 @@ class Pool:
 
     def _take_behind(self) -> Job | None:
         with self._changed:
-            while not self._closed and ((job := self._behind.first()) is None or self._people_first(1)):
+            while not self._closed and ((job := self._behind.first()) is None or not self._may_behind(job)):
                 self._changed.wait(self._still() or None)
             if self._closed or job is None:
                 return None
@@ -263,12 +283,22 @@ class Pool:
             self._working.add(job)
             return job
 
+    def _may_behind(self, job: Job) -> bool:
+        """Whether the background may begin a job now: beside another here only where there is memory for both."""
+        if self._people_first(self._places_behind(job)):
+            return False
+        free = free_memory() if self._working and not self._elsewhere else None
+        return free is None or free >= MUCH_FREE
+
+    def _places_behind(self, job: Job) -> int:
+        return 1 if job.places < TIMED else self.behind
+
     def _people_first(self, more: int = 0) -> bool:
-        """Whether the background, with some `more` jobs of it, takes what people need. Elsewhere only workers count."""
-        behind = len(self._working) + more
+        """Whether the background, with `more` places, takes what people need. Elsewhere only workers count."""
+        behind = more + sum(map(self._places_behind, self._working))
         if self._elsewhere:
             return len(self._people) + behind > self._workers
-        return len(self._people) > 0 or self._still() > 0 or behind > 1
+        return len(self._people) > 0 or self._still() > 0 or behind > self.behind
 
     def _makes_room(self, job: Job) -> bool:
         """Whether a job of the background is to step aside; from then on it counts no more."""
@@ -291,9 +321,10 @@ class Pool:
         return False
 
     def _watch(self, job: Job) -> Watch:
-        clock = _Worked(job)
+        clock, threads = _Worked(job), self._adjust(job, 0)
 
         def watch(stage: str, done: int, total: int) -> None:
+            nonlocal threads
             job.progress = (stage, done, total)
             job.pace.saw(stage, done, total, job.seconds)
             if self._unwanted(job):
@@ -309,5 +340,15 @@ class Pool:
                     self._wait_for_turn(job)
             elif not self._elsewhere and clock.turn_is_over() and self._others_wait(job):
                 self._step_aside(job)
+            threads = self._adjust(job, threads)
 
         return watch
+
+    def _adjust(self, job: Job, before: int) -> int:
+        """Have this thread compute on its share of the cores, which were `before`; returns how many these are."""
+        threads = job.places
+        if threads < TIMED:
+            threads = max(1, cores() // self.behind) if job.background else self.threads
+        if threads != before:
+            prepare(threads)
+        return threads

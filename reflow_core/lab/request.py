@@ -95,7 +95,7 @@ class Request:
 
     @property
     def timed(self) -> bool:
-        """Whether the answer says how long something takes on this machine."""
+        """Whether the answer says how long something takes on this machine, which nothing else may disturb."""
         return self.claim is not None or self._info.timed
 
     def _normalized_spec(self) -> Spec:

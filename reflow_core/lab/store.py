@@ -123,9 +123,12 @@ class Store:
         return self._connection.execute("SELECT 1 FROM results WHERE key = ?", (key,)).fetchone() is not None
 
     def which(self, keys: Iterable[str]) -> set[str]:
-        """Those of the keys under which something is stored."""
+        """Those of the keys under which something is stored; none of a visit that has ended."""
         sql = "SELECT key FROM results WHERE key IN (SELECT value FROM json_each(?))"
-        return {row[0] for row in self._connection.execute(sql, (json.dumps(list(keys)),))}
+        try:
+            return {row[0] for row in self._connection.execute(sql, (json.dumps(list(keys)),))}
+        except sqlite3.Error:
+            return set()
 
     def get(self, key: str) -> Diagnosis | Finding | None:
         """What is stored, a diagnosis or a finding, or None. A row that cannot be read counts as missing."""

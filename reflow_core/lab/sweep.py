@@ -17,7 +17,7 @@ from reflow_core.diagnosis.shown_classes import shown_classes
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError
 from reflow_core.lab.curve import Drawn, drawn_of, next_to_compute
-from reflow_core.lab.pool import Pool
+from reflow_core.lab.pool import TIMED, Pool
 from reflow_core.lab.request import Context, Request
 from reflow_core.lab.turns import NOBODY, Job, Visitor
 from reflow_core.signal.similarity import finite
@@ -25,7 +25,7 @@ from reflow_core.spec import Spec
 
 T = TypeVar("T")
 SCRUB = tuple(percent / 100 for percent in range(100))
-ABANDONED_S = 5.0
+ABANDONED_S = 10.0  # more than the time between two looks in a crowd
 
 
 def coarse_first(values: Sequence[float]) -> list[float]:
@@ -289,7 +289,8 @@ class Sweep(Generic[T]):
 
     def _queue(self, request: Request) -> None:
         visitor = max(self._shared.looks.values(), key=lambda look: look[0])[1]
-        job = self._pool.submit(request.answer, True, lambda: self._shared.wanted, self._context, visitor)
+        places = TIMED if request.timed else 1
+        job = self._pool.submit(request.answer, True, lambda: self._shared.wanted, self._context, visitor, places)
         self._shared.waiting[request] = job
         job.future.add_done_callback(self._go_on)
 

@@ -28,7 +28,8 @@ Work = Callable[[Context, Watch], Any]
 class Job:
     """One piece of work in the pool. `progress`: (stage, done, total) of the moment; `begun`: whether it has started.
 
-    `turn`: since when it has a worker, None while it has none; `spent`: seconds of earlier turns.
+    `places`: how many of the workers it takes. `turn`: since when it has them, None while it has none; `spent`: seconds
+    of earlier turns.
     """
 
     work: Work
@@ -36,6 +37,7 @@ class Job:
     wanted: Callable[[], bool]
     context: Context
     visitor: Visitor = NOBODY
+    places: int = 1
     future: Future[Any] = field(default_factory=Future)
     progress: tuple[str, int, int] = ("load", 0, 1)
     pace: Pace = field(default_factory=Pace)

@@ -6,7 +6,7 @@ import sys
 
 from tests.benchmarks import browser, cluster, core, curve, forward, fuzz, gpu, large, load, production
 
-ON_REQUEST = {"siege", "fuzz"}  # longer than all others together
+ON_REQUEST = {"siege", "fifty", "fuzz"}  # longer than all others together
 
 
 def main() -> None:

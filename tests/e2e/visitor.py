@@ -23,9 +23,10 @@ XSRF = "_streamlit_xsrf"
 class Visitor:
     """One session.
 
-    `widgets`: ids by label; `scope`: what it shows; `said`: alerts, `errors` those that are; `problems`: exceptions;
+    `widgets`: ids by label; `scope`: what it shows; `scopes`: of each so far the
+    sparsity, and whether its answer is exact; `said`: alerts, `errors` those that are; `problems`: exceptions;
     `page`: its name in the address, "" for the first; `texts`: markdown and progress; `runs`: how often a page was
-    complete.
+    complete; `said_of_work`: whether the present run has said how far a computation is, None before it began.
     """
 
     address: str
@@ -36,12 +37,14 @@ class Visitor:
     widgets: dict[str, str] = field(default_factory=dict)
     states: dict[str, WidgetState] = field(default_factory=dict)
     scope: dict[str, Any] = field(default_factory=dict)
+    scopes: list[tuple[float, bool]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     runs: int = 0
     session: str = ""
+    said_of_work: bool | None = None
     last: list[str] = field(default_factory=list)
     _answers: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     _polling: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -79,6 +82,7 @@ class Visitor:
         message.rerun_script.is_auto_rerun = bool(fragment)
         message.rerun_script.widget_states.widgets.extend(self.states.values())
         self.last.append(f"send {'fragment' if fragment else 'full'}")
+        self.said_of_work = self.said_of_work if fragment else None
         with suppress(Exception):  # a closed socket is seen by `listen`
             await self.socket.send(message.SerializeToString())
 
@@ -140,6 +144,7 @@ class Visitor:
             self.last.append(f"{kind}:{message.script_finished if kind == 'script_finished' else ''}")
         self.runs += kind == "script_finished" and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
         if kind == "new_session":
+            self.said_of_work = bool(self.said_of_work)
             self.session = message.new_session.initialize.session_id
         elif kind == "delta" and message.delta.HasField("new_element"):
             self._element(message.delta.new_element)
@@ -167,10 +172,13 @@ class Visitor:
             self.texts.append(content.body)
         elif kind == "progress":
             self.texts.append(content.text)
+            if self.said_of_work is not None and content.text.endswith(("…", " left")):
+                self.said_of_work = True
         elif kind in ("number_input", "file_uploader", "selectbox", "text_input", "button"):
             self.widgets[content.label] = content.id
         elif kind == "bidi_component" and content.component_name == "reflow_scope":
             self.scope = json.loads(content.json)
+            self.scopes.append((self.scope["value"], self.scope["exact"] is not None))
 
     async def _poll(self, wanted: Any) -> None:
         while True:

@@ -129,7 +129,9 @@ def test_configurations_take_turns_and_each_curve_is_split_where_it_bends() -> N
 
 
 @pytest.fixture
-def pool(library: Library, tmp_path: Path) -> Iterator[Pool]:
+def pool(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    """A sweep that is looked at once goes on, however slow the machine."""
+    monkeypatch.setattr("reflow_core.lab.sweep.ABANDONED_S", 1e9)
     made = Pool(Context(library, Store(tmp_path)), workers=1)
     yield made
     made.close()
@@ -173,7 +175,7 @@ def test_what_a_person_had_computed_is_learned_and_stays_one_point(pool: Pool) -
 
 
 def test_several_at_once_where_the_background_computes_several(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pool, "behind", 3)
+    monkeypatch.setattr(pool, "behind", 3)
     sweep = Sweep([Request(at) for at in along(SMALL)], pool, pack, choose=where_curves_bend(drawn_of_pack))
     sweep.look()
     assert [each.spec.sparsity for each in sweep._shared.waiting] == [0.0, 0.99, 0.5]

@@ -336,6 +336,8 @@ def test_a_shared_sweep_goes_on_while_anybody_who_has_not_paused_it_looks(pool: 
             self.number = number
             works[self] = Batches(clock, 1, name=str(number))
 
+        timed = False
+
         def key(self, library: Any) -> str:
             return f"no key of the store's: {self.number}"
 

@@ -54,23 +54,28 @@ def scope(
     layer: str | None,
     view: View = PLAIN,
     moved: Spec | None = None,
+    asked: float | None = None,
 ) -> None:
     """Draw a diagnosis and the sweep around it. A released slider and a clicked layer go into the page's controls.
+
+    `asked`: the sparsity that is still being computed, where the diagnosis is of another: the slider stands there, and
+    what is drawn is marked as the nearest that is known.
 
     The slider shows the sparsity of all weights together; where a pattern fixes it, it stands still. `moved`: the spec
     whose sparsity it sets, where that is not the diagnosis's own.
     """
     fixed, spec = sparsity_fixed(diagnosis.spec), diagnosis.spec
     value = spec.sparsity if is_total(spec) else round(diagnosis.sparsity, 4)
+    exact = pack(diagnosis) | {"sparsity": value}
     scaled = {} if moved is None else {name: getattr(moved, name) for name in BUDGET[1:]}
     _component()(
         key=KEY,
         data={
-            "value": value,
+            "value": value if asked is None else asked,
             "views": list(view.names),
             "fixed": fixed or view.still,
-            "exact": pack(diagnosis) | {"sparsity": value},
-            "points": list(points),
+            "exact": exact if asked is None else None,
+            "points": list(points) or [exact],
             "layers": [row.name for row in diagnosis.layers],
             "layer": layer,
             "classes": list(diagnosis.classes),

@@ -183,7 +183,7 @@ class Scope {
   }
 
   badge(point, kind) {
-    const busy = this.sent != null && kind !== "exact";
+    const busy = (this.sent != null || !this.data.exact) && kind !== "exact";
     const text = { exact: "exact", sweep: "from the sweep", near: point ? `nearest computed: ${Math.round(100 * point.sparsity)} %` : "", wait: "computing…" }[kind];
     const badge = this.find(".badge");
     badge.dataset.kind = kind;

@@ -1,0 +1,51 @@
+"""A move to a sparsity that nobody has computed: what is known stands there at once, marked as what it is."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.visitor import Visitor
+
+SPEC = "seed=7"  # of no other test's, so that nothing is known before
+LOOK = """(scope) => {
+  window.drawn = [];
+  const look = () => window.drawn.push(
+    [scope.querySelector(".percent").textContent, scope.querySelector(".badge").textContent, scope.dataset.shown]);
+  new MutationObserver(look).observe(scope, { subtree: true, childList: true, attributes: true });
+}"""
+
+
+def test_until_the_exact_answer_comes_the_nearest_stands_there_and_is_called_so(page: Page, address: str) -> None:
+    """The old page stood there, with its own sparsity, and said nothing of the new one."""
+    page.goto(f"{address}/?{SPEC}")
+    scope, sparsity = page.locator(".scope"), page.get_by_role("spinbutton", name="Sparsity (%)")
+    expect(scope.locator(".badge")).to_have_text("exact")
+    scope.evaluate(LOOK)
+    sparsity.fill("63")
+    sparsity.press("Enter")
+    expect(scope.locator(".percent")).to_have_text("63 %")
+    expect(scope.locator(".badge")).to_have_text("exact")
+    drawn = [(badge, shown) for percent, badge, shown in page.evaluate("window.drawn") if percent == "63 %"]
+    assert ("nearest computed: 80 % · computing the exact result…", "0.8") in drawn
+    assert {shown for badge, shown in drawn if badge == "exact"} == {"0.63"}
+    expect(page.get_by_text("Layer similarity to dense").first).to_be_visible()
+
+
+def test_another_person_finds_what_one_has_computed_and_is_sent_the_nearest_first(address: str) -> None:
+    """Over the websocket, where every message is seen."""
+
+    async def both() -> list[tuple[float, bool]]:
+        one, _ = await Visitor.opened(address, "seed=8")
+        await one.until(lambda: bool(one.scope), 60)
+        other, _ = await Visitor.opened(address, "seed=8&sparsity=0.7")
+        await other.until(lambda: bool(other.scope) and other.scope["exact"] is not None, 60)
+        await one.leave()
+        await other.leave()
+        return other.scopes
+
+    with ThreadPoolExecutor(1) as thread:  # which has no loop yet; the browser has one in this
+        scopes = thread.submit(lambda: asyncio.run(both())).result()
+    assert scopes == [(0.7, False), (0.7, True)], "the sparsity that is asked for, at first not exact"
