@@ -66,7 +66,8 @@ def _settle_values() -> None:
     It does so only when a rerun begins: who opened a link and left for another page first lost all of its values.
     """
     if (context := get_script_run_ctx()) is not None:
-        context.session_state._state._compact_state()
+        with context.session_state._lock:  # a newer run of the session may begin in another thread by now
+            context.session_state._state._compact_state()
 
 
 def in_demo() -> bool:
