@@ -10,6 +10,7 @@ from types import MappingProxyType
 import streamlit as st
 from streamlit.navigation.page import Page
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
 from pages.ui import header, skeleton, steps, warm
 from pages.ui.binding import restore_link, shown_by
@@ -20,6 +21,7 @@ from pages.ui.styles import style
 from reflow_core.places import ASSETS
 from reflow_core.present.paper import SOURCE, STATEMENTS
 
+STOP = ScriptRequestType.STOP
 OLD_PARAMETERS = {"quantise_order": "quantize_order", "arm": "variant"}  # in the links of others
 
 
@@ -76,8 +78,10 @@ def _settle_values() -> None:
 
     It does so only when a rerun begins: who opened a link and left for another page first lost all of its values.
     """
-    if (context := get_script_run_ctx()) is not None:
-        context.session_state._state._compact_state()
+    context = get_script_run_ctx()
+    if context is None or (context.script_requests is not None and context.script_requests._state is STOP):
+        return  # a newer run of the session has begun in another thread: it does the same, and both at once may not
+    context.session_state._state._compact_state()
 
 
 def in_demo() -> bool:

@@ -141,7 +141,9 @@ class _Shared(Generic[T]):
     waiting: dict[Request, Job] = field(default_factory=dict)
     keys: dict[Request, str] = field(default_factory=dict)
     looks: dict[object, tuple[float, Visitor]] = field(default_factory=dict)
-    lock: threading.RLock = field(default_factory=threading.RLock)  # a future that is done calls back at once
+    lock: threading.Lock = field(default_factory=threading.Lock)  # held for a moment only
+    queueing: threading.Lock = field(default_factory=threading.Lock)
+    due: bool = False  # whether something may have to be queued
 
     def keep(self, request: Request, point: T) -> None:
         """A request has its point."""
@@ -244,14 +246,22 @@ class Sweep(Generic[T]):
         return not self._stopped and self.done < self.total
 
     def _go_on(self, _: object = None) -> None:
-        """Gather what is done, and queue what is next while somebody looks."""
+        """Gather what is done, and queue what is next while somebody looks.
+
+        Who finds another at it leaves it to them: the background's threads have the lowest priority, and on a busy
+        machine a page would wait for them for minutes.
+        """
         for request, job in list(self._shared.waiting.items()):
             if job.future.done():
                 self._gather(request, job)
-        with self._shared.lock:
-            if self._shared.wanted:
-                for request in self._next():
+        self._shared.due = True
+        while self._shared.due and self._shared.queueing.acquire(blocking=False):
+            try:
+                self._shared.due = False
+                for request in self._next() if self._shared.wanted else []:
                     self._queue(request)
+            finally:
+                self._shared.queueing.release()
 
     def _gather(self, request: Request, job: Job) -> None:
         """Its digest is made outside of the lock, for others wait for that."""
@@ -288,7 +298,7 @@ class Sweep(Generic[T]):
         return self._shared.keys[request]
 
     def _queue(self, request: Request) -> None:
-        visitor = max(self._shared.looks.values(), key=lambda look: look[0])[1]
+        visitor = max(list(self._shared.looks.values()), key=lambda look: look[0], default=(0.0, NOBODY))[1]
         places = TIMED if request.timed else 1
         job = self._pool.submit(request.answer, True, lambda: self._shared.wanted, self._context, visitor, places)
         self._shared.waiting[request] = job

@@ -338,7 +338,7 @@ def _serves(process: Path, port: str) -> bool:
 
 def _wrong(seen: list[Seen], folder: Path) -> int:
     """How many answers differ from the core's for the same files by more than an image on the edge of a decision."""
-    prepare()
+    prepare(1)
     library, wrong = Library(EVERYTHING), 0
     expected: dict[tuple[str, str, float], Any] = {}
     for weights, images, sparsity, found in sorted(seen, key=lambda each: each[:3]):
