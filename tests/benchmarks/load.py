@@ -331,7 +331,7 @@ def _taken(folder: Path) -> int:
 
 def _serves(process: Path, port: str) -> bool:
     try:
-        return {b"streamlit", port.encode()} <= set((process / "cmdline").read_bytes().split(b"\0"))
+        return {b"run", port.encode()} <= set((process / "cmdline").read_bytes().split(b"\0"))
     except OSError:
         return False
 
