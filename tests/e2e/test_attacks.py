@@ -344,7 +344,7 @@ async def fifty_files(address: Running, _: Path) -> None:
             put = await asyncio.to_thread(visitor.http.put, place, files={"file": ("a.pt", bytes(10 * MB))}, timeout=60)
             assert put.status_code in (204, 507)
         await visitor.set("Sparsity (fraction)", double_value=0.5)
-        await visitor.until(lambda: visitor.scope["value"] == 0.5, PATIENCE_S)
+        await visitor.until(lambda: visitor.answered(0.5), PATIENCE_S)
         assert visitor.scope["exact"]["score"]["dense"] < genuine["dense"]
 
 
@@ -669,7 +669,7 @@ class Other:
         """Seconds until an answer is on the page."""
         begun, runs, self.visitor.scope = time.monotonic(), self.visitor.runs, {}
         await self.visitor.set("Seed", int_value=next(self.seeds))
-        await self.visitor.until(lambda: bool(self.visitor.scope) and self.visitor.runs > runs, PATIENCE_S)
+        await self.visitor.until(lambda: self.visitor.answered() and self.visitor.runs > runs, PATIENCE_S)
         assert self.visitor.problems == []
         return time.monotonic() - begun
 
@@ -729,7 +729,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     arguments = ["--data-root", str(opened), "--allow-code", "--on-demand"]
     with server(folder, environment=settings, arguments=arguments, at_once=True) as address:
         visitor, _ = asyncio.run_coroutine_threadsafe(Visitor.opened(address, SMALL), loop).result(PATIENCE_S)
-        until(lambda: bool(visitor.scope) and visitor.runs > 0)
+        until(lambda: visitor.answered() and visitor.runs > 0)
         stage = Stage(address, folder, loop, Other(visitor), visitor.scope["exact"]["score"])
         for page in ("open_a_report", "slices_and_gate", "ab"):  # what they import is no attacker's doing
             stage.run(opened_once(address, page))

@@ -99,6 +99,11 @@ class Visitor:
         await self.rerun()
         del self.states[identity]
 
+    def answered(self, sparsity: float | None = None) -> bool:
+        """Whether the scope shows an exact answer, at this sparsity if one is named."""
+        exact = bool(self.scope) and self.scope["exact"] is not None
+        return exact and sparsity in (None, self.scope["value"])
+
     async def until(self, true: Callable[[], bool], seconds: float) -> None:
         """Wait until `true` holds. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
