@@ -419,13 +419,14 @@ async def four_tabs_of_chita(address: Running, _: Path) -> None:
 
 
 async def a_sweep_paused_by_another(address: Running, _: Path) -> None:
-    """Two look at the same sweep; what one pauses goes on for the other."""
-    query = f"evaluation_images=32&calibration_images=16&seed={next(SEEDS)}"
+    """Two look at the same sweep, which is long enough; what one pauses goes on for the other."""
+    query = f"evaluation_images=700&calibration_images=256&seed={next(SEEDS)}"
     async with visit(address, query) as one, visit(address, query) as two:
         for each in (one, two):
             await each.until(lambda: "Resume" in each.widgets, PATIENCE_S)  # noqa: B023
             await each.press("Resume")
         await two.until(lambda: done(two) > 0, PATIENCE_S)
+        await one.until(lambda: "Pause" in one.widgets, PATIENCE_S)
         await one.press("Pause")
         await one.until(lambda: any("Paused at" in text for text in one.texts[-9:]), PATIENCE_S)
         reached = done(two)
