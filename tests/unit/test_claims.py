@@ -226,7 +226,7 @@ def test_rare_classes_are_those_that_training_had_few_images_of(library: Library
 
 
 def test_the_order_decides_where_ranges_are_taken_before_the_repair(library: Library) -> None:
-    found = try_claim("order", Spec("resnext-digits", evaluation_images=250, calibration_images=128), library)
+    found = try_claim("order", Spec("resnext-digits", evaluation_images=400, calibration_images=128), library)
     assert found.facts["verdict"] == HOLDS, found.answer
 
 
