@@ -240,4 +240,5 @@ def stacked(pixels: Sequence[NDArray[np.uint8]], labels: Sequence[int], info: Ne
 
 
 def name_of(path: Path) -> str:
+    """A set's own name: its folder's, and what tells it from another folder of that name."""
     return f"{path.name}:{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"

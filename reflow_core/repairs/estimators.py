@@ -13,7 +13,7 @@ from reflow_core.batches import at_once
 from reflow_core.errors import unknown
 from reflow_core.machine import fitting, out_of_memory
 from reflow_core.repairs import Calibration
-from reflow_core.repairs.lockstep import OutOfStep, in_step
+from reflow_core.repairs.lockstep import OutOfStep, in_step, store
 from reflow_core.signal.copies import PreHook, device_of, hooked, watched
 from reflow_core.signal.layers import BatchNorms
 from reflow_core.signal.moments import Moments, channel_moments
@@ -113,12 +113,6 @@ def arriving_at(network: nn.Module, name: str, batches: tuple[Tensor, ...]) -> M
             with suppress(_Reached):
                 network(batch.to(device_of(network)))
     return functools.reduce(Moments.merge, parts)
-
-
-def store(norm: nn.Module, moments: Moments) -> None:
-    """Make a norm normalize with these moments."""
-    norm.get_buffer("running_mean").copy_(moments.mean)
-    norm.get_buffer("running_var").copy_(moments.variance)
 
 
 def pooled(network: nn.Module, norms: BatchNorms, calibration: Calibration, watch: Watch) -> str:

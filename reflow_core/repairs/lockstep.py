@@ -113,9 +113,14 @@ def _meet(passes: list[_Pass]) -> bool:
     if len(met) < len(passes) or any(other is not norm for other, _ in met):
         raise OutOfStep
     moments = functools.reduce(Moments.merge, (moments for _, moments in met))
+    store(norm, moments)
+    return True
+
+
+def store(norm: nn.Module, moments: Moments) -> None:
+    """Make a norm normalize with these moments."""
     norm.get_buffer("running_mean").copy_(moments.mean)
     norm.get_buffer("running_var").copy_(moments.variance)
-    return True
 
 
 def _current() -> _Pass:
