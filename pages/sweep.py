@@ -87,4 +87,4 @@ def draw(study: Sweep[Point]) -> str:
     return drawn.message
 
 
-follow(specs, draw, answer=answer)
+follow(specs, draw, answer=answer, previews=True)

@@ -217,11 +217,20 @@ class Lab:
         key = base, context.library.device
         return self._shared(key, context, lambda: scrub(base, self.pool, context), self.on_demand or not at_once)
 
-    def sweep(self, requests: Sequence[Request], digest: Callable[[Any], T], choose: Choose[T] = in_order) -> Sweep[T]:
-        """A sweep over requests about one model and its data, likewise shared; `digest`: what is kept of an answer."""
+    def sweep(
+        self,
+        requests: Sequence[Request],
+        digest: Callable[[Any], T],
+        choose: Choose[T] = in_order,
+        previews: bool = False,
+    ) -> Sweep[T]:
+        """A sweep over requests about one model and its data, likewise shared; `digest`: what is kept of an answer.
+
+        `previews`: whether points of long passes may be previews at first.
+        """
         wanted, context = tuple(requests), self.context(requests[0].spec)
-        key = wanted, digest, context.library.device
-        return self._shared(key, context, lambda: Sweep(wanted, self.pool, digest, context, choose))
+        key = wanted, digest, previews, context.library.device
+        return self._shared(key, context, lambda: Sweep(wanted, self.pool, digest, context, choose, previews))
 
     def _shared(self, key: Hashable, context: Context, made: Callable[[], Sweep[T]], resting: bool = False) -> Sweep[T]:
         """This visit's view of a sweep: to pause it is each visitor's own decision."""
@@ -316,7 +325,7 @@ class Lab:
         session().asked = request
         if not again:
             self.pool.attend()
-        answer = None if anew else request.stored(context)
+        answer = None if anew else session().take_computed(request) or request.stored(context)
         if answer is None:
             places = TIMED if request.timed else 1
             work = functools.partial(request.answer, again=anew)
@@ -327,6 +336,7 @@ class Lab:
             answer = self._wait(work, context, slot, request.spec, places)
             self.pool.attend()
             if near is not None:
+                session().computed = request, answer
                 st.rerun()
         skeleton.result_shown()
         return cast(Answer, answer)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the frame of a page is drawn before any of these is there
     import pandas as pd
     from streamlit.delta_generator import DeltaGenerator
 
-    from reflow_core.lab.request import Request
+    from reflow_core.lab.request import Answer, Request
     from reflow_core.lab.sweep import Sweep
     from reflow_core.present.figures import Chart
     from reflow_core.present.lesson import Predicted
@@ -59,6 +59,7 @@ class Session:
     `number`: known to nobody else. `views`: its own of the sweeps that it shares with others. `page`: the name of the
     page that is drawn; `drawn`: of the page that has shown a result; `drawn_points`: of its sweep. `handed_over`:
     values for the controls, which only take them before they are drawn. `asked`: the request that was answered last.
+    `computed`: the answer that the next run draws, whether it could be stored or not.
     `agreed`: computations whose cost was agreed to. `pinned`: view A; `pin_problems`: what was set aside in the link
     that named it. `browsing`: whether the list of networks is open.
     `picture`: what the camera on a figure saves. `lesson_step`: the step whose controls were set; `predictions`:
@@ -76,6 +77,7 @@ class Session:
     drawn_points: int = 0
     handed_over: dict[str, object] = field(default_factory=dict)
     asked: Request | None = None
+    computed: tuple[Request, Answer] | None = None
     agreed: set[frozenset[Spec]] = field(default_factory=set)
     pinned: Spec | None = None
     pin_problems: list[str] = field(default_factory=list)
@@ -93,6 +95,11 @@ class Session:
     link: DeltaGenerator | None = None
     without: tuple[str, ...] = ()
     strange: str = ""
+
+    def take_computed(self, request: Request) -> Answer | None:
+        """The answer to a request, if the run before has just computed it: once, then it is forgotten."""
+        computed, self.computed = self.computed, None
+        return computed[1] if computed is not None and computed[0] == request else None
 
 
 def session() -> Session:

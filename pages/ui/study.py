@@ -76,15 +76,17 @@ def follow(
     also: Sweep[Any] | None = None,
     most: float = LONG_STUDY_S,
     answer: DeltaGenerator | None = None,
+    previews: bool = False,
 ) -> Sweep[Point]:
     """Compute the specs in the background and draw what there is, again and again until all is there.
 
     `key`: one a study on the page. `also`: another sweep that `draw` reads and waits for. `most`: seconds up to which
-    nobody is asked. `answer`: where what `draw` returns stands as the page's answer.
+    nobody is asked. `answer`: where what `draw` returns stands as the page's answer. `previews`: whether points of
+    long passes may be previews at first.
     """
     with errors_shown():
         confirm_cost(specs, most)
-    study = lab().sweep([Request(spec) for spec in specs], point, where_curves_bend(drawn_of_point))
+    study = lab().sweep([Request(spec) for spec in specs], point, where_curves_bend(drawn_of_point), previews)
     watch(study, "diagnoses", draw, key, also, answer)
     return study
 

@@ -26,13 +26,14 @@ SAMPLED = 65_536  # weights whose fate a diagnosis remembers; a share is then ri
 HARDLY = 1.5  # a dense network under this multiple of chance is no network for these images
 
 
-def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
+def diagnose(spec: Spec, source: Library, watch: Watch = ignore, preview: bool = False) -> Diagnosis:
     """Prune, measure, repair and measure again, as a spec says.
 
     Args:
         spec: What to do to which network, on which images. Values that nothing reads are set aside with a note.
         source: Resolves names to content, and lends what many specs share; its networks are never changed.
         watch: Called at every batch and layer; may raise `Cancelled`.
+        preview: Whether the pruned and the repaired network compute in bfloat16: soon, and right to a point or two.
 
     Returns:
         The diagnosis; the same spec and content give the same one, but for its seconds.
@@ -46,7 +47,7 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
         >>> diagnosis.pruned.accuracy < 0.3 < diagnosis.repaired.accuracy
         True
     """
-    with Experiment.open(normalize(spec), source, watch) as experiment:
+    with Experiment.open(normalize(spec), source, watch, preview) as experiment:
         with experiment.timed("dense"):
             observed = {"dense": experiment.dense()}
         with experiment.timed("control"):
@@ -58,7 +59,7 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore) -> Diagnosis:
             report, reason = experiment.repair(network)
         if report is not None:
             with experiment.timed("repaired"):
-                observed["repaired"] = experiment.observe(network, "repaired")
+                observed["repaired"] = experiment.observe(network, "repaired", half=preview)
         diagnosis = _put_together(experiment, pruned.masks, observed, report, reason, set_aside(spec))
         return with_control(diagnosis, control)
 
@@ -88,6 +89,7 @@ def _put_together(
         notes=(*notes, *_notes(experiment, observed)),
         kept=kept_sample(masks),
         seconds=experiment.seconds,
+        preview=experiment.preview,
     )
 
 

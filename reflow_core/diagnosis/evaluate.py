@@ -56,11 +56,12 @@ def observe(
         predicted, confidence = [], []
         finite = True
         probe = Probe(quick, trace)
-        with torch.inference_mode(), watched(quick, watch, stage, count, -(-count // batch)), probe.attached():
+        watching = watched(quick, watch, stage, count, -(-count // batch))
+        with torch.inference_mode(), form.precision(device_of(quick)), watching, probe.attached():
             for start in range(0, count, batch):
                 probe.room = max(0, min(PROBED, count) - start)
                 images = inputs(slice(start, min(start + batch, count)))
-                logits = logits_of(quick(images.to(device_of(quick), memory_format=form.layout)))
+                logits = logits_of(quick(images.to(device_of(quick), memory_format=form.layout))).float()
                 finite &= bool(logits.isfinite().all())
                 best = logits.softmax(1).max(1)
                 predicted.append(best.indices.cpu())

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from reflow_core.diagnosis.calibration import evaluation, evaluation_inputs, no_training_images
 from reflow_core.diagnosis.evaluate import Observation, observe
-from reflow_core.diagnosis.form import Form, lay_out, quickest
+from reflow_core.diagnosis.form import Form, half_pays, lay_out, precision, quickest
 from reflow_core.diagnosis.pruner import Pruned, Pruner
 from reflow_core.errors import NotApplicable, ReflowError
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.machine import out_of_memory
 from reflow_core.repairs import repairs
 from reflow_core.repairs.reflow import recalibrate
-from reflow_core.signal.copies import clone_module, clone_on
+from reflow_core.signal.copies import clone_module, clone_on, device_of
 from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.predictions import Predictions
 from reflow_core.signal.trace import Trace, trace
@@ -35,7 +35,8 @@ from reflow_core.watch import Watch
 class Experiment:
     """What a spec's names resolved to, what can be done with it, and the `seconds` that each stage took.
 
-    `source` lends what many specs share; its networks are never changed.
+    `source` lends what many specs share; its networks are never changed. `preview`: whether what becomes of the pruned
+    network is computed in bfloat16.
     """
 
     spec: Spec
@@ -46,11 +47,12 @@ class Experiment:
     evaluation: Images
     trace: Trace
     pruner: Pruner
+    preview: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
-    def open(cls, spec: Spec, source: Library, watch: Watch) -> Iterator[Experiment]:
+    def open(cls, spec: Spec, source: Library, watch: Watch, preview: bool = False) -> Iterator[Experiment]:
         """Resolve the names, trace the network. Raises ReflowError, also where memory runs out in the body."""
         with memory_in_words():
             begun = time.perf_counter()
@@ -59,7 +61,7 @@ class Experiment:
             plan, evaluated = trace_of(spec, source), evaluation(spec, images)
             example = evaluation_inputs(evaluated, network.info)(slice(0, 1))
             pruner = Pruner(spec, source, network, images, plan, example, watch)
-            opened = cls(spec, source, watch, network, images, evaluated, plan, pruner)
+            opened = cls(spec, source, watch, network, images, evaluated, plan, pruner, preview)
             opened.seconds["load"] = time.perf_counter() - begun
             yield opened
 
@@ -73,10 +75,13 @@ class Experiment:
     def dense(self) -> Observation:
         """The dense network's observation, shared by all specs on the same images."""
         key = ("dense", self.network.digest, *self.evaluation_key())
-        shared: Observation = self.source.recall(
-            key, lambda: self.observe(clone_on(self.network.module, self.source.device), "dense")
-        )
+        shared: Observation = self.source.recall(key, lambda: self.observe(self._lent(), "dense"))
         return shared
+
+    def _lent(self) -> nn.Module:
+        """The dense network where networks run, to be copied but neither hooked nor changed."""
+        network, device = self.network.module, torch.device(self.source.device)
+        return network if device_of(network) == device else clone_module(network).to(device)
 
     def control(self) -> Predictions | None:
         """What the *dense* network predicts once REFLOW recalibrated it; None where there is nothing to recalibrate.
@@ -117,8 +122,9 @@ class Experiment:
     def observe_pruned(self, pruned: Pruned) -> tuple[Observation, nn.Module]:
         """The pruned network's observation, shared by all repairs, and a private copy of the network to repair."""
         network = self.clone(pruned)
-        key = ("observed", *self.pruner.key(), *self.evaluation_key())
-        shared: Observation = self.source.recall(key, lambda: self.observe(network, "pruned"), "selections")
+        key = ("observed", self.preview, *self.pruner.key(), *self.evaluation_key())
+        compute = lambda: self.observe(network, "pruned", half=self.preview)  # noqa: E731
+        shared: Observation = self.source.recall(key, compute, "selections")
         return shared, network
 
     def repair(self, network: nn.Module, narrower: bool = False) -> tuple[str | None, str | None]:
@@ -137,17 +143,22 @@ class Experiment:
         network.to(self.source.device if repair.info.on_device else "cpu")
         if repair.info.on_device:
             lay_out(network, self.form.layout)
+        half = self.preview and repair.info.on_device  # others solve equations
         try:
-            return repair.function(self.network.module, network, self.pruner.calibration, self.watch), None
+            with precision(device_of(network), half):
+                return repair.function(self.network.module, network, self.pruner.calibration, self.watch), None
         except NotApplicable as why:
             return None, str(why)
         finally:
             lay_out(network.to(self.source.device), torch.contiguous_format)
 
-    def observe(self, network: nn.Module, stage: str, plan: Trace | None = None) -> Observation:
-        """Run the evaluation images through a private network, probing its layers; `plan`: its trace, if another."""
-        count = len(self.evaluation)
-        return observe(network, plan or self.trace, self.inputs, self.labels, count, self.watch, stage, self.form)
+    def observe(self, network: nn.Module, stage: str, plan: Trace | None = None, half: bool = False) -> Observation:
+        """Run the evaluation images through a copy of a network, probing its layers; `plan`: its trace, if another.
+
+        `half`: whether in bfloat16.
+        """
+        form, count = dataclasses.replace(self.form, half=half), len(self.evaluation)
+        return observe(network, plan or self.trace, self.inputs, self.labels, count, self.watch, stage, form)
 
     @property
     def form(self) -> Form:
@@ -174,15 +185,24 @@ def trace_of(spec: Spec, source: Library) -> Trace:
 
 def form_of(spec: Spec, source: Library) -> Form:
     """How the network of a spec runs quickest on this machine, found out once. Raises ReflowError."""
-    network, inputs = (
-        source.network(spec.model),
-        evaluation_inputs(source.images(spec).test, source.network(spec.model).info),
-    )
+    network = source.network(spec.model)
+    inputs = evaluation_inputs(source.images(spec).test, network.info)
     form: Form = source.recall(
         ("form", network.digest, network.info.size),
         lambda: quickest(clone_on(network.module, source.device), trace_of(spec, source), inputs, source.public),
     )
     return form
+
+
+def half_pays_for(spec: Spec, source: Library) -> bool:
+    """Whether bfloat16 makes the network of a spec much quicker on this machine, likewise. Raises ReflowError."""
+    network = source.network(spec.model)
+    inputs = evaluation_inputs(source.images(spec).test, network.info)
+    form, own = form_of(spec, source), clone_on(network.module, source.device)
+    pays: bool = source.recall(
+        ("half", network.digest, network.info.size), lambda: half_pays(own, form, inputs, source.public)
+    )
+    return pays
 
 
 @contextmanager

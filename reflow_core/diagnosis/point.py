@@ -20,7 +20,7 @@ class Point:
 
     `sparsity`: the fraction really reached. `outcomes`: by variant, as far as there is one. `ratio`, `cka`: by variant,
     of each of the `layers`. `kept`: the sample of its mask. `correct`: by variant, whether each image (N,) was
-    predicted rightly; empty without labels. `seconds`: by stage.
+    predicted rightly; empty without labels. `seconds`: by stage. `preview`: whether it was computed in bfloat16.
     """
 
     spec: Spec
@@ -34,6 +34,7 @@ class Point:
     correct: Mapping[str, NDArray[np.bool_]]
     reason: str | None
     seconds: Mapping[str, float]
+    preview: bool = False
 
     def score(self, variant: str) -> float:
         """A variant's accuracy (fraction), or its agreement with dense without labels."""
@@ -69,4 +70,5 @@ def point(diagnosis: Diagnosis) -> Point:
         {} if labels is None else {name: each.predicted == labels for name, each in diagnosis.predictions.items()},
         diagnosis.reason,
         diagnosis.seconds,
+        diagnosis.preview,
     )

@@ -27,7 +27,8 @@ class Diagnosis:
     layers that could not be measured, with the reason. `repair_report`: what the repair changed. `notes`: what the
     person should know about the input. `kept`: whether each of a fixed sample of the weights is kept, for overlaps
     between masks. `seconds`: by stage, not part of the result's identity. `recalibrated_dense`: the control, what the
-    dense network predicts once REFLOW recalibrated it on the same calibration set.
+    dense network predicts once REFLOW recalibrated it on the same calibration set. `preview`: whether the pruned and
+    the repaired network computed in bfloat16.
     """
 
     spec: Spec
@@ -46,6 +47,7 @@ class Diagnosis:
     kept: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     seconds: Mapping[str, float] = field(default_factory=dict)
     recalibrated_dense: Predictions | None = None
+    preview: bool = False
 
     @property
     def control(self) -> Outcome | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from reflow_core.diagnosis.diagnose import diagnose
 from reflow_core.diagnosis.fields import normalize, set_aside
+from reflow_core.diagnosis.preview import preview_pays
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.lab.store import Store, code_hash
 from reflow_core.machine import fingerprint
@@ -42,20 +43,24 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A diagnosis of a spec; or what an inspection, or the test of a claim, finds about it. At most one is named."""
+    """A diagnosis of a spec; or what an inspection, or the test of a claim, finds about it. At most one is named.
+
+    `preview`: whether the diagnosis is one in bfloat16, which has a key of its own and never stands for the exact one.
+    """
 
     spec: Spec
     inspection: str | None = None
     claim: str | None = None
+    preview: bool = False
 
     def key(self, library: Library) -> str:
         """The store's key: what is asked, of which content, by which code; where timed, on which machine.
 
         Raises ReflowError for names that cannot be resolved.
         """
-        spec, measured = self._normalized_spec(), self.inspection or self.claim or ""
+        spec, measured = self._normalized_spec(), self.inspection or self.claim or ("preview" if self.preview else "")
         machine = fingerprint() if self.timed else ""
-        code = code_hash(findings=bool(measured))
+        code = code_hash(findings=bool(self.inspection or self.claim))
         content = f"{measured}|{machine}|{spec.canonical()}|{library.identity(spec)}|{code}"
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -66,7 +71,17 @@ class Request:
             return inspect(self.inspection, spec, library, watch)
         if self.claim is not None:
             return try_claim(self.claim, spec, library, watch)
-        return diagnose(spec, library, watch)
+        return diagnose(spec, library, watch, self.preview)
+
+    def exact_or_preview(self, context: Context, watch: Watch = ignore) -> Any:
+        """The exact answer where it is stored or soon computed, else a preview.
+
+        Raises ReflowError and what `watch` does.
+        """
+        exact = self.stored(context)
+        if exact is None and self._diagnoses and preview_pays(self.spec, context.library):
+            return dataclasses.replace(self, preview=True).answer(context, watch)
+        return exact or self.answer(context, watch)
 
     def answer(self, context: Context, watch: Watch = ignore, again: bool = False) -> Any:
         """The stored answer, else (or `again`) a new one, which is stored; a note for each value set aside.
@@ -92,6 +107,10 @@ class Request:
     @property
     def _info(self) -> InspectionInfo:
         return InspectionInfo("", "", "", "") if self.inspection is None else inspections[self.inspection].info
+
+    @property
+    def _diagnoses(self) -> bool:
+        return self.inspection is None and self.claim is None
 
     @property
     def timed(self) -> bool:

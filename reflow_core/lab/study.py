@@ -39,11 +39,13 @@ def outcomes(points: Iterable[Point]) -> pd.DataFrame:
     """A row a configuration and spec: selection, repair, sparsity, accuracy with its interval (fractions), seconds.
 
     The pruned network of each selection stands there once as repair "none". Without labels, accuracy is the agreement
-    with the dense network.
+    with the dense network. Where any of them is a preview, the column `preview` says which.
     """
     table = pd.DataFrame([row for point in points for row in _rows(point)])
     if table.empty:
         return table
+    if not table.preview.any():
+        table = table.drop(columns="preview")
     once = ["selection", "repair", "sparsity", "seed"]
     bare = table.repair == "none"  # whatever calibrates a repair, the pruned network is the same
     return table[~table.duplicated(once) | ~(bare | table.duplicated([*once, *READ_BY_REPAIRS]))]
@@ -52,6 +54,7 @@ def outcomes(points: Iterable[Point]) -> pd.DataFrame:
 def _rows(point: Point) -> Iterator[dict[str, Any]]:
     spec, selecting = point.spec.to_dict(), point.seconds.get("prune", 0.0)
     shared = spec | {"reached": point.sparsity, "reason": point.reason, "seconds_select": selecting}
+    shared["preview"] = point.preview
     shared["selection"] = selection(spec)
     for variant, repair in (("pruned", "none"), ("repaired", point.spec.repair)):
         if variant in point.outcomes and (variant == "pruned" or repair != "none"):

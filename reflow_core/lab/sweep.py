@@ -55,6 +55,7 @@ def pack(diagnosis: Diagnosis) -> dict[str, Any]:
     shown = shown_classes(outcomes.values())
     return {
         "sparsity": diagnosis.spec.sparsity,
+        "preview": diagnosis.preview,
         "status": judged.status,
         "headline": judged.headline,
         "before": {"status": before.status, "headline": before.headline},
@@ -132,11 +133,14 @@ def _configuration(request: Request) -> Request:
 class _Shared(Generic[T]):
     """What all views of a sweep have in common. `points` and `problems` are replaced, never changed in place.
 
+    `previews`: the requests whose points are previews; `exact`: whether somebody asked for their exact points.
     `keys`: in the store, as far as they were needed. `looks`: of each view that is not stopped, whose it is and when it
     was looked at last.
     """
 
     points: dict[Request, T] = field(default_factory=dict)
+    previews: frozenset[Request] = frozenset()
+    exact: bool = False
     problems: dict[Request, str] = field(default_factory=dict)
     waiting: dict[Request, Job] = field(default_factory=dict)
     keys: dict[Request, str] = field(default_factory=dict)
@@ -145,10 +149,19 @@ class _Shared(Generic[T]):
     queueing: threading.Lock = field(default_factory=threading.Lock)
     due: bool = False  # whether something may have to be queued
 
-    def keep(self, request: Request, point: T) -> None:
-        """A request has its point."""
+    def keep(self, request: Request, point: T, preview: bool) -> None:
+        """A request has its point; a preview never takes the place of an exact one."""
         with self.lock:
+            if preview and request in self.points:
+                return
             self.points = {**self.points, request: point}
+            self.previews = self.previews | {request} if preview else self.previews - {request}
+
+    @property
+    def settled(self) -> dict[Request, T]:
+        """The points that are not to be computed again."""
+        previews = self.previews if self.exact else ()
+        return {request: point for request, point in self.points.items() if request not in previews}
 
     @property
     def wanted(self) -> bool:
@@ -162,6 +175,9 @@ class Sweep(Generic[T]):
     It may be shared: each visitor has a view of it by `seen_by`, and what one stops goes on while another looks. Only
     as many requests are queued as the background computes at once: `choose` names the next when one is done, so that it
     may heed what is known by then. What the store has is taken before anything is computed.
+
+    `previews`: whether points of networks whose pass is long are computed in bfloat16 first, until the exact ones are
+    asked for or known.
     """
 
     def __init__(
@@ -171,7 +187,9 @@ class Sweep(Generic[T]):
         digest: Callable[[Any], T],
         context: Context | None = None,
         choose: Choose[T] = in_order,
+        previews: bool = False,
     ) -> None:
+        self._previews = previews
         self._requests = dict.fromkeys(requests)
         self._pool, self._digest, self._context, self._choose = pool, digest, context or pool.context, choose
         self._shared = _Shared[T]()
@@ -187,6 +205,16 @@ class Sweep(Generic[T]):
     def points(self) -> dict[Request, T]:
         """What `digest` makes of each answer so far."""
         return self._shared.points
+
+    @property
+    def previews(self) -> int:
+        """How many of the points are previews."""
+        return len(self._shared.previews)
+
+    def compute_exactly(self) -> None:
+        """Compute the exact points in place of previews, for all who look."""
+        self._shared.exact = True
+        self.go_on()
 
     @property
     def problems(self) -> dict[Request, str]:
@@ -207,8 +235,8 @@ class Sweep(Generic[T]):
 
     def learn(self, request: Request, answer: Any) -> None:
         """Take an answer that was computed for somebody else, if it is one of this sweep's."""
-        if request in self._requests and request not in self.points:
-            self._shared.keep(request, self._digest(answer))
+        if request in self._requests and (request not in self.points or request in self._shared.previews):
+            self._shared.keep(request, self._digest(answer), preview=False)
 
     def stop(self) -> None:
         """Stop at the next batch, unless somebody else looks; what is done stays."""
@@ -232,8 +260,8 @@ class Sweep(Generic[T]):
 
     @property
     def done(self) -> int:
-        """How many requests have a point or a problem."""
-        return len(self.points) + len(self.problems)
+        """How many requests have a point that stays, or a problem."""
+        return len(self._shared.settled) + len(self.problems)
 
     @property
     def share(self) -> float:
@@ -266,7 +294,8 @@ class Sweep(Generic[T]):
     def _gather(self, request: Request, job: Job) -> None:
         """Its digest is made outside of the lock, for others wait for that."""
         if (problem := job.future.exception()) is None:
-            self._shared.keep(request, self._digest(job.future.result()))
+            answer = job.future.result()
+            self._shared.keep(request, self._digest(answer), isinstance(answer, Diagnosis) and answer.preview)
         elif isinstance(problem, ReflowError):
             with self._shared.lock:
                 self._shared.problems = {**self.problems, request: str(problem)}
@@ -278,9 +307,9 @@ class Sweep(Generic[T]):
         shared = self._shared
         if (room := self._pool.behind - len(shared.waiting)) <= 0:
             return []
-        left = [request for request in self._requests if request not in shared.problems]
-        stored = self._stored([each for each in left if not (each in shared.points or each in shared.waiting)])
-        return stored[:room] or self._choose(shared.points, left, shared.waiting, room)
+        left, settled = [request for request in self._requests if request not in shared.problems], shared.settled
+        stored = self._stored([each for each in left if not (each in settled or each in shared.waiting)])
+        return stored[:room] or self._choose(settled, left, shared.waiting, room)
 
     def _stored(self, requests: Sequence[Request]) -> list[Request]:
         """Those whose answer is there already."""
@@ -300,11 +329,13 @@ class Sweep(Generic[T]):
     def _queue(self, request: Request) -> None:
         visitor = max(list(self._shared.looks.values()), key=lambda look: look[0], default=(0.0, NOBODY))[1]
         places = TIMED if request.timed else 1
-        job = self._pool.submit(request.answer, True, lambda: self._shared.wanted, self._context, visitor, places)
+        work = request.exact_or_preview if self._previews and not self._shared.exact else request.answer
+        job = self._pool.submit(work, True, lambda: self._shared.wanted, self._context, visitor, places)
         self._shared.waiting[request] = job
         job.future.add_done_callback(self._go_on)
 
 
 def scrub(spec: Spec, pool: Pool, context: Context | None = None) -> Sweep[dict[str, Any]]:
     """The sweep over all sparsities that a slider follows."""
-    return Sweep([Request(at) for at in along(spec)], pool, pack, context, where_curves_bend(drawn_of_pack))
+    requests = [Request(at) for at in along(spec)]
+    return Sweep(requests, pool, pack, context, where_curves_bend(drawn_of_pack), previews=True)

@@ -20,6 +20,7 @@ from reflow_core.signal.moments import Moments, channel_moments
 from reflow_core.watch import Watch
 
 EMA_MOMENTUM = 0.1
+TOGETHER = 2  # blocks that make up a usual pass, as each of several cores computes one
 
 
 def estimate(network: nn.Module, norms: BatchNorms, calibration: Calibration, watch: Watch) -> str:
@@ -41,14 +42,16 @@ def population(network: nn.Module, norms: BatchNorms, calibration: Calibration, 
     three give the same.
     """
     inputs = calibration.inputs
-    blocks = inputs.split(at_once(inputs, device_of(network), len(inputs)))
+    most = at_once(inputs, device_of(network), len(inputs))
+    blocks = inputs.split(most if most == len(inputs) else -(-most // TOGETHER))
     try:
         if len(blocks) > 1:
             with suppress(OutOfStep):
                 in_step(network, norms, blocks, watch)
                 return ""
         with watched(network, watch, "calibrate", len(inputs)):
-            return in_one_batch(network, norms, calibration)
+            corrected(network, norms, inputs)
+            return ""
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
@@ -56,17 +59,11 @@ def population(network: nn.Module, norms: BatchNorms, calibration: Calibration, 
         return norm_by_norm(network, norms, calibration)
 
 
-def in_one_batch(network: nn.Module, norms: BatchNorms, calibration: Calibration) -> str:
-    """Each norm first takes the moments of what arrives and then normalizes with them.
-
-    The variance is the population's (divided by N·H·W).
-    """
-    corrected(network, norms, calibration.inputs)
-    return ""
-
-
 def corrected(network: nn.Module, norms: BatchNorms, inputs: Tensor, share: float = 1) -> object:
-    """What a network puts out for inputs (N, …), each norm corrected by the first `share` of what arrives at it."""
+    """What a network puts out for inputs (N, …), each norm corrected by the first `share` of what arrives at it.
+
+    A norm first takes its moments (the variance is the population's, divided by N·H·W), then normalizes with them.
+    """
 
     def take(norm: nn.Module, arriving: tuple[Tensor, ...]) -> None:
         store(norm, channel_moments(arriving[0][: round(share * len(arriving[0]))]))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from reflow_core.errors import NotApplicable
 from reflow_core.repairs import Calibration, RepairInfo, repairs
-from reflow_core.repairs.estimators import in_one_batch
+from reflow_core.repairs.estimators import corrected
 from reflow_core.signal.layers import NORMS, PRUNABLE, batch_norms
 from reflow_core.signal.predictions import logits_of
 from reflow_core.watch import Watch
@@ -69,7 +69,7 @@ def train_until_flat(network: nn.Module, calibration: Calibration, watch: Watch)
     train = train if len(train) else held  # of a single image
     if norms := batch_norms(network):
         with torch.no_grad():
-            in_one_batch(network, norms, calibration)
+            corrected(network, norms, calibration.inputs)
     part_buffers(network)
     zeros, best, kept = list(stay_zero(network)), 0, copy.deepcopy(network.state_dict())
     losses, judged = list[float](), [loss_of(network, inputs[held], labels[held])]

@@ -1,12 +1,14 @@
 """One pass over many images, block by block: the blocks wait for one another at each norm.
 
-It gives what one batch of all images gives, while only what waits at a norm is held of all of them.
+It gives what one batch of all images gives, while only what waits at a norm is held of all of them. Each core
+computes blocks of its own: cores that share a small layer would wait for each other after it.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import queue
 import threading
 from typing import cast
 
@@ -32,52 +34,53 @@ class _Stopped(Exception):
 
 
 class _Pass(threading.Thread):
-    """The pass of one block, in a thread that runs only while `step` waits for it."""
+    """The pass of one block, in a thread that at each `go` computes up to the next norm and says so in `back`."""
 
-    def __init__(self, network: nn.Module, images: Tensor, share: float) -> None:
+    def __init__(
+        self, network: nn.Module, images: Tensor, share: float, threads: int, back: queue.SimpleQueue[_Pass]
+    ) -> None:
         super().__init__(name="reflow-block", daemon=True)
         self._network, self._images, self._share = network, images, share
-        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
-        self._arrival: Arrival | None = None
-        self._error: BaseException | None = None
+        self._threads, self._back = threads, back
+        self._half = torch.is_autocast_enabled("cpu")  # which each thread has for itself
+        self.go = threading.Semaphore(0)
+        self._arrival: Arrival | BaseException | None = None
         self._stopped = False
 
     def run(self) -> None:
         """Called by `start`."""
-        prepare()
+        prepare(self._threads)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._half):
                 self._wait()
                 self._network(self._images.to(device_of(self._network)))
-        except BaseException as error:  # raised where `step` is called
-            self._error = error
-        self._arrival = None
-        self._back.release()
+            self._arrival = None
+        except BaseException as error:  # raised where `arrival` is asked for
+            self._arrival = error
+        self._back.put(self)
 
-    def step(self) -> Arrival | None:
-        """Run to the next norm; returns it with the moments that arrive at it, None at the end of the pass."""
-        self._go.release()
-        self._back.acquire()
-        if self._error is not None:
-            raise self._error
+    def arrival(self) -> Arrival | None:
+        """The norm where it waits, with the moments that arrive at it; None at the end of the pass."""
+        if isinstance(self._arrival, BaseException):
+            raise self._arrival
         return self._arrival
 
     def arrive(self, norm: nn.Module, arriving: Tensor) -> None:
         """Wait at a norm for all other blocks. Raises torch's own error where all of them need too much memory."""
         bounded(round(HELD * arriving.nbytes / self._share))
         self._arrival = norm, channel_moments(arriving)
-        self._back.release()
+        self._back.put(self)
         self._wait()
 
     def _wait(self) -> None:
-        self._go.acquire()
+        self.go.acquire()
         if self._stopped:
             raise _Stopped
 
     def stop(self) -> None:
         """End the pass wherever it waits."""
         self._stopped = True
-        self._go.release()
+        self.go.release()
         self.join()
 
 
@@ -86,27 +89,35 @@ def in_step(network: nn.Module, norms: BatchNorms, blocks: tuple[Tensor, ...], w
 
     Raises OutOfStep where the blocks take different ways, and what `watch` and torch raise.
     """
-    images = sum(map(len, blocks))
-    passes = [_Pass(network, block, len(block) / images) for block in blocks]
-    with hooked(network, dict.fromkeys(norms, lambda norm, arriving: _current().arrive(norm, arriving[0]))):
+    images, cores = sum(map(len, blocks)), torch.get_num_threads()
+    back = queue.SimpleQueue[_Pass]()
+    passes = [_Pass(network, block, len(block) / images, max(1, cores // len(blocks)), back) for block in blocks]
+    arrive = lambda norm, arriving: cast(_Pass, threading.current_thread()).arrive(norm, arriving[0])  # noqa: E731
+    with hooked(network, dict.fromkeys(norms, arrive)):
         try:
             for each in passes:
                 each.start()
             for number in itertools.count():
                 watch("calibrate", images * min(number, len(norms)) // len(norms), images)
-                if not _meet(passes):
+                if not _meet(passes, cores, back):
                     return
         finally:
+            torch.set_num_threads(cores)  # which new threads take over from whoever set it last
             for each in passes:
                 each.stop()
             passes.clear()
             give_back()  # else holes between what is still held would add up from pass to pass
 
 
-def _meet(passes: list[_Pass]) -> bool:
-    """Bring all blocks to their next norm and correct it; False at the end."""
-    arrivals = [each.step() for each in passes]
-    met = [arrival for arrival in arrivals if arrival is not None]
+def _meet(passes: list[_Pass], at_once: int, back: queue.SimpleQueue[_Pass]) -> bool:
+    """Bring all blocks to their next norm, so many `at_once`, and correct it; False at the end."""
+    for count, each in enumerate(passes):
+        if count >= at_once:
+            back.get()
+        each.go.release()
+    for _ in passes[:at_once]:
+        back.get()
+    met = [arrival for each in passes if (arrival := each.arrival()) is not None]
     if not met:
         return False
     norm = met[0][0]
@@ -121,7 +132,3 @@ def store(norm: nn.Module, moments: Moments) -> None:
     """Make a norm normalize with these moments."""
     norm.get_buffer("running_mean").copy_(moments.mean)
     norm.get_buffer("running_var").copy_(moments.variance)
-
-
-def _current() -> _Pass:
-    return cast(_Pass, threading.current_thread())

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import streamlit as st
 
+from pages.ui.lab import lab
 from reflow_core.networks.zoo import classes_of_imagenet, synsets
 from tests.app.test_pages import exact, open_app, scopes
 from tests.app.test_strangers import opened
@@ -95,3 +96,12 @@ def test_ones_own_network_of_a_thousand_classes_is_called_by_its_name_and_its_cl
     assert all(sum(counts) == 24 and len(counts) == len(bars) for counts in histogram.values())
     assert sys.argv[-1] == "--allow-code"
     st.cache_resource.clear()
+
+
+def test_an_answer_that_cannot_be_stored_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the nearest one had stood there, the page looked for it in the store, and computed it again for ever."""
+    open_app(seed="11", sparsity="0.8")
+    monkeypatch.setattr(lab().public.store, "_least_free", 1 << 60)
+    app = open_app(seed="11", sparsity="0.81")
+    assert exact(app)["sparsity"] == 0.81
+    assert any("could not be stored" in each.value for each in app.warning)

@@ -27,7 +27,7 @@ new PerformanceObserver((list) => list.getEntries().forEach((each) => {
 })).observe({ type: "layout-shift", buffered: true });"""
 DIMMED = """() => {  // from here on, remember whether anything was
   window.dimming?.disconnect();
-  window.dimmed = false;
+  window.dimmed = document.querySelector("[data-stale=true]") !== null;  // since it was at rest
   window.dimming = new MutationObserver((changes) => {
     window.dimmed ||= changes.some((change) => change.target.dataset.stale === "true");
   });

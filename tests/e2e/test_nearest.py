@@ -49,3 +49,17 @@ def test_another_person_finds_what_one_has_computed_and_is_sent_the_nearest_firs
     with ThreadPoolExecutor(1) as thread:  # which has no loop yet; the browser has one in this
         scopes = thread.submit(lambda: asyncio.run(both())).result()
     assert scopes == [(0.7, False), (0.7, True)], "the sparsity that is asked for, at first not exact"
+
+
+def test_a_layer_that_is_chosen_meanwhile_is_in_the_link(page: Page, address: str) -> None:
+    """Its control is drawn below what is still being computed, and the link never heard of it."""
+    page.goto(f"{address}/?{SPEC}")
+    scope, sparsity = page.locator(".scope"), page.get_by_role("spinbutton", name="Sparsity (%)")
+    expect(scope.locator(".badge")).to_have_text("exact")
+    sparsity.fill("47")
+    sparsity.press("Enter")
+    expect(scope.locator(".badge")).to_have_text("nearest computed: 63 % · computing the exact result…")
+    scope.locator(".ratios .layers").press("Home")
+    page.wait_for_url("**layer=**")
+    expect(scope.locator(".badge")).to_have_text("exact")
+    expect(page.get_by_role("combobox", name="Layer").first).to_have_value("bn1")

@@ -154,11 +154,11 @@ def test_a_race_is_run_once_a_machine(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("REFLOW_CACHE", str(tmp_path))
     races = []
     race = lambda: races.append(1) or "channels last"  # type: ignore[func-returns-value]  # noqa: E731
-    assert [form.remembered("one", race) for _ in range(3)] == ["channels last"] * 3
-    assert form.remembered("other", race) == "channels last"
+    assert [form.remembered("one", race, form.LAYOUTS) for _ in range(3)] == ["channels last"] * 3
+    assert form.remembered("other", race, form.LAYOUTS) == "channels last"
     assert len(races) == 2
     (tmp_path / "layouts.json").write_text("{broken")
-    assert form.remembered("one", race) == "channels last"
+    assert form.remembered("one", race, form.LAYOUTS) == "channels last"
 
 
 def test_a_winner_takes_the_least_time() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.binding import put_in_link
 from reflow_core.diagnosis.fields import BUDGET, is_total, sparsity_fixed
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import AMPLIFIED
@@ -95,18 +96,24 @@ def scope(
             **view.more,
         },
         on_sparsity_change=lambda: _adopt("sparsity", scaled),
-        on_layer_change=lambda: _adopt("layer"),
-        on_image_change=lambda: _adopt("image"),
+        on_layer_change=lambda: put_in_link(_adopt("layer")),
+        on_image_change=lambda: put_in_link(_adopt("image")),
         on_preset_change=lambda: _recall(view.presets, scaled),
         on_leave_change=lambda: st.query_params.pop("demo", None),
     )
 
 
-def _adopt(name: str, also: Mapping[str, object] = MappingProxyType({})) -> None:
-    """A value of the scope becomes the value of the control of that name; `also`: those that go with it."""
+def _adopt(name: str, also: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
+    """A value of the scope becomes the value of the control of that name; `also`: those that go with it.
+
+    Returns it by name. A control below the scope is not drawn in a run that is still computing, and in a later one
+    Streamlit does not tell the link.
+    """
     change = getattr(st.session_state[KEY], name)
-    if isinstance(change, Mapping) and change.get("value") is not None:
-        st.session_state.update({name: change["value"], **also})
+    if not (isinstance(change, Mapping) and change.get("value") is not None):
+        return {}
+    st.session_state.update({name: change["value"], **also})
+    return {name: change["value"]}
 
 
 def _recall(presets: Sequence[Mapping[str, Any]], also: Mapping[str, object]) -> None:

@@ -155,7 +155,7 @@ class Scope {
     const { value, data } = this;
     if (data.exact && same(value, data.exact.sparsity)) return [data.exact, "exact"];
     const computed = data.points.find((point) => same(point.sparsity, value));
-    if (computed) return [computed, "sweep"];
+    if (computed) return [computed, computed.preview ? "preview" : "sweep"];
     const near = this.points.reduce((best, p) => (best && Math.abs(best.sparsity - value) <= Math.abs(p.sparsity - value) ? best : p), null);
     return [near, near ? "near" : "wait"];
   }
@@ -184,7 +184,7 @@ class Scope {
 
   badge(point, kind) {
     const busy = (this.sent != null || !this.data.exact) && kind !== "exact";
-    const text = { exact: "exact", sweep: "from the sweep", near: point ? `nearest computed: ${Math.round(100 * point.sparsity)} %` : "", wait: "computing…" }[kind];
+    const text = { exact: "exact", sweep: "from the sweep", preview: "preview, in bfloat16", near: point ? `nearest computed: ${Math.round(100 * point.sparsity)} %` : "", wait: "computing…" }[kind];
     const badge = this.find(".badge");
     badge.dataset.kind = kind;
     badge.textContent = busy ? `${text} · computing the exact result…` : text;
@@ -210,7 +210,9 @@ class Scope {
       const path = this.points.filter((p) => p.score[variant] != null).map((p) => `${x(p.sparsity).toFixed(1)},${y(p.score[variant]).toFixed(1)}`);
       return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOR[variant]}" stroke-width="2" stroke-dasharray="${DASH[variant]}" stroke-linejoin="round"/>`;
     });
-    box.setAttribute("aria-label", `${this.data.measure} vs. sparsity, ${this.points.length} sparsities computed`);
+    const previews = this.points.filter((p) => p.preview), count = this.points.length;
+    box.setAttribute("aria-label", `${this.data.measure} vs. sparsity, ${count} sparsities computed${previews.length ? `, ${previews.length} of them previews` : ""}`);
+    lines.push(...previews.map((p) => `<line class="preview" x1="${x(p.sparsity).toFixed(1)}" x2="${x(p.sparsity).toFixed(1)}" y1="${height - 5}" y2="${height}"><title>preview, in bfloat16</title></line>`));
     box.innerHTML = `<svg height="${height}" viewBox="0 0 ${width} ${height}">
       ${[0, 0.5, 1].map((v) => `<line class="grid" x1="${THUMB}" x2="${width - THUMB}" y1="${y(v)}" y2="${y(v)}"/><text x="${THUMB}" y="${y(v) - 3}">${100 * v} %</text>`).join("")}
       ${this.points.length > 2 ? "" : `<text x="${width / 2}" y="${y(0.25)}" text-anchor="middle">${clean(this.data.measure)} at other sparsities: not computed yet</text>`}

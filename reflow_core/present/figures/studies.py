@@ -111,7 +111,7 @@ def _line(group: tuple[tuple[str, str], pd.DataFrame], gain: bool) -> list[dict[
         "legendgroup": name,
         "mode": "lines+markers",
         "line": {"color": ink, "dash": "dash" if "+" in selection else "solid"},
-        "marker": {"symbol": _symbol(selection), "size": 7},
+        "marker": {"symbol": _symbols(selection, rows), "size": 7},
         "hovertemplate": "%{y:+.1f} points" if gain else "%{y:.1%}",
     }
     if gain or rows.low.isna().any():
@@ -133,6 +133,12 @@ def _band(x: pd.Series | pd.Index, low: pd.Series, high: pd.Series, ink: str, gr
         "legendgroup": group,
         "mode": "lines",
     }
+
+
+def _symbols(selection: str, rows: pd.DataFrame) -> str | list[str]:
+    """That of a selection; hollow where a row is a preview."""
+    symbol = _symbol(selection)
+    return [f"{symbol}{'-open' * preview}" for preview in rows.preview] if "preview" in rows else symbol
 
 
 def _symbol(selection: str) -> str:
