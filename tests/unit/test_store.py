@@ -68,9 +68,9 @@ def test_one_spec_asked_for_at_once_is_computed_once(tmp_path: Path, monkeypatch
     computed = []
     wanted = SMALL.replace(seed=4711)  # no sweep that another test left in the background asks for this one
 
-    def counted(spec: Spec, library: Library, watch: Watch = ignore) -> Diagnosis:
+    def counted(spec: Spec, library: Library, watch: Watch = ignore, preview: bool = False) -> Diagnosis:
         computed.append(spec)
-        return diagnose(spec, library, watch)
+        return diagnose(spec, library, watch, preview)
 
     monkeypatch.setattr(request, "diagnose", counted)
     with ThreadPoolExecutor(6) as threads:

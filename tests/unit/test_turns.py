@@ -381,6 +381,6 @@ def test_what_goes_with_a_sweep_that_others_have_completed_does_not_rest_with_it
     sweep.stop()
     gather(sweep, also)
     assert also.stopped
-    sweep._shared.keep(request, "known")
+    sweep._shared.keep(request, "known", preview=False)
     gather(sweep, also)
     assert not also.stopped
