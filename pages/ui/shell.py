@@ -14,7 +14,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from pages.ui import header, skeleton, steps, warm
 from pages.ui.binding import restore_link, shown_by
 from pages.ui.contents import FIRST, OLD_PAGES, Entry, menus, pages, views
-from pages.ui.one_lock import share_locks
+from pages.ui.runs import keep_apart
 from pages.ui.session import Shown, session
 from pages.ui.share import show_link
 from pages.ui.styles import style
@@ -27,7 +27,7 @@ OLD_PARAMETERS = {"quantise_order": "quantize_order", "arm": "variant"}  # in th
 @asynccontextmanager
 async def serving(app: object) -> AsyncIterator[None]:
     """For `st.App`: what begins with the server, before its first visitor comes."""
-    share_locks()
+    keep_apart()
     warm.begin()
     yield
 

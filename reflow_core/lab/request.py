@@ -74,12 +74,13 @@ class Request:
         return diagnose(spec, library, watch, self.preview)
 
     def exact_or_preview(self, context: Context, watch: Watch = ignore) -> Any:
-        """The exact answer where it is stored or soon computed, else a preview.
+        """The exact answer where it is stored or soon computed, or a cluster computes; else a preview.
 
         Raises ReflowError and what `watch` does.
         """
         exact = self.stored(context)
-        if exact is None and self._diagnoses and preview_pays(self.spec, context.library):
+        here = context.compute is None and self._diagnoses  # the race is this machine's
+        if exact is None and here and preview_pays(self.spec, context.library):
             return dataclasses.replace(self, preview=True).answer(context, watch)
         return exact or self.answer(context, watch)
 

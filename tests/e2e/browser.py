@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -32,7 +33,9 @@ timing.MOST_S, timing.LEAST, timing.WARM_UP, hardware.KERNEL_S = 0.0, 2, 1, 0.0
 service.ENOUGH_S = 0.0
 """
 SERVE = """
+import faulthandler, signal
 from streamlit.web.cli import main
+faulthandler.register(signal.SIGUSR1)  # whoever asks is told in the log what each thread does
 main()
 """
 
@@ -43,9 +46,17 @@ def launching() -> dict[str, Any]:
 
 
 class Running(str):
-    """The address of a server that runs in `process`."""
+    """The address of a server that runs in `process` and writes to `log`."""
 
     process: subprocess.Popen[bytes]
+    log: Path
+
+    def said(self) -> str:
+        """The end of its log, and what each of its threads does now."""
+        told = len(self.log.read_text())
+        self.process.send_signal(signal.SIGUSR1)
+        until(lambda: "most recent call first" in self.log.read_text()[told:])
+        return self.log.read_text()[-20_000:]
 
 
 @contextmanager
@@ -76,7 +87,7 @@ def server(
     folder = script.parent if (script.parent / ".streamlit").exists() else ROOT  # whose settings count
     process = subprocess.Popen(command, cwd=folder, env=variables, stdout=log, stderr=log)
     address = Running(f"http://127.0.0.1:{port}")
-    address.process = process
+    address.process, address.log = process, cache / "server.log"
     try:
         _wait_for(address, process)
         yield address

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,6 +70,18 @@ def for_everybody(request: pytest.FixtureRequest) -> Iterator[Callable[[Page], N
     whole = {item.path for item in session.items} >= set(Path(__file__).parent.glob("test_*.py"))
     if whole and not session.config.option.keyword and not session.testsfailed:
         assert looked == access.PAGES
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails shows what the server was doing."""
+    report = yield
+    at = getattr(item, "funcargs", {}).get("address")
+    if report.failed and isinstance(at, real.Running) and at.process.poll() is None:
+        report.sections.append(("server", at.said()))
+    return report
 
 
 AS_AT_FIRST = """try {  // a sidebar that another test has closed is open again

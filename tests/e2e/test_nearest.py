@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from tests.e2e.browser import server
 from tests.e2e.visitor import Visitor
 
 SPEC = "seed=7"  # of no other test's, so that nothing is known before
@@ -63,3 +66,20 @@ def test_a_layer_that_is_chosen_meanwhile_is_in_the_link(page: Page, address: st
     page.wait_for_url("**layer=**")
     expect(scope.locator(".badge")).to_have_text("exact")
     expect(page.get_by_role("combobox", name="Layer").first).to_have_value("bn1")
+
+
+def test_a_preview_is_called_so_until_its_exact_answer_comes(page: Page, tmp_path: Path) -> None:
+    slow = "from reflow_core.lab import request\nrequest.preview_pays = lambda spec, source: True\n"
+    with server(tmp_path, first=slow, at_once=True) as address:
+        page.goto(f"{address}/?evaluation_images=64&calibration_images=32")
+        scope, slider = page.locator(".scope"), page.locator(".scope input[type=range]")
+        expect(page.get_by_text("99 of 100 sparsities are previews")).to_be_visible()
+        expect(scope.locator(".curve")).to_have_attribute("aria-label", re.compile("99 of them previews"))
+        slider.evaluate("(slider) => { slider.value = 41; slider.dispatchEvent(new Event('input')); }")
+        expect(scope.locator(".badge")).to_have_text("preview, in bfloat16")
+        slider.evaluate("(slider) => slider.dispatchEvent(new Event('change'))")
+        expect(scope.locator(".badge")).to_have_text("exact")
+        expect(page.get_by_text("98 of 100 sparsities are previews")).to_be_visible()
+        page.get_by_role("button", name="Compute exactly").click()
+        expect(page.get_by_text("All 100 sparsities are computed")).to_be_visible()
+        expect(scope.locator(".curve")).not_to_have_attribute("aria-label", re.compile("previews"))
