@@ -12,7 +12,7 @@ from torch import Tensor
 from reflow_core.errors import ReflowError
 
 IMAGES, LABELS = ("pixel_values", "images", "image"), ("labels", "label")
-MOST, PIXELS = 256, 16 * 224 * 224  # images and pixels of a pass on a CPU: more are no faster, and take more memory
+MOST, PIXELS = 192, 16 * 224 * 224  # images and pixels of a pass on a CPU: more are no faster, and take more memory
 FORMS = "tensors (N, C, H, W), (images, labels), or dicts with 'pixel_values' (and 'labels')"
 Batches = Iterable[Any]
 

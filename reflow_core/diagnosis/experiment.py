@@ -22,7 +22,7 @@ from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.machine import out_of_memory
 from reflow_core.repairs import repairs
 from reflow_core.repairs.reflow import recalibrate
-from reflow_core.signal.copies import clone_module, clone_on, device_of
+from reflow_core.signal.copies import clone_module, device_of
 from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.predictions import Predictions
 from reflow_core.signal.trace import Trace, trace
@@ -75,13 +75,8 @@ class Experiment:
     def dense(self) -> Observation:
         """The dense network's observation, shared by all specs on the same images."""
         key = ("dense", self.network.digest, *self.evaluation_key())
-        shared: Observation = self.source.recall(key, lambda: self.observe(self._lent(), "dense"))
+        shared: Observation = self.source.recall(key, lambda: self.observe(lent(self.spec, self.source), "dense"))
         return shared
-
-    def _lent(self) -> nn.Module:
-        """The dense network where networks run, to be copied but neither hooked nor changed."""
-        network, device = self.network.module, torch.device(self.source.device)
-        return network if device_of(network) == device else clone_module(network).to(device)
 
     def control(self) -> Predictions | None:
         """What the *dense* network predicts once REFLOW recalibrated it; None where there is nothing to recalibrate.
@@ -189,18 +184,25 @@ def form_of(spec: Spec, source: Library) -> Form:
     inputs = evaluation_inputs(source.images(spec).test, network.info)
     form: Form = source.recall(
         ("form", network.digest, network.info.size),
-        lambda: quickest(clone_on(network.module, source.device), trace_of(spec, source), inputs, source.public),
+        lambda: quickest(lent(spec, source), trace_of(spec, source), inputs, source.public),
     )
     return form
+
+
+def lent(spec: Spec, source: Library) -> nn.Module:
+    """The network of a spec where networks run, to be copied but neither hooked nor changed. Raises ReflowError."""
+    network, device = source.network(spec.model).module, torch.device(source.device)
+    return network if device_of(network) == device else clone_module(network).to(device)
 
 
 def half_pays_for(spec: Spec, source: Library) -> bool:
     """Whether bfloat16 makes the network of a spec much quicker on this machine, likewise. Raises ReflowError."""
     network = source.network(spec.model)
     inputs = evaluation_inputs(source.images(spec).test, network.info)
-    form, own = form_of(spec, source), clone_on(network.module, source.device)
+    form = form_of(spec, source)
     pays: bool = source.recall(
-        ("half", network.digest, network.info.size), lambda: half_pays(own, form, inputs, source.public)
+        ("half", network.digest, network.info.size),
+        lambda: half_pays(lent(spec, source), form, inputs, source.public),
     )
     return pays
 

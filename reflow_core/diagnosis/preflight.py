@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from reflow_core.batches import at_once
 from reflow_core.diagnosis.calibration import evaluation_inputs
-from reflow_core.diagnosis.experiment import form_of, trace_of
+from reflow_core.diagnosis.experiment import form_of, lent, trace_of
 from reflow_core.machine import Memory
 from reflow_core.networks.info import Facts, facts_of
 from reflow_core.repairs import repairs
 from reflow_core.repairs.lockstep import HELD
-from reflow_core.signal.copies import clone_on, device_of, hooked
+from reflow_core.signal.copies import device_of, hooked
 from reflow_core.signal.fold import Folded
 from reflow_core.signal.layers import batch_norms, is_norm
 from reflow_core.signal.predictions import logits_of
@@ -67,7 +67,7 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     """Count and measure; a warm-up pass over a few images is run once a network. Raises ReflowError."""
     network, images = source.network(spec.model), source.images(spec)
     inputs = evaluation_inputs(images.test, network.info)
-    run = lambda: form_of(spec, source).of(clone_on(network.module, source.device))  # noqa: E731
+    run = lambda: form_of(spec, source).of(lent(spec, source))  # noqa: E731
     one_image = source.recall(("measured", network.digest), lambda: measured(run(), inputs))
     info = repairs[spec.repair].info
     evaluated = min(spec.evaluation_images, len(images.test))

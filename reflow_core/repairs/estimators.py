@@ -20,7 +20,6 @@ from reflow_core.signal.moments import Moments, channel_moments
 from reflow_core.watch import Watch
 
 EMA_MOMENTUM = 0.1
-TOGETHER = 2  # blocks that make up a usual pass, as each of several cores computes one
 
 
 def estimate(network: nn.Module, norms: BatchNorms, calibration: Calibration, watch: Watch) -> str:
@@ -38,12 +37,10 @@ def estimate(network: nn.Module, norms: BatchNorms, calibration: Calibration, wa
 def population(network: nn.Module, norms: BatchNorms, calibration: Calibration, watch: Watch) -> str:
     """Moments of the *whole* calibration set at each norm, all norms before it already corrected.
 
-    In one batch, of large images in blocks; where what waits at a norm does not fit into memory, norm by norm. All
-    three give the same.
+    In one batch, of large images in blocks; where memory runs out, norm by norm. All three give the same.
     """
     inputs = calibration.inputs
-    most = at_once(inputs, device_of(network), len(inputs))
-    blocks = inputs.split(most if most == len(inputs) else -(-most // TOGETHER))
+    blocks = inputs.split(at_once(inputs, device_of(network), len(inputs)))
     try:
         if len(blocks) > 1:
             with suppress(OutOfStep):

@@ -33,6 +33,8 @@ def foldable(network: nn.Module, sites: Iterable[Site], example: Tensor) -> Fold
     They differ where something else reads the layer's output too, which no hook tells.
     """
     folds = {site.name: site.weights for site in sites if site.weights and _fits(network, site.name, site.weights)}
+    if not folds:
+        return {}
     with torch.inference_mode():
         example = example.to(device_of(network))
         plain, quick = (logits_of(each(example)) for each in (network, folded(network, folds)))
