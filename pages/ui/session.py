@@ -66,7 +66,8 @@ class Session:
     those of the lesson, by step; `handout`: the one made last, and whether it is the teacher's. `named`: the spec after
     which files are called. `retaken`: timings that were taken again by themselves; `retake`: the one to take again now.
     `line`: the place under the page's name; `link`: that of its address. `without`: fields of the spec that say nothing
-    of what is seen there. `strange`: the last page that was asked for and is none.
+    of what is seen there. `strange`: the last page that was asked for and is none. `scope`: all that the
+    scope was sent last.
     """
 
     number: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -95,6 +96,7 @@ class Session:
     link: DeltaGenerator | None = None
     without: tuple[str, ...] = ()
     strange: str = ""
+    scope: dict[str, Any] | None = None
 
     def take_computed(self, request: Request) -> Answer | None:
         """The answer to a request, if the run before has just computed it: once, then it is forgotten."""

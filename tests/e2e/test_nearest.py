@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browser import server
+from tests.e2e.browser import ROOT, server
 from tests.e2e.visitor import Visitor
 
 SPEC = "seed=7"  # of no other test's, so that nothing is known before
@@ -35,6 +35,25 @@ def test_until_the_exact_answer_comes_the_nearest_stands_there_and_is_called_so(
     assert ("nearest computed: 80 % · computing the exact result…", "0.8") in drawn
     assert {shown for badge, shown in drawn if badge == "exact"} == {"0.63"}
     expect(page.get_by_text("Layer similarity to dense").first).to_be_visible()
+
+
+ORDER = """([code, drawings]) => {
+  const seen = [];
+  class View {
+    update(data) { this.data = data; seen.push(data.name); }
+  }
+  const draw = new Function(`${code}; return mount;`)()(View);
+  for (const data of drawings) draw({ data, parentElement: document.body });
+  return seen;
+}"""
+
+
+def test_a_drawing_that_is_handed_over_late_is_not_drawn(page: Page) -> None:
+    """Under load a browser got the exact answer before the nearest one, and then showed that for good."""
+    code = (ROOT / "pages" / "ui" / "scope" / "scope.js").read_text()
+    names = [("exact", 1_000_020), ("nearest", 1_000_000), ("same again", 1_000_020), ("another server", 5)]
+    drawings = [{"name": name, "at": at} for name, at in names]
+    assert page.evaluate(ORDER, [code, drawings]) == ["exact", "same again", "another server"]
 
 
 def test_another_person_finds_what_one_has_computed_and_is_sent_the_nearest_first(address: str) -> None:

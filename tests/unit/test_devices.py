@@ -54,7 +54,7 @@ def test_where_memory_is_short_smaller_batches_give_the_same_and_say_so(
     for layer, other in zip(found.layers, plain.layers, strict=True):
         assert layer.variance_ratio("repaired") == pytest.approx(other.variance_ratio("repaired"), rel=1e-3)
     assert found.repair_report is not None and "norm by norm in batches of 35" in found.repair_report
-    assert any("the dense network ran in batches of 32 images" in note for note in found.notes)
+    assert any("the dense network ran in batches of 24 images" in note for note in found.notes)
 
 
 def test_where_not_one_image_fits_a_sentence_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 from pages.ui.binding import put_in_link
+from pages.ui.session import session
 from reflow_core.diagnosis.fields import BUDGET, is_total, sparsity_fixed
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import AMPLIFIED
@@ -69,38 +71,47 @@ def scope(
     value = spec.sparsity if is_total(spec) else round(diagnosis.sparsity, 4)
     exact = pack(diagnosis) | {"sparsity": value}
     scaled = {} if moved is None else {name: getattr(moved, name) for name in BUDGET[1:]}
+    data = {
+        "value": value if asked is None else asked,
+        "views": list(view.names),
+        "fixed": fixed or view.still,
+        "exact": exact if asked is None else None,
+        "points": list(points) or [exact],
+        "layers": [row.name for row in diagnosis.layers],
+        "layer": layer,
+        "classes": list(diagnosis.classes),
+        "measure": "accuracy" if diagnosis.labels is not None else "agreement with dense",
+        "n": len(diagnosis.predictions["dense"].predicted),
+        "own": diagnosis.images_effective_classes,
+        "control": None if diagnosis.control is None else diagnosis.control.score,
+        "probed": diagnosis.probed,
+        "amplified": AMPLIFIED,
+        "repair": repairs[diagnosis.spec.repair].info.title if diagnosis.repaired else "Repaired",
+        "repaired": diagnosis.repaired is not None,
+        "reason": diagnosis.reason or "",
+        "file": ["-".join(beginning(spec)), amount(spec) if fixed else "", spec.repair],
+        "demo": bool(view.presets),
+        "presets": list(view.presets),
+        "preset": view.preset,
+        **view.more,
+    }
     _component()(
         key=KEY,
-        data={
-            "value": value if asked is None else asked,
-            "views": list(view.names),
-            "fixed": fixed or view.still,
-            "exact": exact if asked is None else None,
-            "points": list(points) or [exact],
-            "layers": [row.name for row in diagnosis.layers],
-            "layer": layer,
-            "classes": list(diagnosis.classes),
-            "measure": "accuracy" if diagnosis.labels is not None else "agreement with dense",
-            "n": len(diagnosis.predictions["dense"].predicted),
-            "own": diagnosis.images_effective_classes,
-            "control": None if diagnosis.control is None else diagnosis.control.score,
-            "probed": diagnosis.probed,
-            "amplified": AMPLIFIED,
-            "repair": repairs[diagnosis.spec.repair].info.title if diagnosis.repaired else "Repaired",
-            "repaired": diagnosis.repaired is not None,
-            "reason": diagnosis.reason or "",
-            "file": ["-".join(beginning(spec)), amount(spec) if fixed else "", spec.repair],
-            "demo": bool(view.presets),
-            "presets": list(view.presets),
-            "preset": view.preset,
-            **view.more,
-        },
+        data=_dated(data),
         on_sparsity_change=lambda: _adopt("sparsity", scaled),
         on_layer_change=lambda: put_in_link(_adopt("layer")),
         on_image_change=lambda: put_in_link(_adopt("image")),
         on_preset_change=lambda: _recall(view.presets, scaled),
         on_leave_change=lambda: st.query_params.pop("demo", None),
     )
+
+
+def _dated(data: dict[str, Any]) -> dict[str, Any]:
+    """With the time since when this is what the scope shows: a busy browser may be handed two drawings in any order."""
+    before = session().scope
+    at = before["at"] if before is not None and {**before, "at": 0} == {**data, "at": 0} else round(1000 * time.time())
+    session().scope = dated = {**data, "at": at}
+    return dated
 
 
 def _adopt(name: str, also: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:

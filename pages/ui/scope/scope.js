@@ -27,6 +27,7 @@ const number = (value) => {
 };
 const asShown = (share) => Number((100 * share).toFixed(1)); // as percent() writes it, so that differences add up
 const signed = (points) => `${points > 0 && decimal(points, 1) !== "0.0" ? "+" : ""}${decimal(points, 1)}`;
+const SCRAMBLED = 60_000; // milliseconds within which what was sent earlier may be handed over later
 const same = (a, b) => Math.abs(a - b) < 1e-6;
 
 // The component's entry: one view an element, kept while the page runs again. Which view it is
@@ -38,7 +39,8 @@ const mount = (View) => (component) => {
     view = new View(parentElement.querySelector(".scope"));
     views.set(parentElement, view);
   }
-  view.update(data, setStateValue, setTriggerValue);
+  const older = (view.data?.at ?? 0) - data.at;
+  if (!(older > 0 && older < SCRAMBLED)) view.update(data, setStateValue, setTriggerValue);
   return () => { view.close(); views.delete(parentElement); };
 };
 
