@@ -33,7 +33,7 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore, preview: bool =
         spec: What to do to which network, on which images. Values that nothing reads are set aside with a note.
         source: Resolves names to content, and lends what many specs share; its networks are never changed.
         watch: Called at every batch and layer; may raise `Cancelled`.
-        preview: Whether the pruned and the repaired network compute in bfloat16: soon, and right to a point or two.
+        preview: Whether the pruned and the repaired network compute in bfloat16: sooner, and less exact.
 
     Returns:
         The diagnosis; the same spec and content give the same one, but for its seconds.
