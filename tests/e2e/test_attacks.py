@@ -54,7 +54,7 @@ MOST_MB, MOST_TIMES = 300, 2.0
 CALM = 9  # answers, the latest before an attack, that it is compared with
 ONE_CHITA_MB = 1_500  # of one visitor alone: the gradients of 512 images, and of the images of the next while they last
 EVERY = 3  # attacks, before which an answer without one is asked for
-TRIES = 3  # of an attack that seems to slow others down, on a machine that is busy with other things too
+TRIES = 5  # of an attack that seems to slow others down, on a machine that is busy with other things too
 KB, MB = 1 << 10, 1 << 20
 SEEDS = itertools.count(1000)  # of what nobody has computed before
 
