@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-PATIENCE_S = 180.0  # long enough on a machine that tests on every core
+PATIENCE_S = 240.0
 
 
 def until(done: Callable[[], bool], every: float = 0.01) -> bool:
