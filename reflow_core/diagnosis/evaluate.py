@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reflow_core.batches import at_once
-from reflow_core.diagnosis.form import AS_IT_IS, Form
+from reflow_core.diagnosis.form import AS_IT_IS, Form, precision
 from reflow_core.machine import fitting
 from reflow_core.signal.copies import device_of, watched
 from reflow_core.signal.predictions import Predictions, logits_of
@@ -57,7 +57,7 @@ def observe(
         finite = True
         probe = Probe(quick, trace)
         watching = watched(quick, watch, stage, count, -(-count // batch))
-        with torch.inference_mode(), form.precision(device_of(quick)), watching, probe.attached():
+        with torch.inference_mode(), precision(device_of(quick), form.half), watching, probe.attached():
             for start in range(0, count, batch):
                 probe.room = max(0, min(PROBED, count) - start)
                 images = inputs(slice(start, min(start + batch, count)))

@@ -47,10 +47,6 @@ class Form:
         """A copy in this form, which one thread may hook and read."""
         return laid_out(folded(network, self.folds), self.layout)
 
-    def precision(self, device: torch.device) -> contextlib.AbstractContextManager[None]:
-        """In whose body layers compute as this form has them."""
-        return precision(device, self.half)
-
 
 def precision(device: torch.device, half: bool) -> contextlib.AbstractContextManager[None]:
     """In whose body layers compute in bfloat16 if `half`, else in float32; parameters stay as they are."""
@@ -118,7 +114,7 @@ def _seconds(runner: nn.Module, images: Tensor, form: Form) -> float:
     """What a pass takes."""
     arriving = images.contiguous(memory_format=form.layout)
     begun = time.perf_counter()
-    with torch.inference_mode(), form.precision(images.device):
+    with torch.inference_mode(), precision(images.device, form.half):
         logits_of(runner(arriving)).cpu()  # which waits for an accelerator
     return time.perf_counter() - begun
 
