@@ -10,6 +10,10 @@ lock.
 What a run sends waits in the server's loop, and is thrown away once another runner has taken its place. A fragment that
 is drawn every second takes the place of a run that has ended with its last messages still in the loop, as on a busy
 server: the page then never shows what was computed. So a fragment waits until the run before it has said that it ended.
+
+With each request a browser sends the values of all controls, also of one that a callback has just set and that it has
+not drawn yet. So a percentage that was typed, or a slider that was dragged, went back where the page looked after the
+sweep in that moment. So a value counts only where the browser has changed it since it sent it last.
 """
 
 from __future__ import annotations
@@ -17,14 +21,17 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.runtime.state.session_state import SessionState
 
-NAME = "_lock_of_all_runs"
+NAME, SENT = "_lock_of_all_runs", "_values_sent_last"
+SET_BY_CALLBACKS = ("bool_value", "double_value", "string_value", "string_array_value")
 AGAIN_S = 0.02
 _making = threading.Lock()
 
@@ -34,6 +41,9 @@ def keep_apart() -> None:
     if getattr(SafeSessionState.__init__, "__wrapped__", None) is None:
         SafeSessionState.__init__ = _sharing(SafeSessionState.__init__)  # type: ignore[method-assign]
         AppSession.request_rerun = _waiting(AppSession.request_rerun)  # type: ignore[method-assign]
+        SessionState.on_script_will_rerun = _changes_only(  # type: ignore[method-assign]
+            SessionState.on_script_will_rerun
+        )
 
 
 def _sharing(usual: Callable[..., None]) -> Callable[..., None]:
@@ -76,3 +86,36 @@ def _waiting(usual: Callable[..., None]) -> Callable[..., None]:
             self._event_loop.call_later(AGAIN_S, self.request_rerun, client_state)
 
     return request_rerun
+
+
+def _changes_only(usual: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(usual)
+    def on_script_will_rerun(self: SessionState, fresh_widget_states: WidgetStates | None, **more: Any) -> None:
+        taken = None if fresh_widget_states is None else _changed(self, fresh_widget_states)
+        usual(self, taken, **more)
+
+    return on_script_will_rerun
+
+
+def _changed(state: SessionState, sent: WidgetStates) -> WidgetStates:
+    """What a browser sends, but with the session's own values of the controls that have not changed there."""
+    before: dict[str, WidgetState] = vars(state.query_params).setdefault(SENT, {})
+    changed = WidgetStates()
+    for widget in sent.widgets:
+        own = _own(state, widget) if before.get(widget.id) == widget else None
+        changed.widgets.append(own or widget)
+        before[widget.id] = widget
+    return changed
+
+
+def _own(state: SessionState, widget: WidgetState) -> WidgetState | None:
+    """The session's own value of a control, None where it has none or callbacks set no such value."""
+    metadata = state._new_widget_state.widget_metadata.get(widget.id)
+    if metadata is None or metadata.value_type not in SET_BY_CALLBACKS or widget.id not in state:
+        return None
+    own, value = WidgetState(id=widget.id), metadata.serializer(state[widget.id])
+    if metadata.value_type == "string_array_value":
+        own.string_array_value.data.extend(value or [])
+    elif value is not None:
+        setattr(own, metadata.value_type, value)
+    return own

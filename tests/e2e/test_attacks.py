@@ -669,7 +669,7 @@ class Other:
     async def ask(self) -> float:
         """Seconds until an answer is on the page."""
         begun, runs, self.visitor.scope = time.monotonic(), self.visitor.runs, {}
-        await self.visitor.set("Seed", int_value=next(self.seeds))
+        await self.visitor.set("Seed", double_value=float(next(self.seeds)))
         await self.visitor.until(lambda: self.visitor.answered() and self.visitor.runs > runs, PATIENCE_S)
         assert self.visitor.problems == []
         return time.monotonic() - begun

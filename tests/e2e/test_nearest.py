@@ -56,6 +56,32 @@ def test_a_drawing_that_is_handed_over_late_is_not_drawn(page: Page) -> None:
     assert page.evaluate(ORDER, [code, drawings]) == ["exact", "same again", "another server"]
 
 
+def test_a_look_after_the_sweep_that_knows_an_older_value_changes_nothing(tmp_path: Path) -> None:
+    """The browser had not drawn the new sparsity yet when it looked, sent the one before, and the page went back."""
+
+    async def look(address: str) -> list[list[float]]:
+        visitor, _ = await Visitor.opened(address)
+        seen = []
+        try:
+            await visitor.until(lambda: visitor.answered() and bool(visitor._polling), 60)
+            for percent in (61.0, 83.5, 47.3, 33.1):
+                before = len(visitor.scopes)
+                fragment = next(iter(visitor._polling))
+                await visitor.set("Sparsity (%)", double_value=percent)
+                await visitor.rerun(fragment)
+                await visitor.until(lambda percent=percent: visitor.answered(round(percent / 100, 4)), 60)  # type: ignore[misc]
+                seen.append([sparsity for sparsity, _ in visitor.scopes[before:]])
+        finally:
+            await visitor.leave()
+        return seen
+
+    with server(tmp_path) as address, ThreadPoolExecutor(1) as aside:
+        seen = aside.submit(asyncio.run, look(address)).result()
+    for sparsities, asked in zip(seen, (0.61, 0.835, 0.473, 0.331), strict=True):
+        since = sparsities[sparsities.index(asked) :]
+        assert since == [asked] * len(since)
+
+
 def test_another_person_finds_what_one_has_computed_and_is_sent_the_nearest_first(address: str) -> None:
     """Over the websocket, where every message is seen."""
 

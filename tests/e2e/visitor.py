@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import requests
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -17,16 +17,26 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
 
 XSRF = "_streamlit_xsrf"
+TYPES = {bool: "bool", float: "double", str: "string"}
+VALUES: dict[str, Callable[[Any, bool], Any]] = {  # of each kind of control what the server sets, or its default
+    "number_input": lambda control, is_set: control.value if is_set else control.default,
+    "checkbox": lambda control, is_set: control.value if is_set else control.default,
+    "text_input": lambda control, is_set: control.value if is_set else control.default,
+    "selectbox": lambda control, is_set: control.raw_value if is_set else _chosen(control, [control.default])[0],
+    "button_group": lambda control, is_set: list(control.raw_values) if is_set else _chosen(control, control.default),
+}
 
 
 @dataclass
 class Visitor:
     """One session.
 
-    `widgets`: ids by label; `scope`: what it shows; `scopes`: of each so far the
-    sparsity, and whether its answer is exact; `said`: alerts, `errors` those that are; `problems`: exceptions;
-    `page`: its name in the address, "" for the first; `texts`: markdown and progress; `runs`: how often a page was
-    complete; `said_of_work`: whether the present run has said how far a computation is, None before it began.
+    `widgets`: ids by label; `states`: of every control, as it stands; `bound`: by id the parameter of the link that
+    says what a control shows, and its default; `scope`: what it shows; `scopes`: of each so far the sparsity, and
+    whether its answer is exact; `said`: alerts, `errors` those that are; `problems`: exceptions; `page`: its name in
+    the address, "" for the first, `page_hash`: what the server calls it, once it has said so; `texts`: markdown and
+    progress; `runs`: how often a page was complete; `said_of_work`: whether the present run has said how far a
+    computation is, None before it began.
     """
 
     address: str
@@ -36,6 +46,7 @@ class Visitor:
     page: str = ""
     widgets: dict[str, str] = field(default_factory=dict)
     states: dict[str, WidgetState] = field(default_factory=dict)
+    bound: dict[str, tuple[str, object]] = field(default_factory=dict)
     scope: dict[str, Any] = field(default_factory=dict)
     scopes: list[tuple[float, bool]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -44,6 +55,7 @@ class Visitor:
     texts: list[str] = field(default_factory=list)
     runs: int = 0
     session: str = ""
+    page_hash: str = ""
     said_of_work: bool | None = None
     last: list[str] = field(default_factory=list)
     _answers: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
@@ -74,10 +86,11 @@ class Visitor:
         return visitor, listening
 
     async def rerun(self, fragment: str = "") -> None:
-        """Ask for the script, or one fragment of it, with the values of all widgets that were touched."""
+        """Ask for the script, or one fragment of it, with the values of all controls."""
         message = BackMsg()
         message.rerun_script.query_string = self.query
-        message.rerun_script.page_name = self.page
+        message.rerun_script.page_name = "" if self.page_hash else self.page
+        message.rerun_script.page_script_hash = self.page_hash
         message.rerun_script.fragment_id = fragment
         message.rerun_script.is_auto_rerun = bool(fragment)
         message.rerun_script.widget_states.widgets.extend(self.states.values())
@@ -90,6 +103,7 @@ class Visitor:
         """Give the widget with this label a value, and ask for the script."""
         identity = self.widgets[label]
         self.states[identity] = WidgetState(id=identity, **value)
+        self._say_in_link(identity, *value.values())
         await self.rerun()
 
     async def press(self, label: str) -> None:
@@ -155,6 +169,8 @@ class Visitor:
             self._element(message.delta.new_element)
         elif kind == "page_info_changed":
             self.query = message.page_info_changed.query_string
+        elif kind == "navigation":
+            self.page_hash = message.navigation.page_script_hash
         elif kind == "file_urls_response":
             self._answers.pop(message.file_urls_response.response_id).set_result(message.file_urls_response)
         elif kind == "auto_rerun":
@@ -179,11 +195,37 @@ class Visitor:
             self.texts.append(content.text)
             if self.said_of_work is not None and content.text.endswith(("…", " left")):
                 self.said_of_work = True
-        elif kind in ("number_input", "file_uploader", "selectbox", "text_input", "button"):
+        elif kind in ("file_uploader", "button", *VALUES):
             self.widgets[content.label] = content.id
+            self._stand(kind, content)
         elif kind == "bidi_component" and content.component_name == "reflow_scope":
             self.scope = json.loads(content.json)
             self.scopes.append((self.scope["value"], self.scope["exact"] is not None))
+
+    def _stand(self, kind: str, control: Any) -> None:
+        """Have a control at the server's value, where that sets one, else where it stands already, or at its default.
+
+        A browser sends with each request where all of them stand.
+        """
+        if kind not in VALUES or (control.id in self.states and not control.set_value):
+            return
+        default = VALUES[kind](control, False)
+        value = VALUES[kind](control, True) if control.set_value else default
+        state = self.states[control.id] = WidgetState(id=control.id)
+        if isinstance(value, list):
+            state.string_array_value.data.extend(value)
+        elif value is not None:
+            setattr(state, f"{TYPES[type(value)]}_value", value)
+        if control.query_param_key:
+            self.bound[control.id] = control.query_param_key, default
+
+    def _say_in_link(self, identity: str, value: object) -> None:
+        """As a browser does by itself for a control that is bound to the link."""
+        name, default = self.bound.get(identity, ("", None))
+        if name:
+            rest = {key: said for key, said in parse_qsl(self.query) if key != name}
+            said = f"{value:.15g}" if isinstance(value, float) else str(value)
+            self.query = urlencode(rest if value == default else rest | {name: said})
 
     async def _poll(self, wanted: Any) -> None:
         while True:
@@ -200,3 +242,9 @@ class Visitor:
         self._stop_polling(list(self._polling))
         await self.socket.close()
         self.http.close()
+
+
+def _chosen(control: Any, numbers: Iterable[int]) -> list[str]:
+    """The options of those numbers, as a browser sends them."""
+    options = [getattr(option, "content", option) for option in control.options]
+    return [options[number] for number in numbers]

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import cast
 
 from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.scriptrunner_utils.exceptions import StopException
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequests
+from streamlit.runtime.state.common import WidgetMetadata
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.runtime.state.session_state import SessionState
 
@@ -113,3 +115,22 @@ def test_a_fragment_waits_until_the_run_before_it_has_said_that_it_ended() -> No
 
     asyncio.run(asyncio.wait_for(ask(), 5))
     assert [each.fragment_id for each in begun] == ["progress"]
+
+
+def test_what_a_callback_has_set_stays_until_the_browser_changes_it() -> None:
+    """A browser that had not drawn it yet sent the value before, and a dragged slider went back."""
+    keep_apart()
+    session, name = SessionState(), "$$ID-0-sparsity"
+
+    def sent(value: float) -> float:
+        states = WidgetStates(widgets=[WidgetState(id=name, double_value=value)])
+        session.on_script_will_rerun(states)
+        metadata = WidgetMetadata(name, lambda value: value or 0.0, lambda value: value, "double_value")
+        return session.register_widget(metadata, "sparsity").value
+
+    assert sent(0.8) == 0.8
+    session["sparsity"] = 0.61
+    assert sent(0.8) == 0.61, "sent before the browser has drawn what was set"
+    assert sent(0.8) == 0.61, "and once more, now that what was set has been settled"
+    assert sent(0.61) == 0.61
+    assert sent(0.8) == 0.8, "a person moved it back"
