@@ -19,7 +19,7 @@ from reflow_core.production.claims import claims, counted
 from reflow_core.production.finding import Finding
 from reflow_core.spec import CALIBRATION
 
-OWN = ("criterion", "update", "pattern", "exclude", "sparsity", "allocation", "layer_sparsity", "repair")
+OWN = ("criterion", "update", "pattern", "exclude", "stages", "sparsity", "allocation", "layer_sparsity", "repair")
 MARKS = {
     "holds": ":green[:material/check_circle:]",
     "does not hold": ":orange[:material/cancel:]",

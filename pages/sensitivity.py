@@ -24,7 +24,7 @@ from reflow_core.production.finding import Finding
 from reflow_core.pruning.patterns import CHANNEL, UNSTRUCTURED
 from reflow_core.spec import Spec
 
-OWN = ("pattern", "sparsity", "allocation", "layer_sparsity")
+OWN = ("pattern", "sparsity", "allocation", "layer_sparsity", "stages")
 PRUNED = {"weights": UNSTRUCTURED, "whole channels": CHANNEL}
 VARIANTS = ("pruned", "repaired")
 AUTO = "auto"  # the layers are ranked where something happens

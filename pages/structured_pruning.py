@@ -19,7 +19,8 @@ from reflow_core.present.figures import structured as pictures
 from reflow_core.present.snippets import inspecting
 from reflow_core.pruning.patterns import UNSTRUCTURED
 
-OWN = ("pattern", "sparsity", "allocation", "layer_sparsity", "update", "corruption", "evaluation_tail", "exclude")
+ONE_SHOT = ("update", "exclude", "stages")
+OWN = ("pattern", "sparsity", "allocation", "layer_sparsity", "corruption", "evaluation_tail", *ONE_SHOT)
 FRACTIONS = (0.2, 0.35, 0.5, 0.65, 0.8)
 SPREADS = ("global", "uniform")
 

@@ -13,6 +13,7 @@ from reflow_core.errors import ReflowError, shortened, unknown
 MAX_SPARSITY = 0.99
 STATISTICS = ("population", "pooled", "batch_mean", "ema")
 CALIBRATION = ("calibration_images", "calibration_view", "calibration_skew")  # which images calibrate
+STAGES = ONE_SHOT, STAGED = "one-shot", "staged"
 PATTERNS = ("unstructured", "2:4", "1:4", "4:8", "channel")
 EVALUATION = (
     "evaluation_images",
@@ -95,6 +96,13 @@ class Spec:
         "Kept dense",
         "Layers that are not pruned; the sparsity then counts the other layers only.",
         choices=("none", "first", "classifier", "both"),
+    )
+    stages: str = _field(
+        ONE_SHOT,
+        "Stages",
+        "one-shot prunes once and repairs once; staged prunes a part, repairs, and chooses again from the repaired "
+        "weights, until the sparsity is reached.",
+        choices=STAGES,
     )
     repair: str = _field("reflow", "Repair", "How the network is repaired after pruning.")
     statistics: str = _field(

@@ -43,7 +43,9 @@ from reflow_core.sources.library import PICTURES, SETS, missing
 from reflow_core.sources.uploads import bare_name
 from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec, is_upload, parted
 
-MORE = {"allocation": "allocation", "update": "update", "pattern": "pattern", "exclude": "kept dense"}  # in words
+MORE = {  # in words
+    "allocation": "allocation", "update": "update", "pattern": "pattern", "exclude": "kept dense", "stages": "stages"
+}  # fmt: skip
 DETAILS = ("calibration_view", "statistics", "calibration_batch", "calibration_skew")
 SHIFT = ("corruption", "evaluation_tail", "evaluation_split")
 NUMBERS = ("image", "repeats", "least", "drop", "slice_drop", "channels", "target", "guess")  # of pages, in links
@@ -267,7 +269,11 @@ def _more(asked: Collection[str]) -> dict[str, object]:
     for name in ("pattern", "exclude"):
         if name in asked:
             chosen[name] = _choice(name, offered(name))
-    if "allocation" in asked and chosen.get("pattern", UNSTRUCTURED) == UNSTRUCTURED:
+    if chosen.get("pattern", UNSTRUCTURED) != UNSTRUCTURED:
+        return chosen
+    if "stages" in asked:
+        chosen["stages"] = _choice("stages", offered("stages"))
+    if "allocation" in asked:
         with spread:
             chosen |= _spread()
     return chosen

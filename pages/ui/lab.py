@@ -66,6 +66,7 @@ STAGES = {
     "dense": "Dense network",
     "control": "Recalibrated dense network",
     "pruned": "Pruned network",
+    "stages": "Pruning and repairing in stages",
     "scores": "Scoring the weights",
     "update": "Updating the weights",
     "target": "Dense network on calibration images",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 
 from reflow_core.diagnosis.calibration import evaluation, evaluation_inputs, no_training_images
 from reflow_core.diagnosis.evaluate import Observation, observe
+from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.form import Form, half_pays, lay_out, precision, quickest
 from reflow_core.diagnosis.pruner import Pruned, Pruner
+from reflow_core.diagnosis.stages import earlier_stages
 from reflow_core.errors import NotApplicable, ReflowError
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.machine import out_of_memory
@@ -27,7 +30,7 @@ from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.predictions import Predictions
 from reflow_core.signal.trace import Trace, trace
 from reflow_core.sources.library import Library, Network
-from reflow_core.spec import CALIBRATION, EVALUATION, Spec
+from reflow_core.spec import CALIBRATION, DEFAULTS, EVALUATION, Spec
 from reflow_core.watch import Watch
 
 
@@ -60,7 +63,7 @@ class Experiment:
             network, images = source.network(spec.model), source.images(spec)
             plan, evaluated = trace_of(spec, source), evaluation(spec, images)
             example = evaluation_inputs(evaluated, network.info)(slice(0, 1))
-            pruner = Pruner(spec, source, network, images, plan, example, watch)
+            pruner = Pruner(spec, source, network, images, plan, example, watch, in_stages(spec, source, watch))
             opened = cls(spec, source, watch, network, images, evaluated, plan, pruner, preview)
             opened.seconds["load"] = time.perf_counter() - begun
             yield opened
@@ -110,7 +113,7 @@ class Experiment:
 
     def clone(self, pruned: Pruned) -> nn.Module:
         """A private copy of the network with the pruned weights, where networks run."""
-        network = clone_module(self.network.module)
+        network = clone_module(self.pruner.base.module)
         self.pruner.install(network, pruned)
         return network.to(self.source.device)
 
@@ -139,9 +142,10 @@ class Experiment:
         if repair.info.on_device:
             lay_out(network, self.form.layout)
         half = self.preview and repair.info.on_device  # others solve equations
+        calibration = dataclasses.replace(self.pruner.calibration, fitted=bool(earlier_stages(self.spec)))
         try:
             with precision(device_of(network), half):
-                return repair.function(self.network.module, network, self.pruner.calibration, self.watch), None
+                return repair.function(self.network.module, network, calibration, self.watch), None
         except NotApplicable as why:
             return None, str(why)
         finally:
@@ -168,6 +172,40 @@ class Experiment:
     def labels(self) -> NDArray[np.int64] | None:
         """True classes of the evaluation images (N,), None without labels."""
         return None if self.evaluation.labels is None else self.evaluation.labels.numpy()
+
+
+def in_stages(spec: Spec, source: Library, watch: Watch) -> Callable[[], tuple[Network, float]] | None:
+    """Makes the network that the stage before the spec's own leaves, with its seconds; None where there is none."""
+    if not (earlier := earlier_stages(spec)):
+        return None
+
+    def count(stage: str, done: int, total: int) -> None:
+        if stage == "load":
+            watch(stage, done, total)
+        else:
+            watch("stages", done if stage == "stages" else len(earlier) - 1, len(earlier))
+
+    evaluation = {name: DEFAULTS[name] for name in EVALUATION if name != "seed"}  # on which the stages do not depend
+    before = normalize(spec.replace(**evaluation), sparsity=earlier[-1])
+
+    def begin() -> tuple[Network, float]:
+        key = ("stage", before, source.identity(spec))
+        begun: tuple[Network, float] = source.recall(key, lambda: _repaired(before, source, count), "selections")
+        return begun
+
+    return begin
+
+
+def _repaired(spec: Spec, source: Library, watch: Watch) -> tuple[Network, float]:
+    """The network of a spec, pruned and repaired, and the seconds of both; where its repair does not apply, pruned."""
+    with Experiment.open(spec, source, watch) as experiment:
+        network = experiment.clone(experiment.prune())
+        with experiment.timed("calibrate"):
+            experiment.repair(network)
+        network.to("cpu").eval().requires_grad_(False)
+        digest = hashlib.sha256(f"{spec.canonical()}|{source.identity(spec)}".encode()).hexdigest()
+        seconds = experiment.seconds["prune"] + experiment.seconds["calibrate"]
+        return dataclasses.replace(experiment.network, module=network, digest=digest), seconds
 
 
 def trace_of(spec: Spec, source: Library) -> Trace:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from reflow_core.diagnosis.stages import SCHEDULE, stages_before
 from reflow_core.images.corruptions import CLEAN, SEVERITIES, corruptions, parsed
+from reflow_core.numbers import percent
 from reflow_core.pruning.allocations import allocations
 from reflow_core.pruning.criteria import criteria
-from reflow_core.pruning.patterns import N_OF_M
+from reflow_core.pruning.patterns import N_OF_M, UNSTRUCTURED
 from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
@@ -52,10 +54,21 @@ def unused_fields(spec: Spec, reads: Collection[str] = (), ignores: Collection[s
         unused["layer_sparsity"] = f"allocation {allocation.name!r} does not use it"
     if spec.pattern in N_OF_M:
         unused |= dict.fromkeys(BUDGET, f"the pattern {spec.pattern} fixes how many weights each layer keeps")
+    if why := _one_shot(spec):
+        unused["stages"] = why
     if not (repair.needs_data or criterion.needs_data or update.needs_data):
         unused |= dict.fromkeys(CALIBRATION, f"{repair.name!r} and {criterion.name!r} use no calibration images")
     read = {name: why for name, why in unused.items() if name not in reads}
     return read | dict.fromkeys(ignores, "nothing uses it here")
+
+
+def _one_shot(spec: Spec) -> str:
+    """Why this spec is pruned in one stage whatever it says; "" where its `stages` decide."""
+    if spec.pattern != UNSTRUCTURED or spec.allocation == BY_HAND:
+        return "only a sparsity of single weights over the whole network is reached in stages"
+    if spec.repair == "none":
+        return "without a repair nothing changes between two stages"
+    return "" if stages_before(spec.sparsity) else f"the first stage prunes {percent(SCHEDULE[0])}"
 
 
 def normalize(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from reflow_core.batches import at_once
 from reflow_core.diagnosis.calibration import evaluation_inputs
 from reflow_core.diagnosis.experiment import form_of, lent, trace_of
+from reflow_core.diagnosis.stages import earlier_stages
 from reflow_core.machine import Memory
 from reflow_core.networks.info import Facts, facts_of
 from reflow_core.repairs import repairs
@@ -76,6 +77,7 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     plan = [("dense", evaluated)]
     if batch_norms(network.module) and there:
         plan += [("control", there), ("control", evaluated)]
+    plan += [("stages", len(earlier) * calibrated)] if (earlier := earlier_stages(spec)) else []
     plan += [("pruned", evaluated), *([("calibrate", calibrated), ("repaired", evaluated)] if calibrated else [])]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in network.module.parameters())
     return Preflight(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from reflow_core.diagnosis.calibration import calibration, no_training_images
 from reflow_core.diagnosis.silence import silence_channels
+from reflow_core.diagnosis.stages import earlier_stages
 from reflow_core.images.image_set import ImageSet
 from reflow_core.numbers import whole_percent
 from reflow_core.pruning.allocations import Budget
@@ -22,15 +23,16 @@ from reflow_core.pruning.masks import Masks, Scores, Weights, install
 from reflow_core.pruning.patterns import CHANNEL, N_OF_M, UNSTRUCTURED, divisible, parse
 from reflow_core.pruning.select import Rules, choose, score
 from reflow_core.pruning.updates import updates
-from reflow_core.repairs import Calibration
+from reflow_core.repairs import Calibration, repairs
 from reflow_core.signal.layers import PRUNABLE, prunable
 from reflow_core.signal.trace import Trace
 from reflow_core.sources.library import Library, Network
-from reflow_core.spec import CALIBRATION, Spec, by_layer
+from reflow_core.spec import CALIBRATION, STAGED, Spec, by_layer
 from reflow_core.watch import Watch
 
 T = TypeVar("T")
-SELECTION = ("criterion", "update", "allocation", "pattern", "sparsity", "layer_sparsity", "exclude", "seed")
+SELECTION = ("criterion", "update", "allocation", "pattern", "sparsity", "layer_sparsity", "exclude", "stages", "seed")
+REPAIR = ("repair", "statistics", "calibration_batch")  # which decides between two stages too
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,7 +46,11 @@ class Pruned:
 
 @dataclass(eq=False)
 class Pruner:
-    """Prunes one network as a spec says; what other specs can use too is kept in `source`."""
+    """Prunes one network as a spec says; what other specs can use too is kept in `source`.
+
+    `begin`: makes the network in which the last of several stages begins, and says how many seconds that took in all;
+    None where there is one stage.
+    """
 
     spec: Spec
     source: Library
@@ -53,6 +59,7 @@ class Pruner:
     trace: Trace
     example: Tensor
     watch: Watch
+    begin: Callable[[], tuple[Network, float]] | None = None
     _price: dict[tuple[object, ...], float] = field(default_factory=dict, init=False)  # seconds of what was used
     _inside: float = field(default=0.0, init=False)  # seconds just spent in parts of what is being built
 
@@ -61,8 +68,18 @@ class Pruner:
         pruned = self._shared(("pruned", *self.key()), self._prune, "selections")
         return dataclasses.replace(pruned, seconds=sum(self._price.values()))
 
+    @functools.cached_property
+    def base(self) -> Network:
+        """The network that is pruned: dense, or in stages as the stage before has left it. Raises ReflowError."""
+        if self.begin is None:
+            return self.network
+        begun = time.perf_counter()
+        network, self._price["stages",] = self.begin()
+        self._inside += time.perf_counter() - begun
+        return network
+
     def install(self, network: nn.Module, pruned: Pruned) -> None:
-        """Put the pruned weights into a private copy of the network; channels that go whole are silent behind it."""
+        """Put the pruned weights into a private copy of the base; channels that go whole are silent behind it."""
         install(network, pruned.weights)
         if self.spec.pattern == CHANNEL:
             silence_channels(network, pruned.masks, self.trace.sites)
@@ -90,17 +107,25 @@ class Pruner:
 
     def key(self) -> tuple[object, ...]:
         """All that masks and updated weights depend on."""
-        return self.network.digest, *(getattr(self.spec, name) for name in SELECTION), *self._data_key()
+        repair = REPAIR if self.spec.stages == STAGED else ()
+        return self.network.digest, *(getattr(self.spec, name) for name in (*SELECTION, *repair)), *self._data_key()
 
     def _data_key(self) -> tuple[object, ...]:
-        infos = criteria[self.spec.criterion].info, updates[self.spec.update].info
-        if not any(info.needs_data for info in infos):
+        reads = criteria[self.spec.criterion].info.needs_data or updates[self.spec.update].info.needs_data
+        if not (reads or (self.spec.stages == STAGED and repairs[self.spec.repair].info.needs_data)):
             return ()
         return self.images.digest, *(getattr(self.spec, name) for name in CALIBRATION)
 
+    @functools.cached_property
+    def kept_before(self) -> Masks:
+        """What the stages before have kept (True), by layer; empty in the first."""
+        if self.base is self.network:
+            return {}
+        return {name: weight != 0 for name, weight in prunable(self.base.module).items()}
+
     def scores(self) -> Scores:
         """The criterion's scores, shared by all sparsities, allocations and patterns."""
-        key = ("scores", self.network.digest, self.spec.criterion, self.spec.seed, *self._data_key())
+        key = ("scores", self.base.digest, self.spec.criterion, self.spec.seed, *self._data_key())
         return self._shared(key, lambda: score(self.subject, self.spec.criterion))
 
     @functools.cached_property
@@ -111,9 +136,9 @@ class Pruner:
     @functools.cached_property
     def subject(self) -> Subject:
         """What criteria and updates look at."""
-        weights = prunable(self.network.module)
+        weights = prunable(self.base.module)
         return Subject(
-            self.network.module, weights, self.spec.seed, self._samples, self._gradients, self.example, watch=self.watch
+            self.base.module, weights, self.spec.seed, self._samples, self._gradients, self.example, watch=self.watch
         )
 
     def _samples(self) -> Samples:
@@ -125,10 +150,10 @@ class Pruner:
 
     def _gradients(self) -> Tensor:
         def build() -> Tensor:
-            samples, network = self._samples(), self.network.module
+            samples, network = self._samples(), self.base.module
             return gradient_matrix(network, self.subject.weights, samples.inputs, samples.classes, self.watch)
 
-        key = ("gradients", self.network.digest, self.spec.seed, *self._data_key())
+        key = ("gradients", self.base.digest, self.spec.seed, *self._data_key())
         return self._shared(key, build, "gradients")
 
     @functools.cached_property
@@ -140,7 +165,7 @@ class Pruner:
         excluded = frozenset(name for name in ends.get(self.spec.exclude, []) + whole if name is not None)
         named = by_layer(self.spec.layer_sparsity)
         budget = Budget(self.spec.sparsity, {name: named[name] for name in named.keys() - excluded})
-        return Rules(self.spec.allocation, budget, self.spec.pattern, excluded)
+        return Rules(self.spec.allocation, budget, self.spec.pattern, excluded, self.kept_before)
 
     def notes(self) -> Iterator[str]:
         """What the person should know about the selection."""
@@ -151,6 +176,11 @@ class Pruner:
             yield (
                 f"{info.title} compares channels only within one layer, so every layer loses the same share of "
                 "channels."
+            )
+        if earlier := earlier_stages(self.spec):
+            yield (
+                f"Pruned and repaired in stages, at {', '.join(map(whole_percent, earlier))} before. “Pruned” is the "
+                "network after the last selection, before the repair."
             )
         reads = info.needs_data or updates[self.spec.update].info.needs_data
         if reads and (there := len(self.calibration.inputs)) > MOST_SAMPLES:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.point import Point
-from reflow_core.spec import CALIBRATION, Spec
+from reflow_core.spec import CALIBRATION, STAGED, Spec
 
 GRID = tuple(round(0.05 * step, 2) for step in range(20))  # 0 to 0.95
 LIMITS = tuple(round(0.3 + 0.05 * step, 2) for step in range(14))  # 0.3 to 0.95
@@ -32,14 +32,16 @@ def configurations(base: Spec, criteria: Iterable[str], updates: Iterable[str], 
 def selection(configuration: Mapping[str, Any]) -> str:
     """How weights are selected in words, from the fields of a spec: the criterion, and its update if there is one."""
     criterion, update = str(configuration["criterion"]), str(configuration["update"])
-    return criterion if update == "none" else f"{criterion} + {update}"
+    stages = ", in stages" if configuration["stages"] == STAGED else ""
+    return (criterion if update == "none" else f"{criterion} + {update}") + stages
 
 
 def outcomes(points: Iterable[Point]) -> pd.DataFrame:
     """A row a configuration and spec: selection, repair, sparsity, accuracy with its interval (fractions), seconds.
 
-    The pruned network of each selection stands there once as repair "none". Without labels, accuracy is the agreement
-    with the dense network. Where any of them is a preview, the column `preview` says which.
+    The pruned network of each selection stands there once as repair "none", except where stages before
+    were repaired. Without labels, accuracy is the agreement with the dense network. Where any of them is a preview, the
+    column `preview` says which.
     """
     table = pd.DataFrame([row for point in points for row in _rows(point)])
     if table.empty:
@@ -57,7 +59,8 @@ def _rows(point: Point) -> Iterator[dict[str, Any]]:
     shared["preview"] = point.preview
     shared["selection"] = selection(spec)
     for variant, repair in (("pruned", "none"), ("repaired", point.spec.repair)):
-        if variant in point.outcomes and (variant == "pruned" or repair != "none"):
+        bare = variant == "pruned"
+        if variant in point.outcomes and (spec["stages"] != STAGED if bare else repair != "none"):
             low, high = point.interval(variant)
             repairing = point.seconds.get("calibrate", 0.0) if variant == "repaired" else 0.0
             yield shared | {

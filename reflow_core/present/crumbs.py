@@ -13,7 +13,7 @@ from reflow_core.pruning.patterns import CHANNEL, N_OF_M
 from reflow_core.pruning.updates import updates
 from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
-from reflow_core.spec import DEFAULTS, Spec, is_upload, parted
+from reflow_core.spec import DEFAULTS, STAGED, Spec, is_upload, parted
 
 
 def crumbs(spec: Spec, without: Collection[str] = ()) -> tuple[str, ...]:
@@ -51,7 +51,8 @@ def _selection(spec: Spec, without: Collection[str]) -> str:
     update = f" + {_title(updates, spec.update)}" if spec.update != "none" and "update" not in without else ""
     spread = _title(allocations, spec.allocation)
     asked = spec.pattern not in N_OF_M and "allocation" not in without
-    return f"{_title(criteria, spec.criterion)}{update}" + (f", {_lower(spread)}" if asked else "")
+    stages = ", in stages" if spec.stages == STAGED and "stages" not in without else ""
+    return f"{_title(criteria, spec.criterion)}{update}" + (f", {_lower(spread)}" if asked else "") + stages
 
 
 def _lower(title: str) -> str:

@@ -21,10 +21,11 @@ def file_name(spec: Spec, what: str) -> str:
 
 
 def beginning(spec: Spec) -> list[str]:
-    """What stands before the sparsity: model, criterion, and an update or an allocation other than the usual."""
+    """What stands before the sparsity: model, criterion, and what else of the selection is not the usual."""
     architecture, checkpoint = parted(spec.model)
     model = "-".join(part.rpartition("/")[2] for part in (architecture, checkpoint) if part)
-    shown = [getattr(spec, name) for name in ("update", "allocation") if getattr(spec, name) != DEFAULTS[name]]
+    others = {name: str(getattr(spec, name)) for name in ("update", "allocation", "stages")}
+    shown = [value for name, value in others.items() if value != DEFAULTS[name]]
     return [plain(model)[:LONGEST], plain(spec.criterion), *map(plain, shown)]
 
 

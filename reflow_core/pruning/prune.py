@@ -13,9 +13,9 @@ from reflow_core.errors import ReflowError
 from reflow_core.pruning.allocations import Budget
 from reflow_core.pruning.criteria import Samples, Subject
 from reflow_core.pruning.gradients import MOST_SAMPLES, gradient_matrix
-from reflow_core.pruning.masks import Masks, Scores, install
+from reflow_core.pruning.masks import Masks, install
 from reflow_core.pruning.patterns import UNSTRUCTURED
-from reflow_core.pruning.select import Rules, choose, score
+from reflow_core.pruning.select import Rules, choose
 from reflow_core.pruning.updates import updates
 from reflow_core.signal.copies import clone_on
 from reflow_core.signal.layers import PRUNABLE, prunable
@@ -81,8 +81,8 @@ def prune(
     subject = subject_of(model, batches, seed, watch)
     if not subject.weights:
         raise ReflowError("This network has no convolution and no linear layer, so there is nothing to prune.")
-    rules = Rules(allocation, Budget(sparsity, dict(layer_sparsity or {})), pattern, frozenset(exclude))
-    masks = choose(subject, criterion, rules, lambda: without_removed(score(subject, criterion), before))
+    rules = Rules(allocation, Budget(sparsity, dict(layer_sparsity or {})), pattern, frozenset(exclude), before)
+    masks = choose(subject, criterion, rules)
     masks = {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
     if inplace:
         install(model, updates[update].function(subject, masks))
@@ -113,14 +113,6 @@ def removed_before(model: nn.Module) -> Masks:
         for name, module in model.named_modules()
         if isinstance(module, PRUNABLE) and "weight_mask" in module._buffers
     }
-
-
-def without_removed(scores: Scores, before: Masks) -> Scores:
-    """Scores (never negative) with the lowest, 0, for what was removed before."""
-    if not before:
-        return scores
-    lowest = {name: score * before.get(name, True) for name, score in scores.by_layer.items()}
-    return Scores(lowest, scores.comparison)
 
 
 def make_permanent(model: nn.Module) -> None:

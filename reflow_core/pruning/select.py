@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,12 +27,13 @@ from reflow_core.pruning.patterns import (
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What may be pruned, how much of it, and in which pattern. `excluded`: layers that stay dense."""
+    """What may be pruned, how much, in which pattern. `excluded`: layers that stay dense. `before`: earlier masks."""
 
     allocation: str
     budget: Budget
     pattern: str = UNSTRUCTURED
     excluded: frozenset[str] = frozenset()
+    before: Masks = field(default_factory=dict)
 
 
 def choose(subject: Subject, criterion: str, rules: Rules, scores: Callable[[], Scores] | None = None) -> Masks:
@@ -64,6 +65,9 @@ def _chosen_anew(subject: Subject, criterion: str, rules: Rules) -> Masks:
 def select(scores: Scores, rules: Rules, sparsity: float | None = None) -> Masks:
     """Masks (True: kept) within the rules, at another sparsity if one is given. Raises ReflowError."""
     kept = {name: torch.ones_like(scores.by_layer[name], dtype=torch.bool) for name in sorted(rules.excluded)}
+    if rules.before:  # scores are never negative: what was removed before goes first
+        left = {name: score * rules.before.get(name, True) for name, score in scores.by_layer.items()}
+        scores = Scores(left, scores.comparison)
     scores = comparable(scores, rules.pattern)
     if rules.excluded:
         scores = scores.derived(rules.excluded, lambda all_of_them: without(all_of_them.by_layer, rules.excluded))

@@ -32,7 +32,7 @@ class RepairInfo(Info):
 class Calibration:
     """Normalized network inputs (N, 3, H, W), their classes if known, and how a repair is to read them.
 
-    `batch`: images a batch where `statistics` depends on it, or the sizes of all batches.
+    `batch`: images a batch where `statistics` depends on it, or each batch's. `fitted`: whether weights are, to these.
     """
 
     inputs: Tensor
@@ -40,6 +40,7 @@ class Calibration:
     batch: int | tuple[int, ...] = 128
     seed: int = 0
     labels: Tensor | None = None
+    fitted: bool = False
 
     @classmethod
     def of(cls, batches: Batches, statistics: str = "population", seed: int = 0) -> Calibration:

@@ -9,6 +9,7 @@ whole residual block with what its shortcut has lost so far, is left out: every 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -51,29 +52,33 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
     """Ridge regression of the dense layer's outputs on the inputs of each filter's support, layer by layer.
 
     For filter c with kept weights S: w_S = (X_Sᵀ X_S + λI)⁻¹ (X_Sᵀ y_c + λ w_S⁰), where w⁰ is what the filter had. X
-    and y are centered where something takes up the mean: the layer's own bias, or a
-    BatchNorm right behind it. λ is chosen for each layer by the error on a quarter of the images, fitted on a half. On
-    the last quarter what those three give is held against REFLOW from the same three (without BatchNorm: against no
-    repair), by agreement with dense; the better of the two is then fitted on all. Everything zero stays zero.
+    and y are centered where something takes up the mean: the layer's own bias, or a BatchNorm right behind it. λ is
+    chosen for each layer by the error on a quarter of the images, fitted on a half. On the last quarter what those
+    three give is held against REFLOW from the same three (without BatchNorm: against no repair), by agreement with
+    dense; the better of the two is then fitted on all. Weights that were fitted to these images before are fitted
+    again without that comparison. Everything zero stays zero.
     """
     walk = Walk.of(dense, calibration, watch)
     targets, wanted = dense_outputs(dense, walk)
     trial = dataclasses.replace(walk, fitted=len(walk.images) - len(walk.images) // 4)
     with torch.inference_mode():
+        if calibration.fitted:
+            walk.repaired(pruned, targets)
+            return said(pruned, walk, "its weights were fitted to these images before")
         ours = agreement(trial.repaired(clone_module(pruned), dict(targets)), wanted, trial.fitted)
         theirs = agreement(trial.repaired(clone_module(pruned), {}), wanted, trial.fitted)
         if not theirs > ours:
             walk.repaired(pruned, targets)
     if theirs > ours and batch_norms(pruned):
         recalibrate(pruned, dataclasses.replace(calibration, statistics="population"), watch)
-    return said(pruned, walk, ours, theirs)
+    return said(pruned, walk, "too few images or no logits", ours, theirs)
 
 
-def said(pruned: nn.Module, walk: Walk, ours: float, theirs: float) -> str:
-    """What was changed, and both agreements with dense."""
+def said(pruned: nn.Module, walk: Walk, why_not: str, ours: float = math.nan, theirs: float = math.nan) -> str:
+    """What was changed, and both agreements with dense; `why_not`: why there are none."""
     norms, count = len(batch_norms(pruned)), len(walk.images)
     plain = "REFLOW alone" if norms else "no repair"
-    compared = f"not compared with {plain}: too few images or no logits"
+    compared = f"not compared with {plain}: {why_not}"
     if theirs == theirs:
         compared = f"agreement with dense on {count // 4} held-out images {percent(ours)} ({plain}: {percent(theirs)})"
     if theirs > ours:

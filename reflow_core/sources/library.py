@@ -193,13 +193,15 @@ class Library:
 
 
 def held(value: object) -> int:
-    """Bytes of the tensors and arrays in a value made of dataclasses, dicts, lists and tuples."""
+    """Bytes of the tensors and arrays in a value made of dataclasses, dicts, lists, tuples and modules."""
     if isinstance(value, dict):
         return sum(map(held, value.values()))
     if isinstance(value, list | tuple):
         return sum(map(held, value))
     if dataclasses.is_dataclass(value):
         return sum(held(getattr(value, field.name)) for field in dataclasses.fields(value))
+    if isinstance(value, nn.Module):
+        return sum(tensor.nbytes for tensor in (*value.parameters(), *value.buffers()))
     return int(getattr(value, "nbytes", 0))
 
 

@@ -146,6 +146,17 @@ def test_a_refitted_filter_equals_the_library_solution_on_its_support(centered: 
         torch.testing.assert_close((read @ layer.weight.T + layer.bias).mean(0), target.mean(0))
 
 
+def test_sums_of_many_float32_products_are_those_of_float64() -> None:
+    """Also where one input is far from 0 and another far smaller."""
+    generator = torch.Generator().manual_seed(0)
+    read = torch.randn(2, 10_000, 12, generator=generator) * torch.logspace(-3, 1, 12) + 3
+    wanted = torch.randn(10_000, 6, generator=generator)
+    normal, exact = ridge.Normal.of(read, wanted), read.double()
+    torch.testing.assert_close(normal.gram, exact.mT @ exact, rtol=1e-6, atol=0)
+    pull = wanted.double().T.unflatten(0, (2, 3)) @ exact
+    assert (normal.pull - pull).abs().max() < 1e-6 * exact.abs().sum(1).max()
+
+
 def test_filters_of_different_supports_are_solved_together_as_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(1)
     weights, read = torch.randn(2, 30, 9, generator=generator), torch.randn(2, 90, 9, generator=generator)

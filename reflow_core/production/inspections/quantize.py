@@ -93,13 +93,12 @@ def final_int8(experiment: Experiment) -> Predictions:
 def networks_by_variant(experiment: Experiment) -> tuple[dict[str, nn.Module], str | None]:
     """The networks of which files are made, by variant, and why there is no repaired one."""
     order = experiment.spec.quantize_order
-    dense, pruner = experiment.network.module, experiment.pruner
+    pruner = experiment.pruner
+    pruned = clone_module(pruner.base.module)
     if order.startswith("int8"):
-        dense = clone_module(dense)
-        round_weights(dense)
-        rounded = dataclasses.replace(experiment.network, module=dense, digest=f"{experiment.network.digest}:int8")
-        pruner = dataclasses.replace(pruner, network=rounded)
-    pruned = clone_module(dense)
+        round_weights(pruned)
+        rounded = dataclasses.replace(pruner.base, module=clone_module(pruned), digest=f"{pruner.base.digest}:int8")
+        pruner = dataclasses.replace(pruner, network=rounded, begin=None)
     pruner.install(pruned, pruner.prune())
     if order != "prune-repair-int8":
         round_weights(pruned)

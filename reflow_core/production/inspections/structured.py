@@ -59,7 +59,7 @@ class Check:
         "Structured",
         "Remove whole channels from the network, verify, repair and measure it.",
         "arXiv 2301.12900",
-        ignores=("pattern", "update", "exclude"),
+        ignores=("pattern", "update", "exclude", "stages"),
         timed=True,
     )
 )

@@ -1,0 +1,20 @@
+"""Stages: a high sparsity reached a little at a time, the weights repaired and chosen anew on the way.
+
+Zhu and Gupta, arXiv 1710.01878, prune gradually while training; here a repair without labels stands between two stages.
+"""
+
+from __future__ import annotations
+
+from reflow_core.spec import STAGED, Spec
+
+SCHEDULE = (0.5, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965, 0.975, 0.9825)  # sparsities, fractions
+
+
+def stages_before(sparsity: float) -> tuple[float, ...]:
+    """The sparsities of SCHEDULE that come before this one."""
+    return tuple(stage for stage in SCHEDULE if stage < sparsity)
+
+
+def earlier_stages(spec: Spec) -> tuple[float, ...]:
+    """The sparsities to which a spec prunes and repairs before its own."""
+    return stages_before(spec.sparsity) if spec.stages == STAGED else ()
