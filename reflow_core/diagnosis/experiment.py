@@ -190,7 +190,7 @@ def in_stages(spec: Spec, source: Library, watch: Watch) -> Callable[[], tuple[N
 
     def begin() -> tuple[Network, float]:
         key = ("stage", before, source.identity(spec))
-        begun: tuple[Network, float] = source.recall(key, lambda: _repaired(before, source, count), "selections")
+        begun: tuple[Network, float] = source.recall(key, lambda: _repaired(before, source, count), "stages")
         return begun
 
     return begin

@@ -35,6 +35,7 @@ from reflow_core.watch import Watch, ignore
 
 SHIPPED = ASSETS / "networks"
 SELECTION_BYTES = 64 << 20  # of masks and observations that are kept for the next repair or sparsity
+STAGE_BYTES = 512 << 20  # of networks that were pruned and repaired in stages; of one visitor's uploads an eighth
 VISIT_BYTES = 4 << 20  # the same, of one visitor's uploads
 PICTURES = (".zip", ".npz")
 PHOTOGRAPHS = ("imagenette",)  # of the sets with a name, those that have to be decoded
@@ -72,7 +73,10 @@ class Library:
         few = 8 if uploads is None else 2  # a visitor's present files, and a pinned view's
         self._networks, self._images = Memo(few), Memo(few)
         selections = Memo(16, SELECTION_BYTES if uploads is None else VISIT_BYTES, held)
-        self._shelves = {"facts": Memo(size=64), "selections": selections, "gradients": Memo(size=1)}
+        stages = Memo(16, STAGE_BYTES if uploads is None else STAGE_BYTES // 8, held)
+        self._shelves = {
+            "facts": Memo(size=64), "selections": selections, "stages": stages, "gradients": Memo(size=1)
+        }  # fmt: skip
 
     def network(self, name: str, watch: Watch = ignore) -> Network:
         """The network called `name`. Raises ReflowError for an unknown name or weights not on this machine."""
@@ -115,7 +119,7 @@ class Library:
         self.images(spec, watch)
 
     def recall(self, key: tuple[object, ...], build: Callable[[], Any], shelf: str = "facts") -> Any:
-        """What many specs share, built once: "facts" (dense answers, scores), "selections", the latest "gradients"."""
+        """What many specs share, built once: "facts" (dense answers, scores), "selections", "stages", "gradients"."""
         return self._shelves[shelf].get(key, build)
 
     def identity(self, spec: Spec) -> str:
