@@ -106,12 +106,18 @@ def panels_are_saved(page: Page, panels: dict[str, tuple[str, int]]) -> None:
         assert len(picture.convert("RGB").getcolors(1 << 20) or ()) > 20
 
 
+CAMERA_SAVES = """kind => {
+  const figure = document.querySelector(".js-plotly-plot");
+  return figure && figure._context && figure._context.toImageButtonOptions.format === kind;
+}"""
+
+
 def cameras_save(page: Page) -> None:
     """What was chosen, from the camera on a figure."""
     for kind in ("png", "svg"):
         page.get_by_role("radio", name=kind).click()
         expect(page.get_by_role("radio", name=kind)).to_be_checked()
-        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        page.wait_for_function(CAMERA_SAVES, arg=kind)
         figure = page.locator(".js-plotly-plot").first
         figure.hover()
         with page.expect_download() as waiting:
