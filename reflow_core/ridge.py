@@ -13,14 +13,14 @@ from torch import Tensor
 
 RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # shares of the mean diagonal of XᵀX; ties: the first
 JUDGED = 32  # filters of a layer by which its ridge is chosen
-SAMPLES = 2048  # whose products are summed in float32
+SUMMED = 2048  # samples whose products are summed in float32
 BLOCK = 1 << 22  # entries of the matrices that are solved together
 TINY = 1e-30
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Normal:
-    """XᵀX (G, d, d) and yᵀX (G, f, d) of some samples in float64: sums of float32 products of SAMPLES at a time."""
+    """XᵀX (G, d, d) and yᵀX (G, f, d) of some samples in float64: sums of float32 products of SUMMED at a time."""
 
     gram: Tensor
     pull: Tensor
@@ -31,7 +31,7 @@ class Normal:
         outputs = torch.unflatten(wanted, 1, (len(read), -1)).movedim(1, 0)
         gram = torch.zeros(len(read), read.shape[2], read.shape[2], dtype=torch.float64)
         pull = torch.zeros(len(read), outputs.shape[2], read.shape[2], dtype=torch.float64)
-        for some, out in zip(read.split(SAMPLES, 1), outputs.split(SAMPLES, 1), strict=True):
+        for some, out in zip(read.split(SUMMED, 1), outputs.split(SUMMED, 1), strict=True):
             gram += some.mT @ some
             pull += out.mT @ some
         return cls(gram, pull)
