@@ -5,13 +5,15 @@ G: groups of the layer, f: filters of a group, d: inputs of a filter, n: samples
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # shares of the mean diagonal of XᵀX; ties: the first
+RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # shares of the mean diagonal of XᵀX
+USUAL = RIDGES.index(0.1)
 JUDGED = 32  # filters of a layer by which its ridge is chosen
 SUMMED = 2048  # samples whose products are summed in float32
 BLOCK = 1 << 22  # entries of the matrices that are solved together
@@ -58,17 +60,22 @@ def spread(count: int, most: int) -> Tensor:
 def best_ridge(weights: Tensor, fit: Normal, held: Normal) -> float:
     """The one of RIDGES whose filters, solved on `fit`, have the least error on `held`.
 
-    From the largest down, as long as the error falls; judged by some filters only, for it costs a solution each.
+    From a usual one up or down, as long as the error falls; of equal errors the larger one's. Judged by some filters
+    only, for it costs a solution each.
     """
     groups, filters = fit.some()
     fewer = [Normal(each.gram[groups[:, 0]], each.pull[groups, filters]) for each in (fit, held)]
-    best, least = RIDGES[0], float("inf")
-    for ridge in RIDGES:
-        error = fewer[1].error(solved(weights[groups, filters], fewer[0], ridge))
-        if error >= least:
-            break
-        best, least = ridge, error
-    return best
+
+    @functools.cache
+    def error(at: int) -> float:
+        return fewer[1].error(solved(weights[groups, filters], fewer[0], RIDGES[at]))
+
+    best = USUAL
+    while best > 0 and error(best - 1) <= error(best):
+        best -= 1
+    while best >= USUAL and best + 1 < len(RIDGES) and error(best + 1) < error(best):
+        best += 1
+    return RIDGES[best]
 
 
 def solved(weights: Tensor, normal: Normal, ridge: float) -> Tensor:

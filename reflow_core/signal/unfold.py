@@ -13,7 +13,8 @@ def padded(layer: nn.Conv2d, images: Tensor) -> Tensor:
     whole = reach if layer.padding == "same" else [0, 0]
     before = [side // 2 for side in whole] if isinstance(layer.padding, str) else list(layer.padding)
     after = [side - first for side, first in zip(whole, before, strict=True)] if layer.padding == "same" else before
-    return F.pad(images, (before[1], after[1], before[0], after[0]))
+    sides = (before[1], after[1], before[0], after[0])
+    return F.pad(images, sides) if any(sides) else images  # which F.pad would copy
 
 
 def output_sides(layer: nn.Conv2d, padded_images: Tensor) -> tuple[int, int]:
@@ -30,9 +31,9 @@ def windows(layer: nn.Conv2d, images: Tensor) -> Tensor:
     return F.unfold(padded(layer, images), layer.kernel_size, layer.dilation, stride=layer.stride)
 
 
-def windows_at(layer: nn.Conv2d, images: Tensor, positions: Tensor) -> Tensor:
-    """The windows at some output positions of each image, (N, P) of row-major numbers: (N·P, C_in, k_h, k_w)."""
-    image, (kh, kw), (sh, sw), (dh, dw) = padded(layer, images), layer.kernel_size, layer.stride, layer.dilation
+def windows_at(layer: nn.Conv2d, image: Tensor, positions: Tensor) -> Tensor:
+    """The windows at some output positions of padded images, (N, P) of row-major numbers: (N·P, C_in, k_h, k_w)."""
+    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
     width = output_sides(layer, image)[1]
     rows = (positions // width * sh)[..., None] + torch.arange(kh) * dh
     columns = (positions % width * sw)[..., None] + torch.arange(kw) * dw

@@ -1,0 +1,127 @@
+"""Distillation without labels: first each layer learns its dense outputs, then the network the dense logits.
+
+A few hundred images are soon learned by heart, so that each batch is mixed with itself in another order (mixup, Zhang
+et al., arXiv 1710.09412): the dense network says what becomes of any mixture.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reflow_core.errors import NotApplicable
+from reflow_core.repairs import Calibration, RepairInfo, repairs
+from reflow_core.repairs.least_squares import least_squares
+from reflow_core.repairs.reflow import recalibrate
+from reflow_core.repairs.training import Curve, Trained, part_buffers, stay_zero, step
+from reflow_core.signal.copies import clone_on, device_of
+from reflow_core.signal.layers import batch_norms
+from reflow_core.signal.predictions import logits_of
+from reflow_core.watch import Watch
+
+TEMPERATURE, RATE, BATCH, HELD_OUT = 2.0, 1e-3, 64, 0.125
+
+
+@repairs.register(
+    RepairInfo(
+        "distill",
+        "Least squares + distillation",
+        "Least squares, then training to the dense network's logits on mixed images, with a fixed mask and without "
+        "labels; the epoch with the least divergence on held-out calibration images is kept, and REFLOW follows.",
+        "Hinton et al., arXiv 1503.02531, section 2; mixup: Zhang et al., arXiv 1710.09412",
+        needs_data=True,
+        reads=("epochs",),
+        on_device=True,
+        between="least-squares",
+    )
+)
+def distill(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> Trained:
+    """See `least_squares` and `train_to_dense`.
+
+    Least squares has seen the held-out images too, so that the start looks a little better than it is: what is said to
+    be gained is a lower bound. Raises NotApplicable where the network gives no logits of several classes.
+    """
+    home = device_of(pruned)
+    squares = least_squares(clone_on(dense, torch.device("cpu")), pruned.to("cpu"), calibration, watch)
+    calibration = dataclasses.replace(calibration, statistics="population")
+    curve = train_to_dense(clone_on(dense, home), pruned.to(home), calibration, watch)
+    return Trained(
+        f"{squares} Then all remaining weights, in {len(curve.train)} epochs over {len(calibration.inputs)} images; "
+        f"the held-out divergence from dense went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} (epoch "
+        f"{curve.best}, kept).",
+        curve,
+    )
+
+
+def train_to_dense(dense: nn.Module, network: nn.Module, calibration: Calibration, watch: Watch) -> Curve:
+    """Adam on T² KL(dense ‖ network) of the softened predictions, T = 2, in place; what is 0 stays 0.
+
+    The learning rate falls by a cosine over `calibration.epochs`. An eighth of the images is held out to choose the
+    epoch by; before that, each time, the norms are re-estimated on all images.
+    """
+    order = torch.Generator().manual_seed(calibration.seed)
+    inputs = calibration.inputs[torch.randperm(len(calibration.inputs), generator=order)].to(device_of(network))
+    held, train = inputs.tensor_split([max(1, round(HELD_OUT * len(inputs)))])
+    train = train if len(train) else held  # of a single image
+    wanted = logits_of_all(dense, held)
+    if wanted.ndim != 2 or wanted.shape[1] < 2:
+        raise NotApplicable("Distillation needs logits of several classes, and this network gives none.")
+    part_buffers(network)
+    optimizer = torch.optim.Adam(network.requires_grad_(True).parameters(), RATE)
+    batches, zeros, losses = -(-len(train) // BATCH), list(stay_zero(network)), list[float]()
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, calibration.epochs * batches)
+    judge = lambda: divergence_of(network, calibration, held, wanted)  # noqa: E731
+    judged = [judge()]
+    best, kept = 0, state_of(network)
+    try:
+        for epoch in range(calibration.epochs):
+            total = 0.0
+            for number, batch in enumerate(train[torch.randperm(len(train), generator=order)].chunk(batches)):
+                watch("distill", epoch * batches + number, calibration.epochs * batches)
+                images = mixed(batch, order)
+                loss = divergence(logits_of(network.train()(images)), logits_of_all(dense, images))
+                total += step(optimizer, loss, zeros) * len(batch)
+                falling.step()
+            losses.append(total / len(train))
+            judged.append(judge())
+            if judged[-1] < judged[best]:
+                best, kept = len(losses), state_of(network)
+        network.load_state_dict(kept)
+    finally:
+        network.eval().requires_grad_(False)
+    return Curve(tuple(losses), tuple(judged), best)
+
+
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of all tensors."""
+    return copy.deepcopy(network.state_dict())
+
+
+def mixed(images: Tensor, order: torch.Generator) -> Tensor:
+    """Each image (N, …) with a share, drawn evenly from 0 to 1, of another."""
+    shares = torch.rand(len(images), generator=order).view(-1, *[1] * (images.ndim - 1)).to(images.device)
+    return shares * images + (1 - shares) * images[torch.randperm(len(images), generator=order)]
+
+
+def logits_of_all(network: nn.Module, images: Tensor) -> Tensor:
+    """What a network in eval mode says (N, classes), without gradients."""
+    with torch.no_grad():
+        return torch.cat([logits_of(network(batch)) for batch in images.split(BATCH)])
+
+
+def divergence(logits: Tensor, wanted: Tensor) -> Tensor:
+    """The mean over the images of T² KL(softmax(wanted / T) ‖ softmax(logits / T)), in nats."""
+    ours, theirs = (F.log_softmax(each.float() / TEMPERATURE, 1) for each in (logits, wanted))
+    return TEMPERATURE**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+
+
+def divergence_of(network: nn.Module, calibration: Calibration, images: Tensor, wanted: Tensor) -> float:
+    """The divergence on some images, the norms re-estimated on all."""
+    network.eval()
+    if batch_norms(network):
+        recalibrate(network, calibration)
+    return float(divergence(logits_of_all(network, images), wanted))
