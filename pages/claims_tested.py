@@ -13,7 +13,8 @@ from pages.ui.study import watch
 from pages.ui.text import literal
 from reflow_core.lab.request import requests_for_claims
 from reflow_core.lab.sweep import Sweep
-from reflow_core.present.figures.claims import learning, tally
+from reflow_core.present.figures.claims import tally
+from reflow_core.present.figures.learning import learning
 from reflow_core.present.snippets import claiming
 from reflow_core.production.claims import claims, counted
 from reflow_core.production.finding import Finding
@@ -44,7 +45,7 @@ def draw(sweep: Sweep[Finding]) -> None:
             st.markdown(literal(row.measured))
             st.caption(f"Source: {row.source}.")
     if "Learning curve" in finding.tables:
-        chart(learning(finding), "learning", "Fine-tuning after cutting early channels")
+        chart(learning(finding.tables["Learning curve"]), "learning", "Fine-tuning after cutting early channels")
     take_away(finding, "claims", python=claiming(spec, claims.names()))
 
 

@@ -126,6 +126,7 @@ class Spec:
     calibration_batch: int = _field(
         128, "Calibration batch", "Images per batch, where the statistics depend on it.", low=1, high=MOST_IMAGES
     )
+    epochs: int = _field(20, "Epochs", "Passes over the calibration images, where a repair trains.", low=1, high=200)
     calibration_skew: float = _field(
         0.0,
         "Calibration skew",

@@ -71,6 +71,7 @@ STAGES = {
     "update": "Updating the weights",
     "target": "Dense network on calibration images",
     "calibrate": "Repairing",
+    "distill": "Training to the dense network's logits",
     "repaired": "Repaired network",
     "groups": "Verifying the coupled channels",
     "timing": "Timing",

@@ -22,6 +22,7 @@ from reflow_core.diagnosis.verdict import AMPLIFIED, WEAK_SIGNAL
 from reflow_core.numbers import whole_percent
 from reflow_core.present.figures import Chart
 from reflow_core.present.figures.layers import SIMILARITIES, channels, knowledge
+from reflow_core.present.figures.learning import of_training
 from reflow_core.present.file_name import file_name
 from reflow_core.present.spreadsheet import csv_of
 from reflow_core.repairs import repairs
@@ -97,6 +98,9 @@ def repair_caption(diagnosis: Diagnosis) -> None:
         report = literal(diagnosis.repair_report)
         sentences.insert(0, f"**Changed by {title}:** {report} {numbers.seconds(seconds.get('calibrate', 0))}.")
     st.caption(" ".join(sentences))
+    for heading, drawn in of_training(diagnosis).items():
+        with st.expander(heading, icon=":material/show_chart:"):
+            chart(drawn, "learning", heading, heading=False)
 
 
 def layers(diagnosis: Diagnosis, layer: str | None) -> None:

@@ -24,7 +24,7 @@ def calibration(spec: Spec, info: NetworkInfo, images: ImageSet) -> Calibration:
     generator = torch.Generator().manual_seed(spec.seed)
     chosen = images.train[calibration_order(spec, images.train)]
     inputs = normalize_images(view(spec.calibration_view, info)(chosen.pixels, info.size, generator), info)
-    return Calibration(inputs, spec.statistics, spec.calibration_batch, spec.seed, chosen.labels)
+    return Calibration(inputs, spec.statistics, spec.calibration_batch, spec.seed, chosen.labels, epochs=spec.epochs)
 
 
 def view(name: str, info: NetworkInfo) -> View:

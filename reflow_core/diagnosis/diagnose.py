@@ -17,6 +17,7 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.numbers import percent
 from reflow_core.pruning.masks import Masks, sparsity_of, taken
+from reflow_core.repairs.training import Trained
 from reflow_core.signal.layer_statistics import compared
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec, parted
@@ -68,11 +69,12 @@ def _put_together(
     experiment: Experiment,
     masks: Masks,
     observed: Mapping[str, Observation],
-    report: str | None,
+    report: str | Trained | None,
     reason: str | None,
     notes: tuple[str, ...],
 ) -> Diagnosis:
     signals = {variant: observation.signals for variant, observation in observed.items()}
+    summary, curve = report if isinstance(report, Trained) else (report, None)
     return Diagnosis(
         spec=experiment.spec,
         data=experiment.images.name,
@@ -84,12 +86,13 @@ def _put_together(
         weights=sum(mask.numel() for mask in masks.values()),
         probed=min(PROBED, len(experiment.evaluation)),
         reason=reason,
-        repair_report=report,
+        repair_report=summary,
         unmeasured=experiment.trace.unmeasured,
         notes=(*notes, *_notes(experiment, observed)),
         kept=kept_sample(masks),
         seconds=experiment.seconds,
         preview=experiment.preview,
+        curve=curve,
     )
 
 

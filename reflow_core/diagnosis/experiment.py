@@ -19,12 +19,13 @@ from reflow_core.diagnosis.evaluate import Observation, observe
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.form import Form, half_pays, lay_out, precision, quickest
 from reflow_core.diagnosis.pruner import Pruned, Pruner
-from reflow_core.diagnosis.stages import earlier_stages
+from reflow_core.diagnosis.stages import earlier_stages, repair_between
 from reflow_core.errors import NotApplicable, ReflowError
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.machine import out_of_memory
-from reflow_core.repairs import repairs
+from reflow_core.repairs import Calibration, repairs
 from reflow_core.repairs.reflow import recalibrate
+from reflow_core.repairs.training import Trained
 from reflow_core.signal.copies import clone_module, device_of
 from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.predictions import Predictions
@@ -55,15 +56,21 @@ class Experiment:
 
     @classmethod
     @contextmanager
-    def open(cls, spec: Spec, source: Library, watch: Watch, preview: bool = False) -> Iterator[Experiment]:
-        """Resolve the names, trace the network. Raises ReflowError, also where memory runs out in the body."""
+    def open(
+        cls, spec: Spec, source: Library, watch: Watch, preview: bool = False, lent: Calibration | None = None
+    ) -> Iterator[Experiment]:
+        """Resolve the names, trace the network. Raises ReflowError, also where memory runs out in the body.
+
+        `lent`: see `Pruner`.
+        """
         with memory_in_words():
             begun = time.perf_counter()
             watch("load", 0, 1)
             network, images = source.network(spec.model), source.images(spec)
             plan, evaluated = trace_of(spec, source), evaluation(spec, images)
             example = evaluation_inputs(evaluated, network.info)(slice(0, 1))
-            pruner = Pruner(spec, source, network, images, plan, example, watch, in_stages(spec, source, watch))
+            stages = in_stages(spec, source, watch)
+            pruner = Pruner(spec, source, network, images, plan, example, watch, stages, lent)
             opened = cls(spec, source, watch, network, images, evaluated, plan, pruner, preview)
             opened.seconds["load"] = time.perf_counter() - begun
             yield opened
@@ -125,7 +132,7 @@ class Experiment:
         shared: Observation = self.source.recall(key, compute, "selections")
         return shared, network
 
-    def repair(self, network: nn.Module, narrower: bool = False) -> tuple[str | None, str | None]:
+    def repair(self, network: nn.Module, narrower: bool = False) -> tuple[str | Trained | None, str | None]:
         """Repair a private network in place: (what was changed, None) or (None, why not).
 
         `narrower`: whether channels are gone, so that layers cannot be compared with dense channel by channel.
@@ -141,7 +148,7 @@ class Experiment:
         network.to(self.source.device if repair.info.on_device else "cpu")
         if repair.info.on_device:
             lay_out(network, self.form.layout)
-        half = self.preview and repair.info.on_device  # others solve equations
+        half = self.preview and "statistics" in repair.info.reads  # others solve equations, or train
         calibration = dataclasses.replace(self.pruner.calibration, fitted=bool(earlier_stages(self.spec)))
         try:
             with precision(device_of(network), half):
@@ -174,8 +181,11 @@ class Experiment:
         return None if self.evaluation.labels is None else self.evaluation.labels.numpy()
 
 
-def in_stages(spec: Spec, source: Library, watch: Watch) -> Callable[[], tuple[Network, float]] | None:
-    """Makes the network that the stage before the spec's own leaves, with its seconds; None where there is none."""
+def in_stages(spec: Spec, source: Library, watch: Watch) -> Callable[[Calibration], tuple[Network, float]] | None:
+    """Makes the network that the stage before the spec's own leaves, with its seconds; None where there is none.
+
+    What it makes is given the calibration set of the spec, which is that of each stage.
+    """
     if not (earlier := earlier_stages(spec)):
         return None
 
@@ -186,19 +196,19 @@ def in_stages(spec: Spec, source: Library, watch: Watch) -> Callable[[], tuple[N
             watch("stages", done if stage == "stages" else len(earlier) - 1, len(earlier))
 
     evaluation = {name: DEFAULTS[name] for name in EVALUATION if name != "seed"}  # on which the stages do not depend
-    before = normalize(spec.replace(**evaluation), sparsity=earlier[-1])
+    before = normalize(spec.replace(**evaluation), sparsity=earlier[-1], repair=repair_between(spec))
 
-    def begin() -> tuple[Network, float]:
+    def begin(lent: Calibration) -> tuple[Network, float]:
         key = ("stage", before, source.identity(spec))
-        begun: tuple[Network, float] = source.recall(key, lambda: _repaired(before, source, count), "stages")
+        begun: tuple[Network, float] = source.recall(key, lambda: _repaired(before, source, count, lent), "stages")
         return begun
 
     return begin
 
 
-def _repaired(spec: Spec, source: Library, watch: Watch) -> tuple[Network, float]:
+def _repaired(spec: Spec, source: Library, watch: Watch, lent: Calibration) -> tuple[Network, float]:
     """The network of a spec, pruned and repaired, and the seconds of both; where its repair does not apply, pruned."""
-    with Experiment.open(spec, source, watch) as experiment:
+    with Experiment.open(spec, source, watch, lent=lent) as experiment:
         network = experiment.clone(experiment.prune())
         with experiment.timed("calibrate"):
             experiment.repair(network)

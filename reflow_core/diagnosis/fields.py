@@ -16,7 +16,7 @@ from reflow_core.registry import Registry
 from reflow_core.repairs import repairs
 from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec, by_layer
 
-READ_BY_SOME = ("statistics", "calibration_batch")
+READ_BY_SOME = ("statistics", "calibration_batch", "epochs")
 BY_HAND = "custom"  # the allocation that gives each layer its own sparsity
 BUDGET = ("sparsity", "allocation", "layer_sparsity")
 METHODS: dict[str, Registry[Any, Any]] = {

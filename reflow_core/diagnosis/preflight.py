@@ -27,6 +27,7 @@ from reflow_core.spec import Spec
 
 SIZES = (1, 1, 8, 8, 32, 32, 128)  # images of the passes that warm up, as far as they make one pass
 WARM_UP_S = 4.0  # of warm-up, at most; a busy machine is slow at one_image images
+TRAINING = 4  # passes that a training step takes
 COPIES = 3.3  # dense, a private and a folded copy, masks and the share of scores that is kept
 
 
@@ -78,7 +79,9 @@ def preflight(spec: Spec, source: Library) -> Preflight:
     if batch_norms(network.module) and there:
         plan += [("control", there), ("control", evaluated)]
     plan += [("stages", len(earlier) * calibrated)] if (earlier := earlier_stages(spec)) else []
-    plan += [("pruned", evaluated), *([("calibrate", calibrated), ("repaired", evaluated)] if calibrated else [])]
+    training = [("distill", TRAINING * spec.epochs * calibrated)] if "epochs" in info.reads else []
+    repairing = [("calibrate", calibrated), *training, ("repaired", evaluated)] if calibrated else []
+    plan += [("pruned", evaluated), *repairing]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in network.module.parameters())
     return Preflight(
         facts_of(network.module),

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from reflow_core.diagnosis.calibration import calibration, no_training_images
 from reflow_core.diagnosis.silence import silence_channels
-from reflow_core.diagnosis.stages import earlier_stages
+from reflow_core.diagnosis.stages import earlier_stages, repair_between
 from reflow_core.images.image_set import ImageSet
+from reflow_core.memo import Memo
 from reflow_core.numbers import whole_percent
 from reflow_core.pruning.allocations import Budget
 from reflow_core.pruning.criteria import Samples, Subject, criteria
@@ -32,7 +33,7 @@ from reflow_core.watch import Watch
 
 T = TypeVar("T")
 SELECTION = ("criterion", "update", "allocation", "pattern", "sparsity", "layer_sparsity", "exclude", "stages", "seed")
-REPAIR = ("repair", "statistics", "calibration_batch")  # which decides between two stages too
+READ_BETWEEN = ("statistics", "calibration_batch")  # by the repair between two stages
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -49,7 +50,7 @@ class Pruner:
     """Prunes one network as a spec says; what other specs can use too is kept in `source`.
 
     `begin`: makes the network in which the last of several stages begins, and says how many seconds that took in all;
-    None where there is one stage.
+    None where there is one stage. `lent`: the calibration set of the stage that follows, which is this one's too.
     """
 
     spec: Spec
@@ -59,7 +60,8 @@ class Pruner:
     trace: Trace
     example: Tensor
     watch: Watch
-    begin: Callable[[], tuple[Network, float]] | None = None
+    begin: Callable[[Calibration], tuple[Network, float]] | None = None
+    lent: Calibration | None = None
     _price: dict[tuple[object, ...], float] = field(default_factory=dict, init=False)  # seconds of what was used
     _inside: float = field(default=0.0, init=False)  # seconds just spent in parts of what is being built
 
@@ -74,7 +76,7 @@ class Pruner:
         if self.begin is None:
             return self.network
         begun = time.perf_counter()
-        network, self._price["stages",] = self.begin()
+        network, self._price["stages",] = self.begin(self.calibration)
         self._inside += time.perf_counter() - begun
         return network
 
@@ -107,8 +109,9 @@ class Pruner:
 
     def key(self) -> tuple[object, ...]:
         """All that masks and updated weights depend on."""
-        repair = REPAIR if self.spec.stages == STAGED else ()
-        return self.network.digest, *(getattr(self.spec, name) for name in (*SELECTION, *repair)), *self._data_key()
+        staged = self.spec.stages == STAGED
+        between = (repair_between(self.spec), *(getattr(self.spec, name) for name in READ_BETWEEN)) if staged else ()
+        return self.network.digest, *(getattr(self.spec, name) for name in SELECTION), *between, *self._data_key()
 
     def _data_key(self) -> tuple[object, ...]:
         reads = criteria[self.spec.criterion].info.needs_data or updates[self.spec.update].info.needs_data
@@ -131,7 +134,8 @@ class Pruner:
     @functools.cached_property
     def calibration(self) -> Calibration:
         """The calibration images of the spec."""
-        return calibration(self.spec, self.network.info, self.images)
+        drawn = self.lent or calibration(self.spec, self.network.info, self.images)
+        return dataclasses.replace(drawn, learned=Memo(1)) if self.begin and not self.lent else drawn
 
     @functools.cached_property
     def subject(self) -> Subject:

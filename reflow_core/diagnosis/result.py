@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reflow_core.diagnosis import statistics
+from reflow_core.repairs.training import Curve
 from reflow_core.signal.layer_statistics import Layer, LayerStatistics
 from reflow_core.signal.predictions import Predictions
 from reflow_core.signal.similarity import finite
@@ -28,7 +29,7 @@ class Diagnosis:
     person should know about the input. `kept`: whether each of a fixed sample of the weights is kept, for overlaps
     between masks. `seconds`: by stage, not part of the result's identity. `recalibrated_dense`: the control, what the
     dense network predicts once REFLOW recalibrated it on the same calibration set. `preview`: whether the pruned and
-    the repaired network computed in bfloat16.
+    the repaired network computed in bfloat16. `curve`: how a repair that trains went.
     """
 
     spec: Spec
@@ -48,6 +49,7 @@ class Diagnosis:
     seconds: Mapping[str, float] = field(default_factory=dict)
     recalibrated_dense: Predictions | None = None
     preview: bool = False
+    curve: Curve | None = None
 
     @property
     def control(self) -> Outcome | None:

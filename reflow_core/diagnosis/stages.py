@@ -5,6 +5,7 @@ Zhu and Gupta, arXiv 1710.01878, prune gradually while training; here a repair w
 
 from __future__ import annotations
 
+from reflow_core.repairs import repairs
 from reflow_core.spec import STAGED, Spec
 
 SCHEDULE = (0.5, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965, 0.975, 0.9825)  # sparsities, fractions
@@ -18,3 +19,8 @@ def stages_before(sparsity: float) -> tuple[float, ...]:
 def earlier_stages(spec: Spec) -> tuple[float, ...]:
     """The sparsities to which a spec prunes and repairs before its own."""
     return stages_before(spec.sparsity) if spec.stages == STAGED else ()
+
+
+def repair_between(spec: Spec) -> str:
+    """The repair that stands between two stages of a spec. Raises ReflowError for one that is not registered."""
+    return repairs[spec.repair].info.between or spec.repair

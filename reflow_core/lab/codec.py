@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 
 from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.production.finding import Finding, to_json
+from reflow_core.repairs.training import Curve
 from reflow_core.signal.layer_statistics import Layer
 from reflow_core.signal.predictions import Predictions
 from reflow_core.spec import Spec
@@ -68,6 +69,7 @@ def _decode_finding(content: bytes) -> Finding:
 def _encode_diagnosis(diagnosis: Diagnosis) -> bytes:
     plain = {f.name: getattr(diagnosis, f.name) for f in dataclasses.fields(diagnosis) if f.name not in _ARRAYS}
     plain |= {"spec": diagnosis.spec.to_dict(), "seconds": dict(diagnosis.seconds)}
+    plain["curve"] = None if diagnosis.curve is None else dataclasses.asdict(diagnosis.curve)
     arrays: Arrays = (
         {"kept": diagnosis.kept} if diagnosis.labels is None else {"kept": diagnosis.kept, "labels": diagnosis.labels}
     )
@@ -97,10 +99,15 @@ def _decode_diagnosis(content: bytes) -> Diagnosis:
             "labels": arrays.get("labels"),
             "kept": arrays["kept"],
             "recalibrated_dense": predictions.pop(CONTROL, None),
+            "curve": _curve(**plain["curve"]) if plain.get("curve") else None,
             "predictions": predictions,
             "layers": layers,
         }
     )
+
+
+def _curve(train: list[float], held: list[float], best: int) -> Curve:
+    return Curve(tuple(train), tuple(held), best)
 
 
 def _pack_predictions(variant: str, predictions: Predictions, arrays: Arrays) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from reflow_core.spec import CALIBRATION, STAGED, Spec
 
 GRID = tuple(round(0.05 * step, 2) for step in range(20))  # 0 to 0.95
 LIMITS = tuple(round(0.3 + 0.05 * step, 2) for step in range(14))  # 0.3 to 0.95
-READ_BY_REPAIRS = (*CALIBRATION, "calibration_batch", "statistics")
+READ_BY_REPAIRS = (*CALIBRATION, "calibration_batch", "statistics", "epochs")
 
 
 def configurations(base: Spec, criteria: Iterable[str], updates: Iterable[str], repairs: Iterable[str]) -> list[Spec]:

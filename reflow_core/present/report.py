@@ -25,6 +25,7 @@ from reflow_core.present.figures import Chart
 from reflow_core.present.figures.collapse import accuracies, answered, ratios
 from reflow_core.present.figures.findings import pictured
 from reflow_core.present.figures.layers import channels, knowledge
+from reflow_core.present.figures.learning import of_training
 from reflow_core.present.snippets import command, diagnosing
 from reflow_core.present.tables import as_html
 from reflow_core.production.export import versions
@@ -68,6 +69,7 @@ def of_diagnosis(diagnosis: Diagnosis, content: str) -> Report:
         "Layer-wise variance ratio": ratios({"": diagnosis}, judged.layer),
         "Predictions by class": answered({"": diagnosis}),
         "Layer similarity to dense": knowledge(diagnosis, judged.layer),
+        **of_training(diagnosis),
     }
     if weak_layer is not None:
         charts["Channels of one layer"] = channels(diagnosis, weak_layer)

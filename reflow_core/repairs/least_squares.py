@@ -24,7 +24,7 @@ from reflow_core.repairs import Calibration, RepairInfo, repairs
 from reflow_core.repairs.estimators import corrected
 from reflow_core.repairs.reflow import recalibrate
 from reflow_core.ridge import Normal, best_ridge, solved
-from reflow_core.signal.copies import PreHook, clone_module, hooked, shallow_clone, watched
+from reflow_core.signal.copies import Hook, PreHook, clone_module, hooked, shallow_clone, watched
 from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.predictions import logits_of
 from reflow_core.signal.trace import trace
@@ -59,13 +59,13 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
     again without that comparison. Everything zero stays zero.
     """
     walk = Walk.of(dense, calibration, watch)
-    targets, wanted = dense_outputs(dense, walk)
+    targets, wanted = calibration.learned.get(dense, lambda: dense_outputs(dense, walk))
     trial = dataclasses.replace(walk, fitted=len(walk.images) - len(walk.images) // 4)
     with torch.inference_mode():
         if calibration.fitted:
             walk.repaired(pruned, targets)
             return said(pruned, walk, "its weights were fitted to these images before")
-        ours = agreement(trial.repaired(clone_module(pruned), dict(targets)), wanted, trial.fitted)
+        ours = agreement(trial.repaired(clone_module(pruned), targets), wanted, trial.fitted)
         theirs = agreement(trial.repaired(clone_module(pruned), {}), wanted, trial.fitted)
         if not theirs > ours:
             walk.repaired(pruned, targets)
@@ -114,16 +114,16 @@ class Walk:
         return cls(images, calibration.seed, centerable(dense, images[:1]), watch, count)
 
     def repaired(self, network: nn.Module, targets: Targets) -> object:
-        """Re-fit each layer with a target (samples, C_out), which is used up, and each norm; what the network says."""
-        norms, share = batch_norms(network), self.fitted / len(self.images)
-        refits = {name: self._refit(name, targets) for name in targets}
+        """Re-fit each layer with a target (samples, C_out) where it first runs, and each norm; what it says then."""
+        norms, share, left = batch_norms(network), self.fitted / len(self.images), dict(targets)
+        refits = {name: self._refit(name, left) for name in targets}
         with watched(network, self.watch, "calibrate", len(self.images)), hooked(network, refits):
             return corrected(network, norms, self.images, share)
 
-    def _refit(self, name: str, targets: Targets) -> PreHook:
+    def _refit(self, name: str, left: Targets) -> PreHook:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if (target := targets.pop(name, None)) is None:
-                return  # a layer that runs more than once is fitted where it first runs
+            if (target := left.pop(name, None)) is None:
+                return
             count = len(self.images)
             half, end = (len(target) * part // count for part in (count // 2, self.fitted))
             read = patches(layer, inputs[0], self.seed)[:, :end]
@@ -164,18 +164,16 @@ def dense_outputs(dense: nn.Module, walk: Walk) -> tuple[Targets, Tensor | None]
     reference = shallow_clone(dense)  # other threads use the dense network: it is never hooked itself
     outputs: Targets = {}
 
-    def record(name: str) -> PreHook:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def record(name: str) -> Hook:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if name not in outputs:
-                read = patches(layer, inputs[0], walk.seed)
-                products = (read @ by_group(layer).mT).movedim(0, 1).flatten(1)
-                outputs[name] = products if layer.bias is None else products + layer.get_parameter("bias")
+                outputs[name] = sampled(layer, output, walk.seed)
 
         return hook
 
     records = {name: record(name) for name in layers(reference)[0]}
     count = len(walk.images)
-    with watched(reference, walk.watch, "target", count), hooked(reference, records), torch.inference_mode():
+    with watched(reference, walk.watch, "target", count), hooked(reference, after=records), torch.inference_mode():
         output = reference(walk.images)
         try:
             logits = logits_of(output)
@@ -202,28 +200,31 @@ def by_group(layer: nn.Module) -> Tensor:
 
 
 def patches(layer: nn.Module, arriving: Tensor, seed: int) -> Tensor:
-    """What a layer reads at sampled output positions, image by image: (groups, samples, inputs of a filter).
-
-    A linear layer is sampled over all its positions. The same seed gives the same positions.
-    """
-    count, width = len(arriving), by_group(layer).shape[2]
-    most = max(POSITIONS, -(-SAMPLES * width // count))
-    generator = torch.Generator().manual_seed(seed)
+    """What a layer reads at sampled output positions, image by image: (groups, samples, inputs of a filter)."""
     if isinstance(layer, nn.Linear):
-        rows = arriving.flatten(1, -2) if arriving.ndim > 2 else arriving[:, None]
-        chosen = drawn(rows.shape[1], count, most, generator)
-        return rows[torch.arange(count)[:, None], chosen].flatten(0, 1)[None]
+        return sampled(layer, arriving, seed)[None]
     assert isinstance(layer, nn.Conv2d)
-    height, width = output_sides(layer, padded(layer, arriving))
-    read = windows_at(layer, arriving, drawn(height * width, count, most, generator))
+    image = padded(layer, arriving)
+    read = windows_at(layer, image, drawn(layer, len(image), math.prod(output_sides(layer, image)), seed))
     return torch.unflatten(read, 1, (layer.groups, -1)).flatten(2).movedim(1, 0)
 
 
-def drawn(positions: int, images: int, most: int, generator: torch.Generator) -> Tensor:
-    """At most `most` of an image's output positions, drawn without replacement: (images, P)."""
+def sampled(layer: nn.Module, tensor: Tensor, seed: int) -> Tensor:
+    """A layer's output (N, C, …), or its input if it is linear, at those positions: (samples, C)."""
+    if isinstance(layer, nn.Linear):
+        rows = tensor.flatten(1, -2) if tensor.ndim > 2 else tensor[:, None]
+    else:
+        rows = tensor.flatten(2).mT
+    chosen = drawn(layer, len(rows), rows.shape[1], seed)
+    return rows[torch.arange(len(rows))[:, None], chosen].flatten(0, 1)
+
+
+def drawn(layer: nn.Module, images: int, positions: int, seed: int) -> Tensor:
+    """Some of a layer's output positions, drawn without replacement for each image: (images, P)."""
+    most = max(POSITIONS, -(-SAMPLES * by_group(layer).shape[2] // images))
     if positions <= most:
         return torch.arange(positions).expand(images, -1)
-    return torch.rand(images, positions, generator=generator).topk(most).indices
+    return torch.rand(images, positions, generator=torch.Generator().manual_seed(seed)).topk(most).indices
 
 
 def fit(layer: nn.Module, read: Tensor, target: Tensor, centered: bool, half: int, ridge: float | None = None) -> float:

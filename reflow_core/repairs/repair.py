@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from reflow_core.batches import Batches
 from reflow_core.errors import ReflowError
 from reflow_core.repairs import Calibration, repairs
+from reflow_core.repairs.training import Curve, Trained
 from reflow_core.signal.copies import clone_on, device_of, evaluating
 from reflow_core.watch import Watch, ignore
 
@@ -27,11 +28,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class RepairReport:
-    """What a repair changed: one sentence, and every tensor that differs, by name."""
+    """What a repair changed: one sentence, every tensor that differs, by name, and how it went where it trained."""
 
     method: str
     summary: str
     changes: tuple[Change, ...]
+    curve: Curve | None = None
 
 
 def repair(
@@ -90,10 +92,11 @@ def repair(
     before = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     with evaluating(model):
         try:
-            summary = function(clone_on(dense, place).eval(), model.to(place), calibration, watch)
+            told = function(clone_on(dense, place).eval(), model.to(place), calibration, watch)
         finally:
             model.to(home)
-    return RepairReport(method, summary, tuple(_changes(before, model.state_dict())))
+    summary, curve = told if isinstance(told, Trained) else (told, None)
+    return RepairReport(method, summary, tuple(_changes(before, model.state_dict())), curve)
 
 
 def _refuse_reparametrized(model: nn.Module) -> None:

@@ -14,7 +14,7 @@ import torch
 from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis.statistics import paired_difference, wilson
 from reflow_core.images.digits import digits
-from reflow_core.present.figures.claims import learning
+from reflow_core.present.figures.learning import learning
 from reflow_core.production.claims import (
     ARTICLE,
     ELSEWHERE,
@@ -240,6 +240,6 @@ def test_a_fine_tune_ends_when_it_is_flat_and_its_curve_is_shown(library: Librar
     curve = found.tables["Learning curve"]
     assert curve.kept.sum() == 1 and curve["held out"].min() >= 0.99 * curve[curve.kept]["held out"].item()
     assert f"after {len(curve) - 1} epochs over 128 training images" in found.answer
-    drawn = learning(found)
+    drawn = learning(curve)
     assert f"to {curve[curve.kept]['held out'].item():.3f} at epoch" in drawn.message
     json.dumps(to_json(found), allow_nan=False)

@@ -117,9 +117,7 @@ def test_patches_are_those_that_the_convolution_reads(layer: nn.Conv2d) -> None:
     images = torch.randn(3, 4, 9, 11)
     ours = (ls.patches(layer, images, seed=5) @ ls.by_group(layer).mT).movedim(0, 1).flatten(1)
     theirs = F.conv2d(images, layer.weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
-    generator = torch.Generator().manual_seed(5)
-    most = max(ls.POSITIONS, ls.SAMPLES * layer.weight[0].numel() // 3)
-    chosen = ls.drawn(theirs[0, 0].numel(), 3, most, generator)
+    chosen = ls.drawn(layer, 3, theirs[0, 0].numel(), seed=5)
     theirs = theirs.flatten(2).gather(2, chosen[:, None].expand(-1, theirs.shape[1], -1)).transpose(1, 2).flatten(0, 1)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reflow_core.present.figures import Chart, claims, hardware, portrait, quantization, sensitivity, slices, structured
+from reflow_core.present.figures.learning import learning
 from reflow_core.production.finding import Finding
 
 # Heading and figure, by the title of the table that the figure shows.
@@ -23,7 +24,10 @@ BY_TABLE: dict[str, tuple[str, Callable[[Finding], Chart]]] = {
     "Requests": ("Request latency", hardware.in_service),
     "Size": ("File size", lambda finding: hardware.bytes_of(finding.tables["Size"])),
     "Claims": ("Claims", claims.tally),
-    "Learning curve": ("Fine-tuning after cutting early channels", claims.learning),
+    "Learning curve": (
+        "Fine-tuning after cutting early channels",
+        lambda finding: learning(finding.tables["Learning curve"]),
+    ),
     "Layers": ("Loss by layer and sparsity", lambda finding: sensitivity.heatmap(finding.tables["Layers"], "pruned")),
     "Allocations": (
         "Allocations",

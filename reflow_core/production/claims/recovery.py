@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from reflow_core.diagnosis.calibration import no_training_images
 from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.production.claims import Tested, Trial, claim
 from reflow_core.production.claims.intervals import MORE_IMAGES, Estimate, judged, lost, together
-from reflow_core.repairs.fine_tune import PATIENCE, Curve, train_until_flat
+from reflow_core.production.learning import as_table
+from reflow_core.repairs.fine_tune import PATIENCE, train_until_flat
+from reflow_core.repairs.training import Curve
 
 RESIDUE = 0.05  # the least that is said to be lost
 RECOVERY = f"at least {100 * RESIDUE:.0f} points still lost, by the interval, once the training curve is flat"
@@ -44,9 +44,3 @@ def cannot_recover(left: Estimate, is_flat: bool) -> str:
 def flat(curve: Curve) -> bool:
     """Whether training ended because the last epochs did not help, not because there were enough of them."""
     return len(curve.train) - curve.best >= PATIENCE
-
-
-def as_table(curve: Curve) -> pd.DataFrame:
-    """The loss by epoch, 0 being the start."""
-    rows = {"epoch": range(len(curve.held)), "training": [None, *curve.train], "held out": curve.held}
-    return pd.DataFrame(rows).assign(kept=lambda table: table.epoch == curve.best)
