@@ -51,7 +51,7 @@ def draw(study: Sweep[Point]) -> str:
     answered = _draw_matrix(rows) if cells else ""
     alike = [point for spec, point in study.by_spec.items() if _selects_as_first(spec)]
     drawn = frontier(outcomes(alike), inapplicable(alike))
-    chart(drawn, "repairs", "Frontier of repairs: accuracy vs. seconds")
+    chart(drawn, "repair-frontier", "Frontier of repairs: accuracy vs. seconds")
     if cells:
         _draw_signal_and_overlap(rows, cells)
     table("Show data: configurations", outcomes(study.points.values()), "matrix-data")

@@ -20,8 +20,10 @@ from reflow_core.spec import ONE_SHOT, STAGED
 HEIGHT = 440
 LEAST_S = 1e-3  # where no time at all would stand on a log axis
 ROOM = 0.3  # of a decade, beside the first and the last point
-GAP = 0.03  # between two panels, of the width
+GAP = 0.07  # between two panels, of the width
 SYMBOLS = {False: "circle", True: "star"}  # in one shot, in stages
+SIZES = {True: 12, False: 9}  # on the frontier, beaten
+OPACITIES = {True: 1.0, False: 0.5}
 INK = "#999999"  # of the frontier: no repair has it
 
 
@@ -54,14 +56,20 @@ def _span(seconds: pd.Series) -> tuple[float, float]:
 
 
 def _traces(panels: list[pd.DataFrame], span: tuple[float, float]) -> Iterator[dict[str, Any]]:
-    """Lines first, so that points lie above them; each name stands in the legend once."""
-    listed: set[str] = set()
+    """What matters most is drawn last, above the others: the points of the frontier."""
     for number, panel in enumerate(panels, 1):
-        points = [_points(rows) for _, rows in panel.groupby("name", sort=False)]
+        points = [_points(rows) for _, rows in panel.sort_values("best").groupby("name", sort=False)]
         for trace in (_dense(panel, span), _steps(panel, span), *points):
-            name = trace["name"]
-            yield trace | {"xaxis": f"x{number}", "legendgroup": name, "showlegend": name not in listed}
-            listed.add(name)
+            listed = number == 1 and trace["mode"] == "lines"
+            yield trace | {"xaxis": f"x{number}", "legendgroup": trace["name"], "showlegend": listed}
+    yield from map(_listed, pd.concat(panels).drop_duplicates("name").itertuples())
+
+
+def _listed(row: Any) -> dict[str, Any]:
+    """A repair in the legend, which looks the same whether it is beaten or not."""
+    marker = {"color": color(row.repair), "symbol": SYMBOLS[row.stages == STAGED], "size": SIZES[True]}
+    nowhere = {"type": "scatter", "x": [None], "y": [None], "mode": "markers"}
+    return nowhere | {"name": row.name, "legendgroup": row.name, "marker": marker}
 
 
 def _dense(panel: pd.DataFrame, span: tuple[float, float]) -> dict[str, Any]:
@@ -105,8 +113,8 @@ def _points(rows: pd.DataFrame) -> dict[str, Any]:
         "marker": {
             "color": color(first.repair),
             "symbol": SYMBOLS[first.stages == STAGED],
-            "size": [12 if best else 9 for best in rows.best],
-            "opacity": [1.0 if best else 0.45 for best in rows.best],
+            "size": [SIZES[best] for best in rows.best],
+            "opacity": [OPACITIES[best] for best in rows.best],
         },
         "error_y": {"visible": bool(rows.low.notna().all()), **bars},
         "hovertext": [_told(row) for row in rows.itertuples()],
@@ -128,6 +136,7 @@ def _layout(panels: list[pd.DataFrame], span: tuple[float, float]) -> dict[str, 
             "text": f"{sparsity_of(panel.sparsity.iloc[0])} sparsity",
             "x": start + (width - GAP) / 2,
             "y": 1,
+            "xanchor": "center",
             "xref": "paper",
             "yref": "paper",
             "yanchor": "bottom",
@@ -140,7 +149,7 @@ def _layout(panels: list[pd.DataFrame], span: tuple[float, float]) -> dict[str, 
             "type": "log",
             "range": span,
             "domain": [start, min(1.0, start + width - GAP)],
-            "dtick": 1,
+            "dtick": 1 if len(panels) == 1 else 2,
             "tickangle": 0,
             "title": {"text": "seconds to select and repair (log)"} if number == (len(panels) + 1) // 2 else None,
         }
@@ -163,13 +172,15 @@ def _layout(panels: list[pd.DataFrame], span: tuple[float, float]) -> dict[str, 
 
 def _message(panels: list[pd.DataFrame], reasons: Mapping[str, str]) -> str:
     """Who is on the frontier, and what each costs."""
-    steps = "; ".join(
-        f"at {sparsity_of(panel.sparsity.iloc[0])} sparsity {', '.join(map(_step, panel[panel.best].itertuples()))}"
-        for panel in panels
-    )
+    steps = "; ".join(f"at {sparsity_of(panel.sparsity.iloc[0])} sparsity {_frontier_of(panel)}" for panel in panels)
     absent = "".join(f" {named(repair)} does not apply. {why}" for repair, why in reasons.items())
-    return f"No repair is both quicker and more accurate than these: {steps}.{absent}"
+    return f"No other repair is as quick and as accurate as those on the line: {steps}.{absent}"
+
+
+def _frontier_of(panel: pd.DataFrame) -> str:
+    best = panel[panel.best & (panel.repair != "none")]
+    return ", ".join(map(_step, best.itertuples())) or "there is none"
 
 
 def _step(row: Any) -> str:
-    return f"{row.name} {percent(row.accuracy)} in {numbers.seconds(row.seconds)}"
+    return f"{row.name} {percent(row.accuracy)} ({numbers.seconds(row.seconds)})"
