@@ -35,7 +35,7 @@ chosen = configurations(base, *listed)
 first = normalize(base, criterion=listed[0][0], update=listed[1][0], stages=ONE_SHOT)
 further = candidates(first)
 extended = st.toggle(
-    f"Frontier: every repair of {selection(first.to_dict())} at {', '.join(map(sparsity_of, sparsities(first)))}",
+    f"Frontier: every repair after {selection(first.to_dict())} at {', '.join(map(sparsity_of, sparsities(first)))}",
     help=f"{len(further)} diagnoses in the background, those that fit weights or work in stages the slowest. Without "
     "them, the frontier has the repairs above.",
     key="frontier",

@@ -22,8 +22,8 @@ def pareto(seconds: ArrayLike, accuracies: ArrayLike) -> NDArray[np.bool_]:
     spent, scores = np.asarray(seconds, float), np.asarray(accuracies, float)
     no_worse = (spent <= spent[:, None]) & (scores >= scores[:, None])  # [i, j]: j is no worse than i
     better = (spent < spent[:, None]) | (scores > scores[:, None])
-    unbeaten: NDArray[np.bool_] = ~(no_worse & better).any(1)
-    return unbeaten
+    beaten: NDArray[np.bool_] = np.any(no_worse & better, axis=1)
+    return ~beaten
 
 
 def sparsities(spec: Spec) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from reflow_core.present.figures.studies import PERCENT, color
 from reflow_core.repairs import repairs
 from reflow_core.spec import ONE_SHOT, STAGED
 
-HEIGHT = 440
+HEIGHT, HEIGHT_ALONE = 440, 340  # of several panels, whose legend is long, and of one
 LEAST_S = 1e-3  # where no time at all would stand on a log axis
 ROOM = 0.3  # of a decade, beside the first and the last point
 GAP = 0.07  # between two panels, of the width
@@ -34,7 +34,7 @@ def frontier(table: pd.DataFrame, reasons: Mapping[str, str]) -> Chart:
     does not apply.
     """
     if table.empty:
-        return Chart(go.Figure({"layout": {"height": HEIGHT}}), "No repair is computed yet.", table)
+        return Chart(go.Figure({"layout": {"height": HEIGHT_ALONE}}), "No repair is computed yet.", table)
     rows = table.assign(seconds=table.seconds.clip(lower=LEAST_S), name=[*map(named, table.repair, table.stages)])
     rows = rows.sort_values(["sparsity", "seconds"], ignore_index=True)
     panels = [panel.assign(best=pareto(panel.seconds, panel.accuracy)) for _, panel in rows.groupby("sparsity")]
@@ -157,7 +157,7 @@ def _layout(panels: list[pd.DataFrame], span: tuple[float, float]) -> dict[str, 
     }
     labeled = panels[0].low.notna().any()
     return axes | {
-        "height": HEIGHT,
+        "height": HEIGHT_ALONE if len(panels) == 1 else HEIGHT,
         "margin": MARGIN,
         "uirevision": "keep",
         "legend": LEGEND_ABOVE | {"x": 0, "y": 1.07},
