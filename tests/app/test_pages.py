@@ -293,10 +293,10 @@ def test_the_frontier_has_the_repairs_above_until_it_is_extended() -> None:
 
 def test_the_lesson_on_limits_ends_with_what_each_repair_costs() -> None:
     few = {"evaluation_images": "32", "calibration_images": "16", "model": "mobilenet-digits"}
-    app = open_app("lesson", step="9", guess="50", sparsity="0.95", **few)
+    app = open_app("lesson", step="9", guess="50", **few)
     assert not app.exception and not app.error
     assert "What each repair costs" in [each.value for each in app.subheader]
-    assert any("those on the line: at 95 % sparsity" in each.value for each in app.caption)
+    assert any("those on the line: at 97 % sparsity REFLOW" in each.value for each in app.caption)
     assert "Show data: what each repair costs" in tables_offered(app)
 
 
