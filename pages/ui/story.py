@@ -12,7 +12,7 @@ from pages.ui.binding import shown_by
 from pages.ui.contents import FIRST, pages
 from pages.ui.controls import models_shown
 from pages.ui.lab import lab
-from pages.ui.panels import table
+from pages.ui.panels import SHOW, chart, table
 from pages.ui.portraits import portraits
 from pages.ui.session import session
 from pages.ui.share import link
@@ -137,6 +137,11 @@ def _reveal(number: int, step: Step, seen: Seen) -> None:
         stage(seen.diagnosis, shown.view(), shown.around)
     else:
         stage(seen.diagnosis)
+    if step.picture is not None:
+        heading, draw = step.picture
+        drawn = draw(seen)
+        chart(drawn, "lesson-picture", heading)
+        table(f"{SHOW}{heading.lower()}", drawn.table, "lesson-picture-data")
     with st.expander("An exercise", icon=":material/edit:", key=f"exercise-{number}"):
         st.write(step.exercise)
         if st.toggle("Show the answer", key=f"answer-{number}"):

@@ -39,6 +39,7 @@ def selection(configuration: Mapping[str, Any]) -> str:
 def outcomes(points: Iterable[Point]) -> pd.DataFrame:
     """A row a configuration and spec: selection, repair, sparsity, accuracy with its interval (fractions), seconds.
 
+    `seconds`: to select and to repair, in stages those of all stages. `dense`: the dense network's accuracy.
     The pruned network of each selection stands there once as repair "none", except where stages before
     were repaired. Without labels, accuracy is the agreement with the dense network. Where any of them is a preview, the
     column `preview` says which.
@@ -68,6 +69,7 @@ def _rows(point: Point) -> Iterator[dict[str, Any]]:
                 "accuracy": point.score(variant),
                 "low": low,
                 "high": high,
+                "dense": point.score("dense"),
                 "last_ratio": point.last_ratio(variant),
                 "seconds": selecting + repairing,
             }

@@ -273,6 +273,33 @@ def test_a_statement_of_the_article_stands_above_what_measures_it() -> None:
     assert any("The article says: “Existing one-shot pruning methods" in each.value for each in app.info)
 
 
+def tables_offered(app: AppTest) -> list[str]:
+    return [box.label for box in app.expander if box.label.startswith("Show data")]
+
+
+def test_the_frontier_has_the_repairs_above_until_it_is_extended() -> None:
+    """To every repair, to two sparsities more and to stages; what does not apply is named."""
+    few = {"evaluation_images": "32", "calibration_images": "16", "model": "mobilenet-digits"}
+    app = open_app("selection_vs_repair", criteria="magnitude", repairs="reflow", sparsity="0.9", **few)
+    assert says(app, "those on the line: at 90 % sparsity REFLOW")
+    told = next(each.value for each in app.caption if "on the line" in each.value)
+    assert "at 95 %" not in told and "Show data: configurations" in tables_offered(app)
+    app.toggle(key="frontier").set_value(True)
+    assert says(app, "REPAIR, fused does not apply")
+    assert says(app, "diagnoses are computed and stored")
+    told = next(each.value for each in app.caption if "on the line" in each.value)
+    assert all(f"at {at} % sparsity" in told for at in (80, 90, 95))
+
+
+def test_the_lesson_on_limits_ends_with_what_each_repair_costs() -> None:
+    few = {"evaluation_images": "32", "calibration_images": "16", "model": "mobilenet-digits"}
+    app = open_app("lesson", step="9", guess="50", **few)
+    assert not app.exception and not app.error
+    assert "What each repair costs" in [each.value for each in app.subheader]
+    assert any("those on the line: at 97 % sparsity REFLOW" in each.value for each in app.caption)
+    assert "Show data: what each repair costs" in tables_offered(app)
+
+
 def test_the_story_sets_its_controls_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step sets controls that have defaults for the sake of the link; both are meant, and the log stays silent."""
     warned: list[str] = []

@@ -23,6 +23,13 @@ SHOTS = (
     ("collapse-dark", "/", "dark", 1280, 1080),
     ("sweep", "/sweep", "light", 1280, 1080),
     ("selection", "/selection_vs_repair", "light", 1280, 1080),
+    (
+        "frontier",
+        "/selection_vs_repair?frontier=true&criteria=magnitude&repairs=none&repairs=reflow",
+        "light",
+        1280,
+        1080,
+    ),
     ("signal", "/?show=stream&sparsity=0.9", "light", 1280, 1320),
     ("compare", "/ab?a=repair%3Dreflow&sparsity=0.9&repair=least-squares", "light", 1280, 1080),
     ("story", "/lesson?step=4&guess=30", "light", 1280, 1180),
@@ -38,6 +45,7 @@ SHOTS = (
     ("slices", "/slices_and_gate?sparsity=0.85&evaluation_tail=5", "light", 1280, 1080),
     ("hardware", "/hardware?sparsity=0.9", "light", 1280, 1080),
 )
+PARTS = {"frontier": ".st-key-repair-frontier"}  # of a page, where not all of what is seen is wanted
 
 
 def take(chromium: Browser, address: str, name: str, path: str, scheme: str, width: int, height: int) -> None:
@@ -56,7 +64,8 @@ def take(chromium: Browser, address: str, name: str, path: str, scheme: str, wid
     if not any(word in path for word in ("lesson", "demo")):
         page.wait_for_selector(".js-plotly-plot .xtick text")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-    page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
+    wanted = page.locator(PARTS[name]) if name in PARTS else page
+    wanted.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
     context.close()
 
 

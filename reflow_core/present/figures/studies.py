@@ -1,4 +1,4 @@
-"""Configurations side by side: curves, layer × sparsity, selection × repair, overlap, cost, and calibration."""
+"""Configurations side by side: curves, layer × sparsity, selection × repair, overlap, and calibration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reflow_core import numbers
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.result import jaccard
 from reflow_core.diagnosis.verdict import AMPLIFIED, ratio_of
@@ -27,6 +26,8 @@ REPAIR_COLORS = {
     "bias": "#E69F00",
     "norm-rescale": "#56B4E9",
     "repair-fuse": "#8A7A00",
+    "fine-tune": "#9467BD",
+    "distill": "#7AB800",
 }
 INKS = (COLORS["repaired"], COLORS["pruned"], "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagram", "hourglass")
@@ -279,24 +280,6 @@ def signal(table: pd.DataFrame) -> Chart:
         else ""
     )
     return Chart(figure, f"Variance ratio (accuracy in parentheses) before any repair: {ratios}.{note}", bare)
-
-
-def price(table: pd.DataFrame) -> Chart:
-    """What a configuration costs: seconds to select and to repair, timed once on this machine, with its accuracy."""
-    priced = table.assign(seconds=table.seconds.clip(lower=1e-3))
-    traces = [
-        _dot(rows, rows.seconds, str(repair), "%{x:.2r} s", labeled=False)
-        for repair, rows in priced.groupby("repair", sort=False)
-    ]
-    x_axis = {"title": "seconds to select and repair (log)", "type": "log"}
-    if priced.empty:
-        return Chart(_dots([], x_axis), "No configuration is computed yet.", table)
-    slowest, best = priced.loc[priced.seconds.idxmax()], priced.loc[priced.accuracy.idxmax()]
-    message = (
-        f"Slowest: {slowest.selection} → {slowest.repair}, {numbers.seconds(slowest.seconds)}. Most accurate: "
-        f"{best.selection} → {best.repair}, {numbers.seconds(best.seconds)}. Hover for the accuracy."
-    )
-    return Chart(_dots(traces, x_axis), message, table)
 
 
 def _dot(rows: pd.DataFrame, x: pd.Series, repair: str, hover: str, labeled: bool = True) -> dict[str, Any]:

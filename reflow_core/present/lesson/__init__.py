@@ -16,6 +16,7 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.errors import ReflowError
 from reflow_core.networks.catalog import find
 from reflow_core.numbers import whole_percent
+from reflow_core.present.figures import Chart
 from reflow_core.production.finding import Finding
 from reflow_core.spec import DEFAULTS, Spec, parted
 
@@ -114,7 +115,8 @@ class Step:
     to diagnose, by name. `inspection`: the one to run on the spec, if any. `exercise` and `answer` are for paper,
     `notes` for the teacher. `view`: how the network is shown, "Scope" (panels) or "Signal" (stream and features).
     `table`: the table of the inspection that is shown below the text, `columns`: what of it, each by its heading.
-    `late`: whether the inspection runs only after the prediction, because it takes a while.
+    `late`: whether the inspection runs only after the prediction, because it takes a while. `picture`: a figure at the
+    end, with its heading.
     """
 
     title: str
@@ -132,6 +134,7 @@ class Step:
     table: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     late: bool = False
+    picture: tuple[str, Callable[[Seen], Chart]] | None = None
 
 
 STEPS: tuple[Step, ...] = tuple(importlib.import_module(f"{__name__}.{name}").STEP for name in ORDER)

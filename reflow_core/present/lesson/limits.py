@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reflow_core.diagnosis.fields import normalize
+from reflow_core.diagnosis.point import point
+from reflow_core.lab.frontier import inapplicable
+from reflow_core.lab.study import outcomes
 from reflow_core.numbers import percent, points_between, whole_percent
+from reflow_core.present.figures import Chart
+from reflow_core.present.figures.frontier import frontier
 from reflow_core.present.lesson import Formula, Question, Seen, Step
 from reflow_core.spec import Spec
 
@@ -14,8 +19,11 @@ MOST = 0.97
 
 
 def others(spec: Spec) -> Mapping[str, Spec]:
-    """The repair that re-fits weights."""
-    return {"least squares": normalize(spec, repair="least-squares")}
+    """The repair that re-fits weights, and another that leaves them as they are."""
+    return {
+        "statistics correction": normalize(spec, repair="statcorr"),
+        "least squares": normalize(spec, repair="least-squares"),
+    }
 
 
 def opening(seen: Seen) -> str:
@@ -55,6 +63,12 @@ def gained(before: float, after: float) -> str:
     return f"{points_between(max(before, after), min(before, after))} {'more' if more else 'less'}"
 
 
+def costs(seen: Seen) -> Chart:
+    """What each repair brings back, and in how many seconds."""
+    points = [point(diagnosis) for diagnosis in (seen.diagnosis, *seen.others.values())]
+    return frontier(outcomes(points), inapplicable(points))
+
+
 def answer(seen: Seen) -> str:
     """The answer to the exercise."""
     diagnosis, squares = seen.diagnosis, seen.others["least squares"]
@@ -88,9 +102,11 @@ STEP = Step(
     ),
     exercise="REFLOW restores every channel's mean and variance. Why is the accuracy still lower?",
     answer=answer,
-    notes="The cost of each repair in seconds is shown below the panels; the Calibration page shows the effect of more "
-    "images. For advanced students: BatchNorm adds a small ε to the variance before it divides, so a variance "
-    "comparable to ε stays small even after REFLOW (“ε floor” on the Overview page).",
+    notes="The last picture shows the cost of each repair in seconds; the page Selection vs repair draws it for "
+    "every repair at three sparsities. The Calibration page shows the effect of more images. For advanced students: "
+    "BatchNorm adds a small ε to the variance before it divides, so a variance comparable to ε stays small even after "
+    "REFLOW (“ε floor” on the Overview page).",
     others=others,
     view="Signal",
+    picture=("What each repair costs", costs),
 )
