@@ -14,7 +14,7 @@ from torch import Tensor
 
 RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # shares of the mean diagonal of XᵀX
 USUAL = RIDGES.index(0.1)
-JUDGED = 32  # filters of a layer by which its ridge is chosen
+JUDGED = 16  # filters of a layer by which its ridge is chosen
 SUMMED = 2048  # samples whose products are summed in float32
 BLOCK = 1 << 22  # entries of the matrices that are solved together
 TINY = 1e-30

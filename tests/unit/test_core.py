@@ -286,7 +286,7 @@ def test_the_face_of_the_core_is_documented() -> None:
 
 def test_the_core_is_small_and_imports_torch_and_numpy_only() -> None:
     files = [file for room in CORE for file in (ROOT / "reflow_core" / room).rglob("*.py")]
-    assert sum(len(file.read_text().splitlines()) for file in files) <= 3_750
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 3_920
     face = "import reflow_core as rc; rc.prune, rc.reflow, rc.layer_statistics, rc.repair, rc.Spec"
     code = f"import sys; {face}; print([name for name in {HEAVY} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
