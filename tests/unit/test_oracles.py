@@ -17,6 +17,7 @@ from torch.nn.utils import prune
 from reflow_core import Library, Spec, diagnose
 from reflow_core.diagnosis import statistics
 from reflow_core.diagnosis.evaluate import observe
+from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.errors import Cancelled
 from reflow_core.networks.catalog import find
 from reflow_core.networks.checkpoint import fingerprint
@@ -173,6 +174,84 @@ def test_after_reflow_parameters_equal_dense_times_mask_bit_for_bit() -> None:
         layer = name.removesuffix(".weight")
         expected = dense.get_parameter(name) * masks[layer] if layer in masks else dense.get_parameter(name)
         assert torch.equal(parameter, expected), name
+
+
+class NormOfEpsilons(nn.BatchNorm2d):
+    """A BatchNorm with an ε for each channel."""
+
+    epsilons: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, scale = self.running_mean, self.weight * (self.running_var + self.epsilons).rsqrt()  # type: ignore[operator]
+        return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]  # type: ignore[index]
+
+
+@pytest.fixture(scope="module")
+def fading(library: Library) -> tuple[nn.Module, Tensor, dict[str, str]]:
+    """The digits ResNet-20 without 90 % of its weights, images, and each convolution's norm; in float64."""
+    with Experiment.open(Spec(sparsity=0.9, calibration_images=128), library, ignore) as experiment:
+        network, images = experiment.clone(experiment.prune()), experiment.pruner.calibration.inputs
+        behind = {site.weights: site.name for site in experiment.trace.sites if site.weights}
+    assert len(behind) == 19
+    return network.double(), images.double(), behind
+
+
+def recalibrated(
+    network: nn.Module, images: Tensor, scales: dict[str, Tensor], epsilon: float = 1e-5, statistics: str = "population"
+) -> Tensor:
+    """Logits after REFLOW of a copy in which output channels (C,) of layers are scaled, their biases too."""
+    private = copy.deepcopy(network)
+    for norm in batch_norms(private).values():
+        norm.eps = epsilon
+    with torch.no_grad():
+        for name, scale in scales.items():
+            for parameter in private.get_submodule(name).parameters():
+                parameter.mul_(scale.view(-1, *[1] * (parameter.ndim - 1)))
+        recalibrate(private, Calibration(images, statistics, 32))
+        logits: Tensor = private(images)
+    return logits
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    """The largest difference of a logit, as a fraction of the largest logit."""
+    return float((one - other).abs().max() / other.abs().max())
+
+
+def test_a_scale_in_front_of_a_recalibrated_norm_cancels_but_for_epsilon(
+    fading: tuple[nn.Module, Tensor, dict[str, str]],
+) -> None:
+    """f·x has f·μ and f²·σ²: (f·x − f·μ) / √(f²σ² + ε) = (x − μ) / √(σ² + ε/f²)."""
+    network, images, behind = fading
+    generator = torch.Generator().manual_seed(0)
+    widths = {name: len(network.get_submodule(name).get_parameter("weight")) for name in behind}
+    scales = {
+        name: torch.exp(4 * torch.rand(width, generator=generator, dtype=torch.float64) - 2)
+        for name, width in widths.items()
+    }
+    plain, scaled = (recalibrated(network, images, each) for each in ({}, scales))
+    without_epsilon = [recalibrated(network, images, each, 1e-30) for each in ({}, scales)]
+    assert apart(*without_epsilon) < 1e-7  # moments are read in float32
+    equal = copy.deepcopy(network)
+    for name, norm in behind.items():
+        own = equal.get_submodule(norm)
+        own.__class__, own.epsilons = NormOfEpsilons, 1e-5 / scales[name] ** 2
+    assert apart(recalibrated(equal, images, {}), scaled) < 1e-7 < 1e-5 < apart(plain, scaled) < 0.01
+    assert torch.equal(plain.argmax(1), scaled.argmax(1))
+
+
+def test_a_scale_stays_where_no_norm_follows_where_epsilon_is_larger_and_in_a_running_average(
+    fading: tuple[nn.Module, Tensor, dict[str, str]],
+) -> None:
+    network, images, behind = fading
+    plain, factors = recalibrated(network, images, {}), torch.linspace(0.5, 2, 10, dtype=torch.float64)
+    torch.testing.assert_close(recalibrated(network, images, {"linear": factors}), plain * factors)
+    fainter = {name: torch.full((), 1e-4, dtype=torch.float64) for name in behind}  # σ² falls below ε
+    assert apart(recalibrated(network, images, fainter), plain) > 0.5
+    assert apart(recalibrated(network, images, fainter, 1e-30), recalibrated(network, images, {}, 1e-30)) < 1e-7
+    louder = {name: torch.full((), 4.0, dtype=torch.float64) for name in behind}
+    averages = [recalibrated(network, images, each, statistics="ema") for each in ({}, louder)]
+    assert apart(*averages) > 0.1
+    assert apart(recalibrated(network, images, louder), plain) < 0.01
 
 
 @given(cuts=some.lists(some.integers(1, 31), max_size=6))

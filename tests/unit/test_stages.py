@@ -12,8 +12,9 @@ from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.diagnosis.fields import normalize, set_aside
 from reflow_core.diagnosis.stages import SCHEDULE, earlier_stages, stages_before
 from reflow_core.numbers import percent, whole_percent
+from reflow_core.production.export import rebuild
 from reflow_core.pruning.criteria import criteria
-from reflow_core.pruning.masks import install, pruned_count
+from reflow_core.pruning.masks import Masks, install, pruned_count
 from reflow_core.pruning.prune import prune
 from reflow_core.repairs import repairs
 from reflow_core.signal.copies import clone_module
@@ -63,6 +64,17 @@ def test_the_sparsity_is_exact_and_what_was_removed_stays_removed(criterion: str
     for name, weight in prunable(network).items():
         assert not (pruned.masks[name] & ~before[name]).any()
         assert not weight[~pruned.masks[name]].any()
+
+
+def test_after_every_stage_and_its_repair_the_sparsity_is_exact_and_zeros_stay_zero(library: Library) -> None:
+    removed: Masks = {}
+    for sparsity in (*stages_before(0.9), 0.9):
+        weights = prunable(rebuild(FEW.replace(sparsity=sparsity), library).module)
+        zeros = {name: weight == 0 for name, weight in weights.items()}
+        total = sum(weight.numel() for weight in weights.values())
+        assert sum(int(there.sum()) for there in zeros.values()) == pruned_count(total, sparsity)
+        assert all(zeros[name][there].all() for name, there in removed.items())
+        removed = zeros
 
 
 def test_a_stage_is_computed_once_for_all_higher_sparsities(monkeypatch: pytest.MonkeyPatch) -> None:

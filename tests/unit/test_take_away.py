@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from reflow_core import Diagnosis, Library, Spec, diagnose, inspect
 from reflow_core.cli import main
+from reflow_core.diagnosis.experiment import Experiment
 from reflow_core.errors import ReflowError
 from reflow_core.lab.codec import MAGIC
 from reflow_core.lab.request import Request
@@ -28,15 +29,24 @@ from reflow_core.present.snippets import claiming, command, comparing, diagnosin
 from reflow_core.production import onnx_file
 from reflow_core.production.export import FORMATS, ONNX_WITHIN, Made, as_onnx, card, rebuild
 from reflow_core.production.finding import Finding
+from reflow_core.pruning.masks import pruned_count
 from reflow_core.sources.access import EVERYTHING
+from reflow_core.spec import STAGED
+from reflow_core.watch import ignore
 
 SMALL = {"evaluation_images": 128, "calibration_images": 64}
 TINY = {"evaluation_images": 32, "calibration_images": 16}
+HOW = {"one-shot": {}, "staged": {"stages": STAGED, "repair": "least-squares"}}
 
 
 @pytest.fixture(scope="module")
 def found(library: Library) -> Diagnosis:
     return diagnose(Spec(**SMALL), library)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", params=HOW.values(), ids=HOW)
+def taken(request: pytest.FixtureRequest, library: Library) -> Diagnosis:
+    return diagnose(Spec(**SMALL, **request.param), library)
 
 
 def test_a_report_opens_again_as_what_was_written(found: Diagnosis, library: Library, tmp_path: Path) -> None:
@@ -104,24 +114,42 @@ def test_a_result_that_unpacks_to_more_than_memory_is_refused(monkeypatch: pytes
 
 @pytest.mark.parametrize("kind", ["safetensors", "state-dict"])
 def test_the_taken_network_gives_the_same_answers_when_it_is_loaded(
-    found: Diagnosis, kind: str, tmp_path: Path
+    taken: Diagnosis, kind: str, tmp_path: Path
 ) -> None:
-    file = tmp_path / f"taken{FORMATS[kind][0]}"
-    assert main(["export", "--evaluation", "128", "--calibration", "64", "--format", kind, "--out", str(file)]) == 0
+    file = exported(taken, kind, tmp_path)
     spec = Spec(f"resnet20-digits@{file}", "digits", sparsity=0, repair="none", evaluation_images=128)
     again = diagnose(spec, Library(EVERYTHING))
-    np.testing.assert_array_equal(again.predictions["dense"].predicted, found.predictions["repaired"].predicted)
+    np.testing.assert_array_equal(again.predictions["dense"].predicted, taken.predictions["repaired"].predicted)
     np.testing.assert_allclose(
-        again.predictions["dense"].confidence, found.predictions["repaired"].confidence, atol=1e-6
+        again.predictions["dense"].confidence, taken.predictions["repaired"].confidence, atol=1e-6
     )
     if kind == "safetensors":
         with safe_open(file, "pt") as opened:
             about = json.loads(opened.metadata()["card"])
-            weights = [name for name in opened.keys() if name.endswith("weight")]  # noqa: SIM118  # it is no dict
-            zeros = sum(int((opened.get_tensor(name) == 0).sum()) for name in weights)
-        assert about["accuracy"]["repaired"] == found.repaired.accuracy  # type: ignore[union-attr]
-        assert about["spec"] == found.spec.to_dict() and about["versions"]["torch"] == torch.__version__
-        assert zeros >= round(0.8 * found.weights)
+            tensors = [opened.get_tensor(name) for name in opened.keys()]  # noqa: SIM118  # it is no dict
+        assert about["accuracy"]["repaired"] == taken.repaired.accuracy  # type: ignore[union-attr]
+        assert about["spec"] == taken.spec.to_dict() and about["versions"]["torch"] == torch.__version__
+        zeros = sum(int((tensor == 0).sum()) for tensor in tensors if tensor.ndim > 1)  # norms and biases have one
+        assert zeros == pruned_count(taken.weights, 0.8)
+
+
+def exported(found: Diagnosis, kind: str, folder: Path) -> Path:
+    """The file that the command `export` writes of a diagnosis's network."""
+    file = folder / f"taken{FORMATS[kind][0]}"
+    assert main(shlex.split(command("export", found.spec, {"format": kind, "out": str(file)}, ""))[3:]) == 0
+    return file
+
+
+def test_the_onnx_file_gives_the_predictions_that_were_measured(
+    taken: Diagnosis, library: Library, tmp_path: Path
+) -> None:
+    content = exported(taken, "onnx", tmp_path).read_bytes()
+    with Experiment.open(taken.spec, library, ignore) as experiment:
+        images = experiment.inputs(slice(None))
+    logits = torch.from_numpy(onnx_file.run(onnx_file.session(content), images))
+    measured = taken.predictions["repaired"]
+    np.testing.assert_array_equal(logits.argmax(1).numpy(), measured.predicted)
+    np.testing.assert_allclose(logits.softmax(1).amax(1).numpy(), measured.confidence, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -170,14 +198,14 @@ def printed(capsys: pytest.CaptureFixture[str], code: str) -> str:
 
 
 def test_the_copied_python_and_the_copied_command_give_the_same_numbers(
-    found: Diagnosis, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    taken: Diagnosis, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REFLOW_CACHE", str(tmp_path))
-    lines = dict(line.split() for line in printed(capsys, diagnosing(found.spec)).splitlines())
+    lines = dict(line.split() for line in printed(capsys, diagnosing(taken.spec)).splitlines())
     assert {variant: float(value) for variant, value in lines.items()} == {
-        variant: summary.accuracy for variant, summary in found.outcomes().items()
+        variant: summary.accuracy for variant, summary in taken.outcomes().items()
     }
-    told = said(capsys, command("diagnose", found.spec))
+    told = said(capsys, command("diagnose", taken.spec))
     assert {variant: told[variant]["accuracy"] for variant in lines} == {
         variant: float(value) for variant, value in lines.items()
     }
