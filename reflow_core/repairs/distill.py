@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reflow_core.errors import NotApplicable
+from reflow_core.memo import Memo
 from reflow_core.repairs import Calibration, RepairInfo, repairs
 from reflow_core.repairs.least_squares import least_squares
 from reflow_core.repairs.reflow import recalibrate
@@ -40,33 +41,38 @@ TEMPERATURE, RATE, BATCH, HELD_OUT = 2.0, 1e-3, 64, 0.125
     )
 )
 def distill(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> Trained:
-    """See `least_squares` and `train_to_dense`.
+    """See `least_squares` and `train_to_dense`; neither fits the images that are held out to choose the epoch by.
 
-    Least squares has seen the held-out images too, so that the start looks a little better than it is: what is said to
-    be gained is a lower bound. Raises NotApplicable where the network gives no logits of several classes.
+    Raises NotApplicable where the network gives no logits of several classes.
     """
-    home = device_of(pruned)
-    squares = least_squares(clone_on(dense, torch.device("cpu")), pruned.to("cpu"), calibration, watch)
-    calibration = dataclasses.replace(calibration, statistics="population")
+    home, (_, train) = device_of(pruned), parted(calibration)
+    shown = dataclasses.replace(calibration, inputs=train, labels=None, learned=Memo(0))
+    squares = least_squares(clone_on(dense, torch.device("cpu")), pruned.to("cpu"), shown, watch)
     curve = train_to_dense(clone_on(dense, home), pruned.to(home), calibration, watch)
     return Trained(
-        f"{squares} Then all remaining weights, in {len(curve.train)} epochs over {len(calibration.inputs)} images; "
+        f"{squares} Then all remaining weights, in {len(curve.train)} epochs over {len(shown.inputs)} images; "
         f"the held-out divergence from dense went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} (epoch "
         f"{curve.best}, kept).",
         curve,
     )
 
 
+def parted(calibration: Calibration) -> tuple[Tensor, Tensor]:
+    """The images that are held out (n, C, H, W), an eighth, and the others; both the same where there is but one."""
+    order = torch.randperm(len(calibration.inputs), generator=torch.Generator().manual_seed(calibration.seed))
+    held, train = calibration.inputs[order].tensor_split([max(1, round(HELD_OUT * len(order)))])
+    return held, train if len(train) else held
+
+
 def train_to_dense(dense: nn.Module, network: nn.Module, calibration: Calibration, watch: Watch) -> Curve:
     """Adam on T² KL(dense ‖ network) of the softened predictions, T = 2, in place; what is 0 stays 0.
 
-    The learning rate falls by a cosine over `calibration.epochs`. An eighth of the images is held out to choose the
-    epoch by; before that, each time, the norms are re-estimated on all images.
+    The learning rate falls by a cosine over `calibration.epochs`. The epoch is chosen by the held-out images, the norms
+    re-estimated on all of them each time.
     """
+    calibration = dataclasses.replace(calibration, statistics="population")
+    held, train = (part.to(device_of(network)) for part in parted(calibration))
     order = torch.Generator().manual_seed(calibration.seed)
-    inputs = calibration.inputs[torch.randperm(len(calibration.inputs), generator=order)].to(device_of(network))
-    held, train = inputs.tensor_split([max(1, round(HELD_OUT * len(inputs)))])
-    train = train if len(train) else held  # of a single image
     wanted = logits_of_all(dense, held)
     if wanted.ndim != 2 or wanted.shape[1] < 2:
         raise NotApplicable("Distillation needs logits of several classes, and this network gives none.")

@@ -86,7 +86,7 @@ def test_the_same_spec_gives_the_same_network_and_its_curve_is_kept_and_drawn(li
     assert restored.curve == found.curve  # type: ignore[union-attr]
     drawn = of_training(found)["Learning curve"]
     assert f"{found.curve.held[found.curve.best]:.3f} at epoch {found.curve.best} of 3" in drawn.message
-    assert found.repair_report is not None and "in 3 epochs over 96 images" in found.repair_report
+    assert found.repair_report is not None and "in 3 epochs over 84 images" in found.repair_report
     assert of_training(diagnose(QUICK.replace(repair="reflow"), library)) == {}
 
 
