@@ -46,7 +46,7 @@ from reflow_core.spec import ABOUT, CALIBRATION, DEFAULTS, Spec, is_upload, part
 MORE = {  # in words
     "allocation": "allocation", "update": "update", "pattern": "pattern", "exclude": "kept dense", "stages": "stages"
 }  # fmt: skip
-DETAILS = ("calibration_view", "statistics", "calibration_batch", "epochs", "calibration_skew")
+DETAILS = ("calibration_view", "statistics", "calibration_batch", "calibration_skew")
 SHIFT = ("corruption", "evaluation_tail", "evaluation_split")
 NUMBERS = ("image", "repeats", "least", "drop", "slice_drop", "channels", "target", "guess")  # of pages, in links
 WORDS = {"guess": ("none",)}  # that may stand in place of a number
@@ -315,14 +315,14 @@ def _repair(without: Collection[str], selection_reads: bool) -> dict[str, object
 
 def _calibration(reads: Collection[str]) -> dict[str, object]:
     chosen: dict[str, object] = {"calibration_images": _count("calibration_images")}
+    if "epochs" in reads:
+        chosen["epochs"] = _count("epochs")
     with _folded("View, statistics, skew" if "statistics" in reads else "View, skew", DETAILS):
         chosen["calibration_view"] = _choice("calibration_view", views_offered(lab().public.library.access.code))
         if "statistics" in reads:
             chosen["statistics"] = _choice("statistics", offered("statistics"))
         if "calibration_batch" in reads and chosen["statistics"] != "population":
             chosen["calibration_batch"] = _count("calibration_batch")
-        if "epochs" in reads:
-            chosen["epochs"] = _count("epochs")
         chosen["calibration_skew"] = round(_number("calibration_skew", 0.1, shown_as="%g"), 6)
     return chosen
 

@@ -147,6 +147,16 @@ def test_calibration_is_asked_for_where_the_criterion_reads_it() -> None:
     assert app.number_input(key="calibration_images").value == 64
 
 
+def test_a_repair_that_trains_asks_for_epochs_and_shows_its_learning_curve() -> None:
+    app = open_app(repair="distill", sparsity="0.95", epochs="2")
+    assert not app.exception and not app.error
+    assert app.number_input(key="epochs").value == 2
+    assert [each.label for each in app.expander].count("Learning curve") == 1
+    app.selectbox(key="repair").set_value("reflow").run()
+    assert "epochs" not in [each.key for each in app.number_input]
+    assert "Learning curve" not in [each.label for each in app.expander]
+
+
 def test_choosing_nothing_asks_for_something() -> None:
     app = open_app("sweep")
     app.multiselect(key="criteria").set_value([]).run()
