@@ -49,12 +49,14 @@ def distill(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch
     shown = dataclasses.replace(calibration, inputs=train, labels=None, learned=Memo(0))
     squares = least_squares(clone_on(dense, torch.device("cpu")), pruned.to("cpu"), shown, watch)
     curve = train_to_dense(clone_on(dense, home), pruned.to(home), calibration, watch)
-    return Trained(
-        f"{squares} Then all remaining weights, in {len(curve.train)} epochs over {len(shown.inputs)} images; "
-        f"the held-out divergence from dense went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} (epoch "
-        f"{curve.best}, kept).",
-        curve,
-    )
+    first, best, epochs = curve.held[0], curve.held[curve.best], len(curve.train)
+    trained = f"In {epochs} epochs no training lowered the held-out divergence from dense ({first:.3f}); none is kept."
+    if curve.best:
+        trained = (
+            f"Then all remaining weights, in {epochs} epochs over {len(shown.inputs)} images; the held-out divergence "
+            f"from dense went from {first:.3f} to {best:.3f} (epoch {curve.best}, kept)."
+        )
+    return Trained(f"{squares} {trained}", curve)
 
 
 def parted(calibration: Calibration) -> tuple[Tensor, Tensor]:
