@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 _thread = threading.local()
@@ -16,6 +16,24 @@ _thread = threading.local()
 def waits_by(around: Callable[[], AbstractContextManager[None]]) -> None:
     """Around every wait of this thread for another's build, enter `around()`: a place to let others work meanwhile."""
     _thread.around = around
+
+
+class lazy(Generic[T]):
+    """A property that is computed once an instance, without a lock.
+
+    `functools.cached_property` of Python 3.11 holds one lock over all instances while it computes for one: whoever
+    pruned in stages would keep everybody else waiting.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute, self.__doc__ = compute, compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        value = instance.__dict__[self._name] = self._compute(instance)  # found there from now on
+        return value
 
 
 class Memo:

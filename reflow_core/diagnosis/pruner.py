@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from reflow_core.diagnosis.calibration import calibration, no_training_images
 from reflow_core.diagnosis.silence import silence_channels
 from reflow_core.diagnosis.stages import earlier_stages, repair_between
 from reflow_core.images.image_set import ImageSet
-from reflow_core.memo import Memo
+from reflow_core.memo import Memo, lazy
 from reflow_core.numbers import whole_percent
 from reflow_core.pruning.allocations import Budget
 from reflow_core.pruning.criteria import Samples, Subject, criteria
@@ -70,7 +69,7 @@ class Pruner:
         pruned = self._shared(("pruned", *self.key()), self._prune, "selections")
         return dataclasses.replace(pruned, seconds=sum(self._price.values()))
 
-    @functools.cached_property
+    @lazy
     def base(self) -> Network:
         """The network that is pruned: dense, or in stages as the stage before has left it. Raises ReflowError."""
         if self.begin is None:
@@ -119,7 +118,7 @@ class Pruner:
             return ()
         return self.images.digest, *(getattr(self.spec, name) for name in CALIBRATION)
 
-    @functools.cached_property
+    @lazy
     def kept_before(self) -> Masks:
         """What the stages before have kept (True), by layer; empty in the first."""
         if self.base is self.network:
@@ -131,13 +130,13 @@ class Pruner:
         key = ("scores", self.base.digest, self.spec.criterion, self.spec.seed, *self._data_key())
         return self._shared(key, lambda: score(self.subject, self.spec.criterion))
 
-    @functools.cached_property
+    @lazy
     def calibration(self) -> Calibration:
         """The calibration images of the spec."""
         drawn = self.lent or calibration(self.spec, self.network.info, self.images)
         return dataclasses.replace(drawn, learned=Memo(1)) if self.begin and not self.lent else drawn
 
-    @functools.cached_property
+    @lazy
     def subject(self) -> Subject:
         """What criteria and updates look at."""
         weights = prunable(self.base.module)
@@ -160,7 +159,7 @@ class Pruner:
         key = ("gradients", self.base.digest, self.spec.seed, *self._data_key())
         return self._shared(key, build, "gradients")
 
-    @functools.cached_property
+    @lazy
     def rules(self) -> Rules:
         """How much is pruned, of what, in which pattern."""
         ends = {"first": [self.trace.first], "classifier": [self.trace.classifier]}

@@ -6,7 +6,6 @@ by it. Kept is only what belongs to work that waits or runs.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import Any
 
 from reflow_core.lab.pace import Pace
 from reflow_core.lab.request import Context
+from reflow_core.memo import lazy
 from reflow_core.watch import Watch
 
 Visitor = tuple[Hashable, ...]  # from the outermost group inward: (address, browser)
@@ -50,7 +50,7 @@ class Job:
         """Stop at the next batch; the future then raises Cancelled."""
         self.cancelled = True
 
-    @functools.cached_property
+    @lazy
     def groups(self) -> list[Visitor]:
         """Whom it belongs to, from the outermost inward."""
         return [self.visitor[: length + 1] for length in range(len(self.visitor))]

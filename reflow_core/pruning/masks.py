@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from reflow_core.memo import lazy
 
 Weights = Mapping[str, Tensor]
 Masks = dict[str, Tensor]
@@ -59,12 +60,12 @@ class Scores:
     comparison: str = "global"
     _derived: dict[object, Scores] = field(default_factory=dict)
 
-    @functools.cached_property
+    @lazy
     def pooled(self) -> ScoreQuantiles:
         """Of all scores of all layers together."""
         return score_quantiles(self.by_layer)
 
-    @functools.cached_property
+    @lazy
     def each(self) -> dict[str, ScoreQuantiles]:
         """Of each layer's scores by themselves."""
         return {name: score_quantiles({name: score}) for name, score in self.by_layer.items()}

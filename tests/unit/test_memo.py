@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reflow_core.memo import Memo
+from reflow_core.memo import Memo, lazy
 from tests.waiting import until
 
 
@@ -82,3 +82,26 @@ def test_a_build_that_raises_leaves_nothing_behind_and_the_next_builds_anew() ->
         memo.get("a", broken)
     assert "a" not in memo and not memo._building
     assert memo.get("a", lambda: 3) == 3 == memo.get("a", broken)
+
+
+def test_what_one_instance_computes_keeps_no_other_waiting() -> None:
+    """functools.cached_property of Python 3.11 does: a visitor who pruned in stages kept everybody else waiting."""
+    told = threading.Event()
+
+    class Answer:
+        def __init__(self, wait: bool) -> None:
+            self.wait, self.asked = wait, 0
+
+        @lazy
+        def value(self) -> bool:
+            """What is asked."""
+            self.asked += 1
+            return told.wait(20) if self.wait else True
+
+    slow, quick = Answer(True), Answer(False)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(lambda: slow.value)
+        until(lambda: slow.asked)
+        assert pool.submit(lambda: quick.value).result(10)
+        told.set()
+        assert waiting.result(10) and slow.value and slow.asked == 1
