@@ -95,8 +95,12 @@ def repair(
             told = function(clone_on(dense, place).eval(), model.to(place), calibration, watch)
         finally:
             model.to(home)
+    return _report(method, told, _changes(before, model.state_dict()))
+
+
+def _report(method: str, told: str | Trained, changes: list[Change]) -> RepairReport:
     summary, curve = told if isinstance(told, Trained) else (told, None)
-    return RepairReport(method, summary, tuple(_changes(before, model.state_dict())), curve)
+    return RepairReport(method, summary, tuple(changes), curve)
 
 
 def _refuse_reparametrized(model: nn.Module) -> None:
