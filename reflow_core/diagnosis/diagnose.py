@@ -17,7 +17,7 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.networks.info import NetworkInfo
 from reflow_core.numbers import percent
 from reflow_core.pruning.masks import Masks, sparsity_of, taken
-from reflow_core.repairs.training import Trained
+from reflow_core.repairs import Told
 from reflow_core.signal.layer_statistics import compared
 from reflow_core.sources.library import Library
 from reflow_core.spec import Spec, parted
@@ -57,11 +57,11 @@ def diagnose(spec: Spec, source: Library, watch: Watch = ignore, preview: bool =
         with experiment.timed("pruned"):
             observed["pruned"], network = experiment.observe_pruned(pruned)
         with experiment.timed("calibrate"):
-            report, reason = experiment.repair(network)
-        if report is not None:
+            told, reason = experiment.repair(network)
+        if told is not None:
             with experiment.timed("repaired"):
                 observed["repaired"] = experiment.observe(network, "repaired", half=preview)
-        diagnosis = _put_together(experiment, pruned.masks, observed, report, reason, set_aside(spec))
+        diagnosis = _put_together(experiment, pruned.masks, observed, told, reason, set_aside(spec))
         return with_control(diagnosis, control)
 
 
@@ -69,12 +69,11 @@ def _put_together(
     experiment: Experiment,
     masks: Masks,
     observed: Mapping[str, Observation],
-    report: str | Trained | None,
+    told: Told | None,
     reason: str | None,
     notes: tuple[str, ...],
 ) -> Diagnosis:
     signals = {variant: observation.signals for variant, observation in observed.items()}
-    summary, curve = report if isinstance(report, Trained) else (report, None)
     return Diagnosis(
         spec=experiment.spec,
         data=experiment.images.name,
@@ -86,13 +85,13 @@ def _put_together(
         weights=sum(mask.numel() for mask in masks.values()),
         probed=min(PROBED, len(experiment.evaluation)),
         reason=reason,
-        repair_report=summary,
+        repair_report=told and told.summary,
         unmeasured=experiment.trace.unmeasured,
         notes=(*notes, *_notes(experiment, observed)),
         kept=kept_sample(masks),
         seconds=experiment.seconds,
         preview=experiment.preview,
-        curve=curve,
+        curve=told and told.curve,
     )
 
 

@@ -18,14 +18,13 @@ from reflow_core.diagnosis.calibration import evaluation, evaluation_inputs, no_
 from reflow_core.diagnosis.evaluate import Observation, observe
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.form import Form, half_pays, lay_out, precision, quickest
-from reflow_core.diagnosis.pruner import Pruned, Pruner
+from reflow_core.diagnosis.pruner import Pruned, Pruner, Start
 from reflow_core.diagnosis.stages import earlier_stages, repair_between
 from reflow_core.errors import NotApplicable, ReflowError
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.machine import out_of_memory
-from reflow_core.repairs import Calibration, repairs
+from reflow_core.repairs import Calibration, Told, repairs
 from reflow_core.repairs.reflow import recalibrate
-from reflow_core.repairs.training import Trained
 from reflow_core.signal.copies import clone_module, device_of
 from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.predictions import Predictions
@@ -132,7 +131,7 @@ class Experiment:
         shared: Observation = self.source.recall(key, compute, "selections")
         return shared, network
 
-    def repair(self, network: nn.Module, narrower: bool = False) -> tuple[str | Trained | None, str | None]:
+    def repair(self, network: nn.Module, narrower: bool = False) -> tuple[Told | None, str | None]:
         """Repair a private network in place: (what was changed, None) or (None, why not).
 
         `narrower`: whether channels are gone, so that layers cannot be compared with dense channel by channel.
@@ -149,10 +148,12 @@ class Experiment:
         if repair.info.on_device:
             lay_out(network, self.form.layout)
         half = self.preview and "statistics" in repair.info.reads  # others solve equations, or train
-        calibration = dataclasses.replace(self.pruner.calibration, fitted=bool(earlier_stages(self.spec)))
+        ridges = {} if narrower else self.pruner.start.ridges
+        calibration = dataclasses.replace(self.pruner.calibration, ridges=ridges)
         try:
             with precision(device_of(network), half):
-                return repair.function(self.network.module, network, calibration, self.watch), None
+                told = repair.function(self.network.module, network, calibration, self.watch)
+            return Told.of(told), None
         except NotApplicable as why:
             return None, str(why)
         finally:
@@ -181,8 +182,8 @@ class Experiment:
         return None if self.evaluation.labels is None else self.evaluation.labels.numpy()
 
 
-def in_stages(spec: Spec, source: Library, watch: Watch) -> Callable[[Calibration], tuple[Network, float]] | None:
-    """Makes the network that the stage before the spec's own leaves, with its seconds; None where there is none.
+def in_stages(spec: Spec, source: Library, watch: Watch) -> Callable[[Calibration], Start] | None:
+    """Makes what the stage before the spec's own leaves; None where there is none.
 
     What it makes is given the calibration set of the spec, which is that of each stage.
     """
@@ -198,24 +199,25 @@ def in_stages(spec: Spec, source: Library, watch: Watch) -> Callable[[Calibratio
     evaluation = {name: DEFAULTS[name] for name in EVALUATION if name != "seed"}  # on which the stages do not depend
     before = normalize(spec.replace(**evaluation), sparsity=earlier[-1], repair=repair_between(spec))
 
-    def begin(lent: Calibration) -> tuple[Network, float]:
+    def begin(lent: Calibration) -> Start:
         key = ("stage", before, source.identity(spec))
-        begun: tuple[Network, float] = source.recall(key, lambda: _repaired(before, source, count, lent), "stages")
+        begun: Start = source.recall(key, lambda: _repaired(before, source, count, lent), "stages")
         return begun
 
     return begin
 
 
-def _repaired(spec: Spec, source: Library, watch: Watch, lent: Calibration) -> tuple[Network, float]:
-    """The network of a spec, pruned and repaired, and the seconds of both; where its repair does not apply, pruned."""
+def _repaired(spec: Spec, source: Library, watch: Watch, lent: Calibration) -> Start:
+    """The network of a spec, pruned and repaired; where its repair does not apply, pruned."""
     with Experiment.open(spec, source, watch, lent=lent) as experiment:
         network = experiment.clone(experiment.prune())
         with experiment.timed("calibrate"):
-            experiment.repair(network)
+            told, _ = experiment.repair(network)
         network.to("cpu").eval().requires_grad_(False)
         digest = hashlib.sha256(f"{spec.canonical()}|{source.identity(spec)}".encode()).hexdigest()
         seconds = experiment.seconds["prune"] + experiment.seconds["calibrate"]
-        return dataclasses.replace(experiment.network, module=network, digest=digest), seconds
+        left = dataclasses.replace(experiment.network, module=network, digest=digest)
+        return Start(left, seconds, told.ridges) if told else Start(left, seconds)
 
 
 def trace_of(spec: Spec, source: Library) -> Trace:

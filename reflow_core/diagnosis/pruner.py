@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
@@ -44,12 +45,20 @@ class Pruned:
     seconds: float = 0.0
 
 
+class Start(NamedTuple):
+    """Where a stage begins: the network, the seconds that it took, and the ridges of the layers that were fitted."""
+
+    network: Network
+    seconds: float = 0.0
+    ridges: Mapping[str, float] = MappingProxyType({})
+
+
 @dataclass(eq=False)
 class Pruner:
     """Prunes one network as a spec says; what other specs can use too is kept in `source`.
 
-    `begin`: makes the network in which the last of several stages begins, and says how many seconds that took in all;
-    None where there is one stage. `lent`: the calibration set of the stage that follows, which is this one's too.
+    `begin`: makes what the last of several stages begins with; None where there is one stage.
+    `lent`: the calibration set of the stage that follows, which is this one's too.
     """
 
     spec: Spec
@@ -59,7 +68,7 @@ class Pruner:
     trace: Trace
     example: Tensor
     watch: Watch
-    begin: Callable[[Calibration], tuple[Network, float]] | None = None
+    begin: Callable[[Calibration], Start] | None = None
     lent: Calibration | None = None
     _price: dict[tuple[object, ...], float] = field(default_factory=dict, init=False)  # seconds of what was used
     _inside: float = field(default=0.0, init=False)  # seconds just spent in parts of what is being built
@@ -70,14 +79,20 @@ class Pruner:
         return dataclasses.replace(pruned, seconds=sum(self._price.values()))
 
     @lazy
-    def base(self) -> Network:
-        """The network that is pruned: dense, or in stages as the stage before has left it. Raises ReflowError."""
+    def start(self) -> Start:
+        """What is pruned: the dense network, or in stages what the stage before has left. Raises ReflowError."""
         if self.begin is None:
-            return self.network
+            return Start(self.network)
         begun = time.perf_counter()
-        network, self._price["stages",] = self.begin(self.calibration)
+        start = self.begin(self.calibration)
+        self._price["stages",] = start.seconds
         self._inside += time.perf_counter() - begun
-        return network
+        return start
+
+    @property
+    def base(self) -> Network:
+        """The network that is pruned. Raises ReflowError."""
+        return self.start.network
 
     def install(self, network: nn.Module, pruned: Pruned) -> None:
         """Put the pruned weights into a private copy of the base; channels that go whole are silent behind it."""

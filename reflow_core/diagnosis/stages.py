@@ -8,7 +8,7 @@ from __future__ import annotations
 from reflow_core.repairs import repairs
 from reflow_core.spec import STAGED, Spec
 
-SCHEDULE = (0.5, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965, 0.975, 0.9825)  # sparsities, fractions
+SCHEDULE = (0.6, 0.72, 0.8, 0.86, 0.9, 0.93, 0.95, 0.965, 0.975, 0.9825)  # about 0.7 of what is left, each time
 
 
 def stages_before(sparsity: float) -> tuple[float, ...]:

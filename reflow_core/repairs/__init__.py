@@ -5,16 +5,20 @@ Part of the small core: torch and numpy only, any `nn.Module`. No repair chooses
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from reflow_core.batches import Batches, gather
 from reflow_core.memo import Memo
 from reflow_core.registry import Info, Registry, import_siblings
-from reflow_core.repairs.training import Trained
+from reflow_core.repairs.training import Curve
 from reflow_core.watch import Watch
+
+EPOCHS = 20  # unless told otherwise, where a repair trains
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,8 @@ class RepairInfo(Info):
 class Calibration:
     """Normalized network inputs (N, 3, H, W), their classes if known, and how a repair is to read them.
 
-    `batch`: images a batch where `statistics` depends on it, or each batch's. `fitted`: whether weights are, to these.
-    `epochs`: at most so many, where a repair trains.
+    `batch`: images a batch where `statistics` depends on it, or each batch's. `epochs`: at most so many, where a repair
+    trains. `ridges`: those with which the weights were fitted to these images in a stage before, see `Told`.
     `learned`: keeps what a repair reads off the dense network, for the stages that follow; as it is, it keeps nothing.
     """
 
@@ -46,15 +50,15 @@ class Calibration:
     batch: int | tuple[int, ...] = 128
     seed: int = 0
     labels: Tensor | None = None
-    fitted: bool = False
-    epochs: int = 20
+    epochs: int = EPOCHS
+    ridges: Mapping[str, float] = field(default_factory=dict, compare=False)
     learned: Memo = field(default_factory=lambda: Memo(0), compare=False)
 
     @classmethod
-    def of(cls, batches: Batches, statistics: str = "population", seed: int = 0) -> Calibration:
+    def of(cls, batches: Batches, statistics: str = "population", seed: int = 0, epochs: int = EPOCHS) -> Calibration:
         """From batches of any form, which keep their sizes. Raises ReflowError, see `gather`."""
         gathered = gather(batches)
-        return cls(gathered.inputs, statistics, gathered.sizes, seed, gathered.labels)
+        return cls(gathered.inputs, statistics, gathered.sizes, seed, gathered.labels, epochs=epochs)
 
     def batches(self) -> Iterator[Tensor]:
         """The inputs batch by batch."""
@@ -66,8 +70,21 @@ class Calibration:
         return -(-len(self.inputs) // self.batch) if isinstance(self.batch, int) else len(self.batch)
 
 
-# (dense, private copy of the pruned network, calibration, watch) -> what was changed, in one sentence; Trained if so.
+class Told(NamedTuple):
+    """What a repair says: what it changed, in one sentence; how it trained; the ridges of the layers that it fitted."""
+
+    summary: str
+    curve: Curve | None = None
+    ridges: Mapping[str, float] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, said: str | Told) -> Told:
+        """What is only a sentence, with nothing beside it."""
+        return said if isinstance(said, Told) else cls(said)
+
+
+# (dense, private copy of the pruned network, calibration, watch) -> what was changed, in one sentence, or more.
 # Changes the copy in place and leaves every module in eval mode; the dense network is read only. Raises NotApplicable.
-Repair = Callable[[nn.Module, nn.Module, Calibration, Watch], str | Trained]
+Repair = Callable[[nn.Module, nn.Module, Calibration, Watch], str | Told]
 repairs: Registry[RepairInfo, Repair] = Registry("repair")
 import_siblings(__name__, list(__path__))

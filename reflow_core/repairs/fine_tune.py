@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reflow_core.errors import NotApplicable
-from reflow_core.repairs import Calibration, RepairInfo, repairs
+from reflow_core.repairs import Calibration, RepairInfo, Told, repairs
 from reflow_core.repairs.estimators import corrected
-from reflow_core.repairs.training import Curve, Trained, part_buffers, stay_zero, step
+from reflow_core.repairs.training import Curve, part_buffers, stay_zero, step
 from reflow_core.signal.layers import batch_norms
 from reflow_core.signal.predictions import logits_of
 from reflow_core.watch import Watch
@@ -31,10 +31,10 @@ HELD_OUT, FLAT, PATIENCE, MOST_EPOCHS = 0.2, 0.01, 4, 20  # epochs at each rate
         any_width=True,
     )
 )
-def fine_tune(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> Trained:
+def fine_tune(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> Told:
     """See `train_until_flat`."""
     curve = train_until_flat(pruned, calibration, watch)
-    return Trained(
+    return Told(
         f"All remaining weights, in {len(curve.train)} epochs over {len(calibration.inputs)} images; the "
         f"held-out loss went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} (epoch {curve.best}, kept).",
         curve,

@@ -20,7 +20,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from reflow_core.errors import ReflowError
 from reflow_core.numbers import percent
-from reflow_core.repairs import Calibration, RepairInfo, repairs
+from reflow_core.repairs import Calibration, RepairInfo, Told, repairs
 from reflow_core.repairs.estimators import corrected
 from reflow_core.repairs.reflow import recalibrate
 from reflow_core.ridge import Normal, best_ridge, solved
@@ -31,7 +31,7 @@ from reflow_core.signal.trace import trace
 from reflow_core.signal.unfold import output_sides, padded, windows_at
 from reflow_core.watch import Watch
 
-POSITIONS = 24  # sampled an image and layer, at least
+POSITIONS = 12  # sampled an image and layer, at least
 SAMPLES = 16  # wanted for each input of a filter: where images are few and filters wide, more positions of each image
 FITTED = (nn.Conv2d, nn.Linear)
 Targets = dict[str, Tensor]
@@ -48,7 +48,7 @@ Targets = dict[str, Tensor]
         needs_data=True,
     )
 )
-def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> str:
+def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration, watch: Watch) -> Told:
     """Ridge regression of the dense layer's outputs on the inputs of each filter's support, layer by layer.
 
     For filter c with kept weights S: w_S = (X_Sᵀ X_S + λI)⁻¹ (X_Sᵀ y_c + λ w_S⁰), where w⁰ is what the filter had. X
@@ -56,13 +56,14 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
     chosen for each layer by the error on a quarter of the images, fitted on a half. On the last quarter what those
     three give is held against REFLOW from the same three (without BatchNorm: against no repair), by agreement with
     dense; the better of the two is then fitted on all. Weights that were fitted to these images before are fitted
-    again without that comparison. Everything zero stays zero.
+    again with the same λ and without that comparison. Everything zero stays zero.
     """
     walk = Walk.of(dense, calibration, watch)
     targets, wanted = calibration.learned.get(dense, lambda: dense_outputs(dense, walk))
     trial = dataclasses.replace(walk, fitted=len(walk.images) - len(walk.images) // 4)
     with torch.inference_mode():
-        if calibration.fitted:
+        if calibration.ridges:
+            walk.ridges.update(calibration.ridges)
             walk.repaired(pruned, targets)
             return said(pruned, walk, "its weights were fitted to these images before")
         ours = agreement(trial.repaired(clone_module(pruned), targets), wanted, trial.fitted)
@@ -74,7 +75,7 @@ def least_squares(dense: nn.Module, pruned: nn.Module, calibration: Calibration,
     return said(pruned, walk, "too few images or no logits", ours, theirs)
 
 
-def said(pruned: nn.Module, walk: Walk, why_not: str, ours: float = math.nan, theirs: float = math.nan) -> str:
+def said(pruned: nn.Module, walk: Walk, why_not: str, ours: float = math.nan, theirs: float = math.nan) -> Told:
     """What was changed, and both agreements with dense; `why_not`: why there are none."""
     norms, count = len(batch_norms(pruned)), len(walk.images)
     plain = "REFLOW alone" if norms else "no repair"
@@ -82,13 +83,11 @@ def said(pruned: nn.Module, walk: Walk, why_not: str, ours: float = math.nan, th
     if theirs == theirs:
         compared = f"agreement with dense on {count // 4} held-out images {percent(ours)} ({plain}: {percent(theirs)})"
     if theirs > ours:
-        return f"Kept {plain}, from {count} images, because re-fitted weights do worse: {compared}."
+        return Told(f"Kept {plain}, from {count} images, because re-fitted weights do worse: {compared}.")
     skipped = layers(pruned)[1]
     left = f"; unchanged: {', '.join(skipped)}" if skipped else ""
-    return (
-        f"Surviving weights of every convolution and linear layer and the statistics of {norms} BatchNorm layers, from "
-        f"{count} images{left}; {compared}."
-    )
+    changed = f"Surviving weights of every convolution and linear layer and the statistics of {norms} BatchNorm layers"
+    return Told(f"{changed}, from {count} images{left}; {compared}.", ridges=walk.ridges)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -194,7 +193,7 @@ def layers(network: nn.Module) -> tuple[list[str], list[str]]:
 
 
 def by_group(layer: nn.Module) -> Tensor:
-    """A layer's weight as filters (groups, C_out/g, inputs of a filter); a view of it."""
+    """A layer's weight as filters (groups, C_out/g, inputs of a filter); a copy in some memory layouts."""
     weight = layer.get_parameter("weight").detach().flatten(1)
     return torch.unflatten(weight, 0, (getattr(layer, "groups", 1), -1))
 
@@ -239,7 +238,8 @@ def fit(layer: nn.Module, read: Tensor, target: Tensor, centered: bool, half: in
     parts = [Normal.of(read[:, rows], target[rows]) for rows in (slice(half), slice(half, None))]
     if ridge is None:
         ridge = half * best_ridge(weight, *parts)
-    weight.copy_(solved(weight, parts[0] + parts[1], ridge / read.shape[1]))
+    fitted, parameter = solved(weight, parts[0] + parts[1], ridge / read.shape[1]), layer.get_parameter("weight")
+    parameter.detach().copy_(fitted.reshape(parameter.shape))
     if layer.bias is not None:
-        layer.get_parameter("bias").copy_(after - (before @ weight.mT).flatten())
+        layer.get_parameter("bias").copy_(after - (before @ by_group(layer).mT).flatten())
     return ridge

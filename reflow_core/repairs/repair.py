@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from reflow_core.batches import Batches
 from reflow_core.errors import ReflowError
-from reflow_core.repairs import Calibration, repairs
-from reflow_core.repairs.training import Curve, Trained
+from reflow_core.repairs import EPOCHS, Calibration, Told, repairs
+from reflow_core.repairs.training import Curve
 from reflow_core.signal.copies import clone_on, device_of, evaluating
 from reflow_core.watch import Watch, ignore
 
@@ -44,6 +44,7 @@ def repair(
     statistics: str = "population",
     seed: int = 0,
     watch: Watch = ignore,
+    epochs: int = EPOCHS,
 ) -> RepairReport:
     """Repair a pruned network in place by any registered repair; what is zero in its layers stays zero.
 
@@ -57,6 +58,7 @@ def repair(
         statistics: How "reflow" estimates moments, see `reflow`.
         seed: Draws what a method samples.
         watch: Called at every layer; may raise `Cancelled`.
+        epochs: Of a method that trains.
 
     Returns:
         What was changed, tensor by tensor.
@@ -86,7 +88,7 @@ def repair(
         raise ReflowError(f"{method!r} reads calibration images; pass batches.")
     if not info.on_device or method != "reflow":
         _refuse_reparametrized(model)
-    calibration = Calibration(NO_IMAGES) if batches is None else Calibration.of(batches, statistics, seed)
+    calibration = Calibration(NO_IMAGES) if batches is None else Calibration.of(batches, statistics, seed, epochs)
     home = device_of(model)
     place = home if info.on_device else torch.device("cpu")
     before = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
@@ -95,12 +97,9 @@ def repair(
             told = function(clone_on(dense, place).eval(), model.to(place), calibration, watch)
         finally:
             model.to(home)
-    return _report(method, told, _changes(before, model.state_dict()))
-
-
-def _report(method: str, told: str | Trained, changes: list[Change]) -> RepairReport:
-    summary, curve = told if isinstance(told, Trained) else (told, None)
-    return RepairReport(method, summary, tuple(changes), curve)
+    changes = tuple(_changes(before, model.state_dict()))
+    told = Told.of(told)
+    return RepairReport(method, told.summary, changes, told.curve)
 
 
 def _refuse_reparametrized(model: nn.Module) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +23,6 @@ class Curve:
     train: tuple[float, ...]
     held: tuple[float, ...]
     best: int
-
-
-class Trained(NamedTuple):
-    """What a repair says that trains: what it changed, in one sentence, and how it went."""
-
-    summary: str
-    curve: Curve
 
 
 def step(optimizer: torch.optim.Optimizer, loss: Tensor, zeros: Zeros) -> float:

@@ -289,7 +289,7 @@ def tables_offered(app: AppTest) -> list[str]:
 
 def test_the_frontier_has_the_repairs_above_until_it_is_extended() -> None:
     """To every repair, to two sparsities more and to stages; what does not apply is named."""
-    few = {"evaluation_images": "32", "calibration_images": "16", "model": "mobilenet-digits"}
+    few = {"evaluation_images": "32", "calibration_images": "16", "model": "mobilenet-digits", "epochs": "1"}
     app = open_app("selection_vs_repair", criteria="magnitude", repairs="reflow", sparsity="0.9", **few)
     assert says(app, "those on the line: at 90 % sparsity REFLOW")
     told = next(each.value for each in app.caption if "on the line" in each.value)
@@ -302,7 +302,7 @@ def test_the_frontier_has_the_repairs_above_until_it_is_extended() -> None:
 
 
 def test_the_lesson_on_limits_ends_with_what_each_repair_costs() -> None:
-    few = {"evaluation_images": "32", "calibration_images": "16", "model": "mobilenet-digits"}
+    few = {"evaluation_images": "32", "calibration_images": "16", "model": "mobilenet-digits", "epochs": "1"}
     app = open_app("lesson", step="9", guess="50", **few)
     assert not app.exception and not app.error
     assert "What each repair costs" in [each.value for each in app.subheader]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
-from scipy.stats import entropy
+from scipy.stats import entropy, ttest_rel
 from torch import nn
 
 from reflow_core import Library, Spec, diagnose
@@ -20,7 +20,7 @@ from reflow_core.errors import NotApplicable
 from reflow_core.lab.codec import decode, encode
 from reflow_core.present.figures.learning import of_training
 from reflow_core.repairs import Calibration, repairs
-from reflow_core.repairs.distill import TEMPERATURE, divergence, mixed, train_to_dense
+from reflow_core.repairs.distill import TEMPERATURE, divergences, mixed, surely_less, train_to_dense
 from reflow_core.repairs.repair import repair
 from reflow_core.signal.layers import prunable
 from reflow_core.spec import STAGED
@@ -29,17 +29,43 @@ from reflow_core.watch import ignore
 QUICK = Spec(repair="distill", sparsity=0.95, evaluation_images=64, calibration_images=96, epochs=3)
 
 
+def seeded(seed: int) -> torch.Generator:
+    """A source of random numbers that are the same each time."""
+    return torch.Generator().manual_seed(seed)
+
+
 @pytest.fixture(scope="module")
 def library() -> Library:
     return Library()
 
 
+def test_where_no_epoch_is_kept_least_squares_has_all_images(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reflow_core.repairs.distill.surely_less", lambda after, before: False)
+    networks = []
+    for name in ("least-squares", "distill"):
+        with Experiment.open(normalize(QUICK, repair=name, epochs=1), library, ignore) as experiment:
+            network = experiment.clone(experiment.prune())
+            told, _ = experiment.repair(network)
+            networks.append(network.state_dict())
+    assert told is not None and "by more than a standard error; none is kept" in told.summary
+    for name, tensor in networks[1].items():  # in another memory layout, which sums in another order
+        torch.testing.assert_close(tensor, networks[0][name], rtol=1e-2, atol=1e-3)
+
+
 def test_the_divergence_is_that_of_scipy() -> None:
     ours, theirs = torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(0))
     dense, network = (softmax(each.double().numpy() / TEMPERATURE, 1) for each in (theirs, ours))
-    expected = TEMPERATURE**2 * np.mean(entropy(dense, network, axis=1))
-    torch.testing.assert_close(float(divergence(ours, theirs)), expected, rtol=1e-5, atol=0)
-    assert float(divergence(ours, ours)) == 0
+    expected = TEMPERATURE**2 * entropy(dense, network, axis=1)
+    np.testing.assert_allclose(divergences(ours, theirs), expected, rtol=1e-5)
+    assert not divergences(ours, ours).any()
+
+
+def test_a_gain_counts_from_one_standard_error_on() -> None:
+    """As scipy's t of pairs, which is the mean gain in standard errors."""
+    gains = torch.linspace(0, 4, 40)[:, None] * torch.ones(9) / 9 + torch.randn(40, 9, generator=seeded(0)).double()
+    found = [surely_less(torch.zeros(9), each) for each in gains]
+    assert found == [ttest_rel(each, np.zeros(9)).statistic > 1 for each in gains.numpy()] and len(set(found)) == 2
+    assert not surely_less(torch.zeros(1), torch.ones(1)), "of one image there is no error to be known"
 
 
 def test_a_mixture_lies_between_two_images() -> None:
@@ -60,7 +86,7 @@ def test_labels_are_not_read_zeros_stay_and_the_best_epoch_is_kept(model: str, l
         state = copy.deepcopy(dense.state_dict())
         curve = train_to_dense(dense, pruned, calibration, ignore)
     assert len(curve.train) == 3 and len(curve.held) == 4
-    assert curve.held[curve.best] == min(curve.held)
+    assert curve.best == 0 or curve.held[curve.best] == min(curve.held)
     assert all((weight[before[name]] == 0).all() for name, weight in prunable(pruned).items())
     assert all(torch.equal(value, state[name]) for name, value in dense.state_dict().items())
     assert not any(module.training for module in pruned.modules())
@@ -74,19 +100,19 @@ def test_it_learns_what_the_dense_network_says_of_images_that_it_was_not_shown(l
         calibration = dataclasses.replace(experiment.pruner.calibration, epochs=6)
         experiment.repair(network)
         curve = train_to_dense(dense, network, calibration, ignore)
-    assert curve.best > 0 and curve.held[curve.best] < 0.8 * curve.held[0]
+    assert curve.best > 0 and curve.held[curve.best] < 0.9 * curve.held[0]
 
 
 def test_the_same_spec_gives_the_same_network_and_its_curve_is_kept_and_drawn(library: Library) -> None:
-    found = diagnose(QUICK.replace(stages=STAGED), library)
-    again = diagnose(QUICK.replace(stages=STAGED), Library())
+    spec = QUICK.replace(stages=STAGED, sparsity=0.75)
+    found, again = (diagnose(spec, each) for each in (library, Library()))
     assert found.curve == again.curve and found.curve is not None
     assert (found.predictions["repaired"].confidence == again.predictions["repaired"].confidence).all()
     restored = decode(encode(found))
     assert restored.curve == found.curve  # type: ignore[union-attr]
     drawn = of_training(found)["Learning curve"]
     gained = f"{found.curve.held[found.curve.best]:.3f} at epoch {found.curve.best} of 3"
-    assert (gained if found.curve.best else "No epoch lowers the divergence") in drawn.message
+    assert (gained if found.curve.best else "No epoch surely lowers the divergence") in drawn.message
     assert found.repair_report is not None
     told = "in 3 epochs over 84 images" if found.curve.best else "In 3 epochs no training lowered"
     assert told in found.repair_report

@@ -36,7 +36,7 @@ from reflow_core.watch import ignore
 
 SMALL = {"evaluation_images": 128, "calibration_images": 64}
 TINY = {"evaluation_images": 32, "calibration_images": 16}
-HOW = {"one-shot": {}, "staged": {"stages": STAGED, "repair": "least-squares"}}
+HOW = {"one-shot": {}, "staged": {"stages": STAGED, "repair": "least-squares", "sparsity": 0.7}}
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_the_taken_network_gives_the_same_answers_when_it_is_loaded(
         assert about["accuracy"]["repaired"] == taken.repaired.accuracy  # type: ignore[union-attr]
         assert about["spec"] == taken.spec.to_dict() and about["versions"]["torch"] == torch.__version__
         zeros = sum(int((tensor == 0).sum()) for tensor in tensors if tensor.ndim > 1)  # norms and biases have one
-        assert zeros == pruned_count(taken.weights, 0.8)
+        assert zeros == pruned_count(taken.weights, taken.spec.sparsity)
 
 
 def exported(found: Diagnosis, kind: str, folder: Path) -> Path:

@@ -53,6 +53,6 @@ def learning(table: pd.DataFrame, loss: str = "cross-entropy", start: str = "REF
         f"The {loss} on held-out calibration images goes from {first:.3f} to {best:.3f} at epoch {kept.epoch} of "
         f"{len(table) - 1}; that network is kept."
         if kept.epoch
-        else f"No epoch lowers the {loss} on held-out calibration images, {first:.3f} at first; that network is kept."
+        else f"No epoch surely lowers the {loss} on held-out calibration images, {first:.3f} at first; none is kept."
     )
     return Chart(go.Figure({"data": traces, "layout": layout}), message, table)
