@@ -20,7 +20,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/lint-imports
 
 unit: $(VENV)/test.stamp
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest tests/unit tests/app -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice -n 10 $(BIN)/python -m pytest tests/unit tests/app -n 2 --dist worksteal
 
 e2e: browser
 	$(BIN)/python -m pytest tests/e2e

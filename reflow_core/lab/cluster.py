@@ -29,7 +29,7 @@ from reflow_core.watch import Watch
 if TYPE_CHECKING:  # which imports distributed, an optional package
     from reflow_core.lab.worker import Content, Reply, Task
 
-ANSWER_S = 10.0  # how long a cluster may take to answer
+ANSWER_S = 30.0  # how long a cluster may take to answer: one whose connection ended is known at once, this one is busy
 RETRY_S = 5.0  # after which one that did not is tried again
 LOOK_S = 1.0  # between two looks at it
 POLL_S = 0.05

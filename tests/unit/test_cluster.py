@@ -264,20 +264,21 @@ def test_a_killed_worker_and_a_killed_scheduler_lose_nothing(
     tmp_path: Path, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(of_cluster, "RETRY_S", 0.1)
-    specs = along(SMALL, [number / 40 for number in range(24)])
+    monkeypatch.setattr(of_cluster, "ANSWER_S", 120.0)  # a busy machine is not a lost one
+    specs = along(SMALL, [number / 20 for number in range(14)])
     with processes(tmp_path, 2) as dask, Sent(dask.address) as cluster:
         until(lambda: cluster.workers == 2)
         context = Context(library, Store(tmp_path / "store"), cluster.compute)
         with threads(context, 2) as submit:
-            for number, _ in enumerate(as_completed([submit(spec) for spec in specs[:12]])):
+            for number, _ in enumerate(as_completed([submit(spec) for spec in specs[:6]])):
                 if number == 1:
                     dask.workers[0].kill()
         assert cluster.here.times == 0
         with threads(context, 2) as submit:
-            for number, _ in enumerate(as_completed([submit(spec) for spec in specs[12:]])):
+            for number, _ in enumerate(as_completed([submit(spec) for spec in specs[6:]])):
                 if number == 1:
                     dask.scheduler.kill()
-        assert cluster.here.times >= 8 and cluster.workers == 0
+        assert cluster.here.times >= 4 and cluster.workers == 0
         assert "does not respond: results are computed on this machine" in str(cluster.problem)
         answers = [context.store.get(Request(spec).key(library)) for spec in specs]
         for spec, answer in list(zip(specs, answers, strict=True))[::4]:
