@@ -174,3 +174,8 @@ def _is_number(value: Any) -> bool:
     """Whether it is a finite number, of Python's or numpy's."""
     kind = type(value).__name__
     return kind.startswith(("int", "float", "uint")) and math.isfinite(value)
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where JSON could not hold it."""
+    return value if value is not None and math.isfinite(value) else None

@@ -19,9 +19,8 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import verdict
 from reflow_core.errors import ReflowError, unknown
 from reflow_core.lab.study import configurations, selection
-from reflow_core.numbers import decimal, sparsity_of
+from reflow_core.numbers import decimal, finite, sparsity_of
 from reflow_core.present.spreadsheet import csv_of
-from reflow_core.signal.similarity import finite
 from reflow_core.sources.access import EVERYTHING
 from reflow_core.sources.library import Library
 from reflow_core.spec import MAX_SPARSITY, Spec, parted

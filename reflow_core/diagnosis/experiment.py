@@ -19,7 +19,7 @@ from reflow_core.diagnosis.evaluate import Observation, observe
 from reflow_core.diagnosis.fields import normalize
 from reflow_core.diagnosis.form import Form, half_pays, lay_out, precision, quickest
 from reflow_core.diagnosis.pruner import Pruned, Pruner, Start
-from reflow_core.diagnosis.stages import earlier_stages, repair_between
+from reflow_core.diagnosis.stages import earlier_stages, fitted_between, repair_between
 from reflow_core.errors import NotApplicable, ReflowError
 from reflow_core.images.image_set import Images, ImageSet
 from reflow_core.machine import out_of_memory
@@ -185,7 +185,7 @@ class Experiment:
 def in_stages(spec: Spec, source: Library, watch: Watch) -> Callable[[Calibration], Start] | None:
     """Makes what the stage before the spec's own leaves; None where there is none.
 
-    What it makes is given the calibration set of the spec, which is that of each stage.
+    What it makes is given the calibration set of the spec; each stage is repaired on what of it may be fitted.
     """
     if not (earlier := earlier_stages(spec)):
         return None
@@ -199,8 +199,9 @@ def in_stages(spec: Spec, source: Library, watch: Watch) -> Callable[[Calibratio
     evaluation = {name: DEFAULTS[name] for name in EVALUATION if name != "seed"}  # on which the stages do not depend
     before = normalize(spec.replace(**evaluation), sparsity=earlier[-1], repair=repair_between(spec))
 
-    def begin(lent: Calibration) -> Start:
-        key = ("stage", before, source.identity(spec))
+    def begin(calibration: Calibration) -> Start:
+        lent = fitted_between(spec, calibration)
+        key = ("stage", before, len(lent.inputs), source.identity(spec))
         begun: Start = source.recall(key, lambda: _repaired(before, source, count, lent), "stages")
         return begun
 
@@ -214,7 +215,8 @@ def _repaired(spec: Spec, source: Library, watch: Watch, lent: Calibration) -> S
         with experiment.timed("calibrate"):
             told, _ = experiment.repair(network)
         network.to("cpu").eval().requires_grad_(False)
-        digest = hashlib.sha256(f"{spec.canonical()}|{source.identity(spec)}".encode()).hexdigest()
+        told_apart = f"{spec.canonical()}|{len(lent.inputs)}|{source.identity(spec)}"
+        digest = hashlib.sha256(told_apart.encode()).hexdigest()
         seconds = experiment.seconds["prune"] + experiment.seconds["calibrate"]
         left = dataclasses.replace(experiment.network, module=network, digest=digest)
         return Start(left, seconds, told.ridges) if told else Start(left, seconds)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reflow_core.diagnosis.result import VARIANTS, Diagnosis, Outcome
 from reflow_core.diagnosis.verdict import verdict
-from reflow_core.signal.similarity import finite
+from reflow_core.numbers import finite
 from reflow_core.spec import Spec
 
 

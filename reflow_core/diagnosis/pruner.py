@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from reflow_core.diagnosis.calibration import calibration, no_training_images
 from reflow_core.diagnosis.silence import silence_channels
-from reflow_core.diagnosis.stages import earlier_stages, repair_between
+from reflow_core.diagnosis.stages import earlier_stages, fitted_between, repair_between
 from reflow_core.images.image_set import ImageSet
 from reflow_core.memo import Memo, lazy
 from reflow_core.numbers import whole_percent
@@ -124,7 +124,7 @@ class Pruner:
     def key(self) -> tuple[object, ...]:
         """All that masks and updated weights depend on."""
         staged = self.spec.stages == STAGED
-        between = (repair_between(self.spec), *(getattr(self.spec, name) for name in READ_BETWEEN)) if staged else ()
+        between = (self.fitted, *(getattr(self.spec, name) for name in READ_BETWEEN)) if staged else ()
         return self.network.digest, *(getattr(self.spec, name) for name in SELECTION), *between, *self._data_key()
 
     def _data_key(self) -> tuple[object, ...]:
@@ -132,6 +132,11 @@ class Pruner:
         if not (reads or (self.spec.stages == STAGED and repairs[self.spec.repair].info.needs_data)):
             return ()
         return self.images.digest, *(getattr(self.spec, name) for name in CALIBRATION)
+
+    @lazy
+    def fitted(self) -> tuple[str, int]:
+        """What stands between two stages: the repair, and how many images it fits."""
+        return repair_between(self.spec), len(fitted_between(self.spec, self.calibration).inputs)
 
     @lazy
     def kept_before(self) -> Masks:

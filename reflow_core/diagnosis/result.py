@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reflow_core.diagnosis import statistics
+from reflow_core.numbers import finite
 from reflow_core.repairs.training import Curve
 from reflow_core.signal.layer_statistics import Layer, LayerStatistics
 from reflow_core.signal.predictions import Predictions
-from reflow_core.signal.similarity import finite
 from reflow_core.spec import Spec
 
 VARIANTS = ("dense", "pruned", "repaired")

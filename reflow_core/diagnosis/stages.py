@@ -5,7 +5,7 @@ Zhu and Gupta, arXiv 1710.01878, prune gradually while training; here a repair w
 
 from __future__ import annotations
 
-from reflow_core.repairs import repairs
+from reflow_core.repairs import Calibration, repairs
 from reflow_core.spec import STAGED, Spec
 
 SCHEDULE = (0.6, 0.72, 0.8, 0.86, 0.9, 0.93, 0.95, 0.965, 0.975, 0.9825)  # about 0.7 of what is left, each time
@@ -24,3 +24,9 @@ def earlier_stages(spec: Spec) -> tuple[float, ...]:
 def repair_between(spec: Spec) -> str:
     """The repair that stands between two stages of a spec. Raises ReflowError for one that is not registered."""
     return repairs[spec.repair].info.between or spec.repair
+
+
+def fitted_between(spec: Spec, calibration: Calibration) -> Calibration:
+    """The calibration set that the repairs between two stages fit: all but what the last repair holds out."""
+    count = repairs[spec.repair].info.holds_out
+    return calibration.parted(count)[1] if count else calibration

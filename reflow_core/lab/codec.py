@@ -106,8 +106,8 @@ def _decode_diagnosis(content: bytes) -> Diagnosis:
     )
 
 
-def _curve(train: list[float], held: list[float], best: int) -> Curve:
-    return Curve(tuple(train), tuple(held), best)
+def _curve(train: list[float], held: list[float], judged: list[int], **others: Any) -> Curve:
+    return Curve(tuple(train), tuple(held), tuple(judged), **others)
 
 
 def _pack_predictions(variant: str, predictions: Predictions, arrays: Arrays) -> dict[str, Any]:

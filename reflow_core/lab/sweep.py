@@ -20,7 +20,7 @@ from reflow_core.lab.curve import Drawn, drawn_of, next_to_compute
 from reflow_core.lab.pool import TIMED, Pool
 from reflow_core.lab.request import Context, Request
 from reflow_core.lab.turns import NOBODY, Job, Visitor
-from reflow_core.signal.similarity import finite
+from reflow_core.numbers import finite
 from reflow_core.spec import Spec
 
 T = TypeVar("T")

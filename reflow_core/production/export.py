@@ -20,9 +20,8 @@ from reflow_core.diagnosis.result import Diagnosis
 from reflow_core.diagnosis.verdict import judged_on
 from reflow_core.errors import ReflowError
 from reflow_core.networks.checkpoint import fingerprint
-from reflow_core.numbers import percent, significant
+from reflow_core.numbers import finite, percent, significant
 from reflow_core.production import onnx_file
-from reflow_core.signal.similarity import finite
 from reflow_core.sources.library import Library, Network
 from reflow_core.spec import Spec, parted
 from reflow_core.watch import Watch, ignore

@@ -9,5 +9,7 @@ from reflow_core.repairs.training import Curve
 
 def as_table(curve: Curve) -> pd.DataFrame:
     """The loss by epoch, 0 being the start; `kept`: the epoch whose network is kept."""
-    rows = {"epoch": range(len(curve.held)), "training": [None, *curve.train], "held out": curve.held}
+    held = dict(zip(curve.judged, curve.held, strict=True))
+    epochs = range(len(curve.train) + 1)
+    rows = {"epoch": epochs, "training": [None, *curve.train], "held out": [held.get(epoch) for epoch in epochs]}
     return pd.DataFrame(rows).assign(kept=lambda table: table.epoch == curve.best)

@@ -13,11 +13,10 @@ from reflow_core.diagnosis.fields import as_text, normalize
 from reflow_core.diagnosis.point import Point
 from reflow_core.diagnosis.statistics import mcnemar
 from reflow_core.errors import ReflowError
-from reflow_core.numbers import decimal, in_points, p_value, percent, whole_percent
+from reflow_core.numbers import decimal, finite, in_points, p_value, percent, whole_percent
 from reflow_core.production.finding import Finding
 from reflow_core.pruning.patterns import CHANNEL
 from reflow_core.repairs import repairs
-from reflow_core.signal.similarity import finite
 from reflow_core.signal.trace import WeightLayer
 from reflow_core.spec import MAX_SPARSITY, Spec
 

@@ -5,11 +5,13 @@ Part of the small core: torch and numpy only, any `nn.Module`. No repair chooses
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from reflow_core.batches import Batches, gather
@@ -26,7 +28,8 @@ class RepairInfo(Info):
     """`needs_data`: reads calibration images. `reads`: fields of the spec that only it reads.
 
     `on_device`: runs on an accelerator too, others on the CPU. `any_width`: works where layers are narrower than dense.
-    `between`: the repair that stands between two stages instead, "" for itself.
+    `between`: the repair that stands between two stages instead, "" for itself. `holds_out`: the images that it
+    chooses something by, see `Calibration.parted`, which no stage before may fit either.
     """
 
     needs_data: bool = False
@@ -34,6 +37,7 @@ class RepairInfo(Info):
     on_device: bool = False
     any_width: bool = False
     between: str = ""
+    holds_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,18 @@ class Calibration:
     def batches(self) -> Iterator[Tensor]:
         """The inputs batch by batch."""
         return iter(self.inputs.split(self.batch if isinstance(self.batch, int) else list(self.batch)))
+
+    def parted(self, count: int) -> tuple[Tensor, Calibration]:
+        """So many images (n, C, H, W), drawn by the seed, at most an eighth but one at least, and a set of the others.
+
+        Both hold the same where there is but one image.
+        """
+        order = torch.randperm(len(self.inputs), generator=torch.Generator().manual_seed(self.seed))
+        held, others = order.tensor_split([max(1, min(count, len(order) // 8))])
+        others = others if len(others) else held
+        labels = None if self.labels is None else self.labels[others]
+        batch = self.batch if isinstance(self.batch, int) else max(self.batch)
+        return self.inputs[held], dataclasses.replace(self, inputs=self.inputs[others], labels=labels, batch=batch)
 
     @property
     def batch_count(self) -> int:

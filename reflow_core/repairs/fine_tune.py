@@ -36,7 +36,7 @@ def fine_tune(dense: nn.Module, pruned: nn.Module, calibration: Calibration, wat
     curve = train_until_flat(pruned, calibration, watch)
     return Told(
         f"All remaining weights, in {len(curve.train)} epochs over {len(calibration.inputs)} images; the "
-        f"held-out loss went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} (epoch {curve.best}, kept).",
+        f"held-out loss went from {curve.held[0]:.3f} to {curve.kept:.3f} (epoch {curve.best}, kept).",
         curve,
     )
 
@@ -77,7 +77,7 @@ def train_until_flat(network: nn.Module, calibration: Calibration, watch: Watch)
             network.load_state_dict(kept)
     finally:
         network.eval().requires_grad_(False)
-    return Curve(tuple(losses), tuple(judged), best)
+    return Curve(tuple(losses), tuple(judged), tuple(range(len(judged))), best, judged[best])
 
 
 def loss_of(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:

@@ -15,14 +15,18 @@ Zeros = list[tuple[Tensor, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A loss in nats: `train`, each epoch's mean; `held`, on held-out images before the first and after each.
+    """A loss in nats: `train`, each epoch's mean; `held`, on held-out images, after each epoch of `judged`.
 
-    `best`: the epoch whose network is kept; 0 is the start.
+    `best`: the epoch whose network is kept; 0 is the start. `share`: how far from the start toward that network the
+    weights go that are kept, and `kept` their loss on the held-out images.
     """
 
     train: tuple[float, ...]
     held: tuple[float, ...]
+    judged: tuple[int, ...]
     best: int
+    kept: float
+    share: float = 1.0
 
 
 def step(optimizer: torch.optim.Optimizer, loss: Tensor, zeros: Zeros) -> float:

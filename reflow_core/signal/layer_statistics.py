@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from reflow_core.batches import Batches, gather
+from reflow_core.numbers import finite
 from reflow_core.signal.copies import clone_on, device_of
 from reflow_core.signal.probes import Signal, signals_of
-from reflow_core.signal.similarity import Similarity, cka, cosine, finite
+from reflow_core.signal.similarity import Similarity, cka, cosine
 from reflow_core.signal.trace import Trace, trace
 from reflow_core.watch import Watch, ignore
 

@@ -73,8 +73,3 @@ def separability(features: NDArray[np.float64], labels: NDArray[np.int64]) -> fl
     rows = np.arange(len(x))
     distance[rows, own] *= (size / (size - 1)) ** 2
     return float((distance.argmin(1) == own).mean())
-
-
-def finite(value: float | None) -> float | None:
-    """The value, or None where JSON could not hold it."""
-    return value if value is not None and math.isfinite(value) else None

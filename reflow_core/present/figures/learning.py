@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 import plotly.graph_objects as go
 
 from reflow_core.diagnosis.result import Diagnosis
+from reflow_core.numbers import whole_percent
 from reflow_core.present.figures import COLORS, LEGEND_ABOVE, MARGIN, Chart
 from reflow_core.production.learning import as_table
 
 
 def of_training(diagnosis: Diagnosis) -> dict[str, Chart]:
     """The learning curve of a diagnosis by heading; empty where its repair did not train."""
-    if diagnosis.curve is None:
+    if (curve := diagnosis.curve) is None:
         return {}
     labeled = diagnosis.spec.repair == "fine-tune"
     loss, start = ("cross-entropy", "REFLOW only") if labeled else ("divergence from dense", "least squares")
-    return {"Learning curve": learning(as_table(diagnosis.curve), loss, start)}
+    drawn = learning(as_table(curve), loss, start)
+    if not labeled and curve.best:
+        message = (
+            f"The {loss} on held-out calibration images goes from {curve.held[0]:.3f} to {curve.kept:.3f} with "
+            f"{whole_percent(curve.share)} of the change that {len(curve.train)} epochs made; those weights are kept."
+        )
+        drawn = dataclasses.replace(drawn, message=message)
+    return {"Learning curve": drawn}
 
 
 def learning(table: pd.DataFrame, loss: str = "cross-entropy", start: str = "REFLOW only") -> Chart:
@@ -32,6 +42,7 @@ def learning(table: pd.DataFrame, loss: str = "cross-entropy", start: str = "REF
             "name": name,
             "x": table.epoch,
             "y": table[name],
+            "connectgaps": True,
             "line": {"color": ink, "dash": dash},
             "marker": {"symbol": symbol, "size": 7},
             "hovertemplate": "epoch %{x}: %{y:.3f}",
@@ -53,6 +64,6 @@ def learning(table: pd.DataFrame, loss: str = "cross-entropy", start: str = "REF
         f"The {loss} on held-out calibration images goes from {first:.3f} to {best:.3f} at epoch {kept.epoch} of "
         f"{len(table) - 1}; that network is kept."
         if kept.epoch
-        else f"No epoch surely lowers the {loss} on held-out calibration images, {first:.3f} at first; none is kept."
+        else f"No training lowers the {loss} on held-out calibration images, {first:.3f} at first; none is kept."
     )
     return Chart(go.Figure({"data": traces, "layout": layout}), message, table)

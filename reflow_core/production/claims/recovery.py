@@ -30,7 +30,7 @@ def early_channels(trial: Trial) -> Tested:
     needs = MORE_IMAGES if flat(curve) else " Training had not converged; more epochs are needed to decide."
     measured = (
         f"The cut loses {before}; {left} remain after {len(curve.train)} epochs over {images} training images; "
-        f"the held-out loss went from {curve.held[0]:.3f} to {curve.held[curve.best]:.3f} and "
+        f"the held-out loss went from {curve.held[0]:.3f} to {curve.kept:.3f} and "
         f"{'is flat' if flat(curve) else 'is still falling'}. {judged(verdict, RECOVERY, needs)}"
     )
     return Tested(verdict, measured, {"Learning curve": as_table(curve)})
