@@ -14,7 +14,7 @@ from reflow_core.spec import ONE_SHOT, STAGED, Spec
 
 HIGH = (0.8, 0.9, 0.95)  # sparsities at which repairs differ
 BESIDE = 2  # of them are shown beside a spec's own
-IN_STAGES = ("least-squares",)  # repairs that are shown in stages too: they re-fit weights, and take seconds a stage
+IN_STAGES = ("least-squares", "distill")  # shown in stages too: these fit weights, and take seconds a stage
 
 
 def pareto(seconds: ArrayLike, accuracies: ArrayLike) -> NDArray[np.bool_]:

@@ -40,11 +40,11 @@ def test_on_the_frontier_is_what_some_budget_buys_first(pairs: list[tuple[int, i
     assert found.tolist() == [pair in bought for pair in pairs]
 
 
-def test_every_registered_repair_is_tried_at_each_sparsity_and_least_squares_in_stages_too() -> None:
+def test_every_registered_repair_is_tried_at_each_sparsity_and_those_that_fit_weights_in_stages_too() -> None:
     tried = [(spec.sparsity, spec.repair) for spec in candidates(SMALL) if spec.stages == ONE_SHOT]
     assert tried == [(at, name) for at in HIGH for name in repairs.names() if name != "none"]
     staged = [(spec.sparsity, spec.repair) for spec in candidates(SMALL) if spec.stages == STAGED]
-    assert staged == [(at, "least-squares") for at in HIGH]
+    assert staged == [(at, name) for at in HIGH for name in ("least-squares", "distill")]
 
 
 @pytest.mark.parametrize(
