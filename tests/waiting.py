@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-PATIENCE_S = 240.0
+PATIENCE_S = 480.0
 
 
 def until(done: Callable[[], bool], every: float = 0.01) -> bool:
